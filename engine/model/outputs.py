@@ -1,0 +1,35 @@
+"""What the model returns: the predictions of every decoder layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass
+class Prediction:
+    """Hold what one layer says of its queries.
+
+    class_logits: (B, Q, C), one sigmoid logit a class; no entry for background.
+    boxes: (B, Q, 4), cxcywh in 0..1 of the padded image.
+    mask_logits: (B, Q, H/4, W/4) of the padded image; None where a layer's masks were not asked for.
+    """
+
+    class_logits: Tensor
+    boxes: Tensor
+    mask_logits: Tensor | None
+
+
+@dataclass
+class Outputs(Prediction):
+    """Hold the last layer's prediction and, for training, those of the layers before it.
+
+    auxiliary: the initial prediction of the selected queries, then layer 1 to the last but one.
+    encoder: the two-stage proposals taken from the encoder; None for a model without two-stage selection.
+    denoising: the denoising queries' part of the initial prediction and of layer 1 to the last; empty when there was none.
+    """
+
+    auxiliary: list[Prediction] = field(default_factory=list)
+    encoder: Prediction | None = None
+    denoising: list[Prediction] = field(default_factory=list)
