@@ -1,0 +1,68 @@
+"""Weights that anyone can reproduce from the parameters' names alone: the rule by which the parity figures were made.
+
+The rule stands in ../shared/parity/README.md, section "The weight-fill rule".
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_OUTPUT_PROJECTIONS = (
+    "self_attn.output_proj.weight",
+    "cross_attn.output_proj.weight",
+    "self_attn.out_proj.weight",
+    "linear2.weight",
+)
+_BIAS_SHIFTS = {
+    "mask_embed.layers.2.bias": -0.13,
+    "pixel_decoder.mask_features.bias": 0.27,
+    "class_embed.bias": -4.0,
+    "mask_output_conv.norm.bias": -0.5,
+}
+
+
+def fill(name: str, shape: tuple[int, ...], suffix: str = "") -> np.ndarray:
+    """Return the float32 array that the rule gives to the tensor published as ``name``; ``suffix`` picks another seed."""
+    generator = np.random.Generator(np.random.PCG64(zlib.crc32((name + suffix).encode())))
+    noise = generator.standard_normal(size=tuple(shape))
+    if name.endswith("running_var"):
+        value = 1 + 0.1 * np.abs(noise)
+    elif name.endswith("running_mean"):
+        value = 0.1 * noise
+    elif noise.ndim >= 2:
+        centred = noise - noise.mean(axis=tuple(range(1, noise.ndim)), keepdims=True)
+        value = centred / np.sqrt(np.prod(shape[1:])) * _gain(name, noise.ndim)
+    elif name.endswith("weight"):
+        value = 1 + 0.1 * noise
+    else:
+        shift = next((shift for ending, shift in _BIAS_SHIFTS.items() if name.endswith(ending)), 0.0)
+        value = 0.1 * noise + shift
+    return value.astype(np.float32)
+
+
+def filled_state_dict(keys_json_path: str | Path, suffix: str = "") -> dict[str, Tensor]:
+    """Fill every tensor of a ``*.keys.json`` file: aliases share their canonical name's value, constants are left out."""
+    keys = json.loads(Path(keys_json_path).read_text())["keys"]
+    filled: dict[str, Tensor] = {}
+    for name, entry in keys.items():
+        if entry.get("constant"):
+            continue
+        canonical = entry.get("alias_of", name)
+        if canonical not in filled:
+            filled[canonical] = torch.from_numpy(fill(canonical, tuple(entry["shape"]), suffix))
+        filled[name] = filled[canonical]
+    return filled
+
+
+def _gain(name: str, dimensions: int) -> float:
+    if name.startswith("backbone.") and dimensions == 4:
+        return 1.5
+    if name.endswith(_OUTPUT_PROJECTIONS):
+        return 0.4
+    return 3.0 if name.endswith("class_embed.weight") else 1.0
