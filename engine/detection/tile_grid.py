@@ -56,8 +56,9 @@ class Sides(NamedTuple):
 class TileGrid(Sequence[Tile]):
     """The tiles that cover a rectangle of the working grid, in row-major order.
 
-    Neighbours share ``overlap`` pixels; the last row and column are anchored at the far edge, so they share more, and no pixel
-    is left over. A side that is shorter than a tile gets one tile of the side's own length, which whoever reads it pads.
+    Neighbours share ``overlap`` pixels; the last row and column are anchored at the far edge, so they share more, and
+    no pixel is left over. A side that is shorter than a tile gets one tile of the side's own length, which
+    whoever reads it pads.
     """
 
     def __init__(
@@ -77,8 +78,8 @@ class TileGrid(Sequence[Tile]):
             height: rows of the rectangle to cover.
             tile_size: side of a tile in pixels.
             overlap: pixels shared by neighbours, from 0 to ``tile_size - 1``.
-            origin: column and row of the rectangle's top-left pixel; not (0, 0) where a part of the raster is worked on. Tiles
-                always speak the coordinates of the whole working grid.
+            origin: column and row of the rectangle's top-left pixel; not (0, 0) where only a part is worked on.
+                Tiles always speak the coordinates of the whole working grid.
             transform: affine of the whole working grid; None leaves ``to_map`` in pixel coordinates.
 
         Raises:
@@ -148,7 +149,7 @@ class TileGrid(Sequence[Tile]):
         return [row * len(self._cols) + col for row in rows for col in cols]
 
     def inner_sides(self, tile: Tile) -> Sides:
-        """Say which sides of a tile cut through the grid, where a building may go on; the others are the grid's own edge."""
+        """Say which sides of a tile lie inside the grid, where a building may go on; the others are its edge."""
         col0, row0, col1, row1 = tile.bounds
         left, top, right, bottom = self.bounds
         return Sides(left=col0 > left, top=row0 > top, right=col1 < right, bottom=row1 < bottom)
@@ -156,8 +157,8 @@ class TileGrid(Sequence[Tile]):
     def to_map(self, geometries: Any) -> Any:
         """Turn geometries in working-grid pixels (corner of the top-left pixel: 0, 0) into map coordinates.
 
-        The arithmetic is that of the affine in float64, with no intermediate rounding: equal pixels give equal coordinates, so
-        neighbours that share an edge keep sharing it.
+        The arithmetic is that of the affine in float64, with no intermediate rounding: equal pixels give equal
+        coordinates, so neighbours that share an edge keep sharing it.
         """
         a, b, c, d, e, f = self.transform[:6]
 

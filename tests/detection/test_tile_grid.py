@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from engine.detection.tile_grid import TileGrid
 from engine.errors import ArgumentError
 
-
 on_many_grids = settings(max_examples=60, deadline=None)
 
 
