@@ -1,0 +1,368 @@
+"""Read pickles of NumPy arrays without running anything that stands in them.
+
+A pickle is a program for a small stack machine, and three of its instructions call whatever they name. Published
+checkpoints (``.pkl``) need none of that: dictionaries, lists, numbers, text and arrays are enough. So this module is that
+stack machine with the calling instructions cut down to the few names with which NumPy describes an array. Those names stand for the
+plain records below, not for NumPy's own functions: a hostile state never reaches NumPy.
+
+A file can also attack by size. Nothing here allocates more than the file holds: a reader never asks for bytes that the
+file does not have, an array must bring all its bytes, and both instructions and copies are counted.
+"""
+
+from __future__ import annotations
+
+import math
+import pickletools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+
+from engine.errors import ModelFileError, UnsafeFileError
+
+# A Swin-L checkpoint takes about 40,000 instructions; a file with more than this is not a checkpoint.
+MAX_INSTRUCTIONS = 5_000_000
+MAX_DIMENSIONS = 16
+PLAIN_KINDS = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
+
+
+class PickledDtype:
+    """A dtype as NumPy pickles it: ``dtype('f4', False, True)``, then a state that carries the byte order."""
+
+    def __init__(self, kind: object, *_flags: object) -> None:
+        kind = kind.lstrip("<>|=") if isinstance(kind, str) else kind
+        if kind not in PLAIN_KINDS:
+            raise UnsafeFileError(f"It holds an array of {_short(kind)}, which is not a plain number.")
+        self.kind: str = kind  # type: ignore[assignment]
+        self.order = "<"
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
+            raise ModelFileError(f"An array has a malformed type ({_short(state)}).")
+        if any(part is not None for part in state[2:5]):
+            raise UnsafeFileError("It holds a structured array, which no checkpoint needs.")
+        self.order = state[1]
+
+    def numpy(self) -> np.dtype:
+        return np.dtype(self.order + self.kind)
+
+
+class PickledArray:
+    """An array as NumPy pickles it: an empty one, then a state with shape, dtype and bytes."""
+
+    def __init__(self, *_arguments: object) -> None:
+        self._array: np.ndarray | None = None
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise ModelFileError(f"An array has a malformed state ({_short(state)}).")
+        _version, shape, dtype, fortran, data = state
+        self._array = _array_of(shape, dtype, data, "F" if fortran else "C")
+
+    @classmethod
+    def from_buffer(cls, data: object, dtype: object, shape: object, order: object = "C") -> PickledArray:
+        array = cls()
+        array._array = _array_of(shape, dtype, data, order)
+        return array
+
+    def numpy(self) -> np.ndarray:
+        """The array; read-only, for it shares the bytes of the file."""
+        if self._array is None:
+            raise ModelFileError("An array comes without its contents.")
+        return self._array
+
+
+def reconstruct(array_type: object, *_arguments: object) -> PickledArray:
+    """Stand in for ``numpy._core.multiarray._reconstruct``; the shape and dtype that it is given are placeholders."""
+    if array_type is not PickledArray:
+        raise UnsafeFileError(f"It asks to build {_short(array_type)} as an array.")
+    return PickledArray()
+
+
+def scalar(dtype: object, data: object = b"") -> float | int | bool:
+    """Stand in for ``numpy._core.multiarray.scalar``."""
+    return _array_of((), dtype, data, "C").item()
+
+
+def _array_of(shape: object, dtype: object, data: object, order: object) -> np.ndarray:
+    if not isinstance(dtype, PickledDtype):
+        raise UnsafeFileError(f"It holds an array of {_short(dtype)}, which is not a plain number.")
+    if (
+        not isinstance(shape, tuple)
+        or len(shape) > MAX_DIMENSIONS
+        or not all(type(side) is int and 0 <= side < 2**48 for side in shape)
+        or order not in ("C", "F")
+    ):
+        raise ModelFileError(f"An array has the impossible shape {_short(shape)}.")
+    if isinstance(data, str):  # Python 2 wrote bytes as text
+        data = data.encode("latin1")
+    if not isinstance(data, (bytes, bytearray)):
+        # An array of objects keeps a list of them here.
+        raise UnsafeFileError("It holds an array of objects, which is not a plain number.")
+    numpy_dtype = dtype.numpy()
+    if len(data) != math.prod(shape) * numpy_dtype.itemsize:
+        raise ModelFileError(f"An array of shape {shape} and type {numpy_dtype} comes with {len(data)} bytes.")
+    return np.frombuffer(data, numpy_dtype).reshape(shape, order=order)
+
+
+ARRAY_GLOBALS: dict[str, Callable[..., Any]] = {
+    "numpy.ndarray": PickledArray,
+    "numpy.dtype": PickledDtype,
+    **{
+        f"numpy.{core}.{name}": function
+        for core in ("core", "_core")
+        for name, function in {
+            "multiarray._reconstruct": reconstruct,
+            "multiarray.scalar": scalar,
+            "numeric._frombuffer": PickledArray.from_buffer,
+        }.items()
+    },
+}
+
+
+class BoundedReader:
+    """A file that refuses to be asked for more than it holds, before any memory is taken for it."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._left = file, size
+
+    def read(self, count: int) -> bytes:
+        if count > self._left:
+            raise ValueError(f"it ends {count - self._left} bytes too early")
+        self._left -= count
+        return self._file.read(count)
+
+    def readline(self) -> bytes:
+        line = self._file.readline()
+        self._left -= len(line)
+        return line
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+class _Mark:
+    """Where a run of items begins on the stack."""
+
+
+_MARK = _Mark()
+
+
+class ArrayUnpickler:
+    """The stack machine: containers, numbers, text and arrays; ``load`` returns what the pickle describes."""
+
+    extra_globals: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._reader = BoundedReader(file, size)
+        self._budget = 2 * size  # bytes that may be copied; an honest file copies each of its own once
+        self._stack: list[Any] = []
+        self._memo: dict[int, Any] = {}
+        self._globals = {
+            **ARRAY_GLOBALS,
+            "collections.OrderedDict": _plain_dict,
+            "_codecs.encode": encode,
+            "builtins.bytes": bytes_of_nothing,
+            "__builtin__.bytes": bytes_of_nothing,
+            **self.extra_globals,
+        }
+        self._callables = {value for value in self._globals.values() if callable(value)}
+
+    def load(self) -> Any:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(self._reader)):
+            if count > MAX_INSTRUCTIONS:
+                raise ModelFileError(f"It takes more than {MAX_INSTRUCTIONS:,} instructions to read.")
+            name = opcode.name
+            if name == "STOP":
+                break
+            step = getattr(self, f"_op_{name.lower()}", None)
+            if step is not None:
+                step(argument) if opcode.arg is not None else step()
+            elif name in _CONSTANTS:
+                self._stack.append(_CONSTANTS[name])
+            elif name in _VALUES:
+                self._stack.append(argument)
+            elif name not in ("PROTO", "FRAME"):
+                raise UnsafeFileError(f"It contains the pickle instruction {name}, which no array needs.")
+        return self._stack.pop()
+
+    def _pop_to_mark(self) -> list[Any]:
+        start = len(self._stack) - 1
+        while self._stack[start] is not _MARK:
+            start -= 1
+            if start < 0:
+                raise ValueError("a run of items has no beginning")
+        items = self._stack[start + 1 :]
+        del self._stack[start:]
+        return items
+
+    def _spend(self, values: object) -> None:
+        # Whatever takes text may copy it, and the memo lets a file hand over the same long text again and again.
+        if isinstance(values, tuple):
+            self._budget -= sum(len(value) for value in values if isinstance(value, str))
+        if self._budget < 0:
+            raise ModelFileError("It unfolds to far more than its own size.")
+
+    # Containers -----------------------------------------------------------------------------------------------------
+
+    def _op_mark(self) -> None:
+        self._stack.append(_MARK)
+
+    def _op_pop(self) -> None:
+        self._stack.pop()
+
+    def _op_pop_mark(self) -> None:
+        self._pop_to_mark()
+
+    def _op_empty_list(self) -> None:
+        self._stack.append([])
+
+    def _op_empty_dict(self) -> None:
+        self._stack.append({})
+
+    def _op_list(self) -> None:
+        self._stack.append(self._pop_to_mark())
+
+    def _op_tuple(self) -> None:
+        self._stack.append(tuple(self._pop_to_mark()))
+
+    def _op_tuple1(self) -> None:
+        self._stack[-1:] = [(self._stack[-1],)]
+
+    def _op_tuple2(self) -> None:
+        self._stack[-2:] = [tuple(self._stack[-2:])]
+
+    def _op_tuple3(self) -> None:
+        self._stack[-3:] = [tuple(self._stack[-3:])]
+
+    def _op_dict(self) -> None:
+        self._stack.append(_dict_of(self._pop_to_mark()))
+
+    def _op_append(self) -> None:
+        item = self._stack.pop()
+        _expect(self._stack[-1], list).append(item)
+
+    def _op_appends(self) -> None:
+        items = self._pop_to_mark()
+        _expect(self._stack[-1], list).extend(items)
+
+    def _op_setitem(self) -> None:
+        value, key = self._stack.pop(), self._stack.pop()
+        _expect(self._stack[-1], dict).update(_dict_of([key, value]))
+
+    def _op_setitems(self) -> None:
+        items = self._pop_to_mark()
+        _expect(self._stack[-1], dict).update(_dict_of(items))
+
+    # Memory ---------------------------------------------------------------------------------------------------------
+
+    def _op_memoize(self) -> None:
+        self._memo[len(self._memo)] = self._stack[-1]
+
+    def _op_put(self, index: int) -> None:
+        self._memo[index] = self._stack[-1]
+
+    def _op_get(self, index: int) -> None:
+        self._stack.append(self._memo[index])
+
+    _op_binput = _op_long_binput = _op_put
+    _op_binget = _op_long_binget = _op_get
+
+    # What could call: only the names of ARRAY_GLOBALS and their like, only with the records of this module ------------
+
+    def _op_global(self, names: str) -> None:
+        self._push_global(names.replace(" ", "."))
+
+    def _op_stack_global(self) -> None:
+        name, module = self._stack.pop(), self._stack.pop()
+        self._push_global(f"{_expect(module, str)}.{_expect(name, str)}")
+
+    def _push_global(self, name: str) -> None:
+        if name not in self._globals:
+            raise UnsafeFileError(f"It asks for {_short(name)}, which is not a plain array.")
+        self._stack.append(self._globals[name])
+
+    def _op_reduce(self) -> None:
+        arguments, function = _expect(self._stack.pop(), tuple), self._stack.pop()
+        if not callable(function) or function not in self._callables:
+            raise UnsafeFileError(f"It asks to call {_short(function)}.")
+        self._spend(arguments)
+        self._stack.append(function(*arguments))
+
+    def _op_build(self) -> None:
+        state, target = self._stack.pop(), self._stack[-1]
+        if type(target) is dict and type(state) is dict and set(state) <= {"_metadata"}:
+            return  # what PyTorch notes beside a state dict
+        if type(target) not in (PickledArray, PickledDtype):
+            raise UnsafeFileError(f"It asks to change the inside of a {type(target).__name__}.")
+        self._spend(state)
+        target.__setstate__(state)
+
+
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_VALUES = {
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+    *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+}
+
+
+def load_array_pickle(path: Path) -> Any:
+    """Read a pickle that holds plain containers and ``PickledArray`` records.
+
+    Raises:
+        UnsafeFileError: it asks for anything else. Nothing of it has been run.
+        ModelFileError: it is no pickle, or a broken one.
+    """
+    with path.open("rb") as file:
+        try:
+            return ArrayUnpickler(file, path.stat().st_size).load()
+        except ModelFileError:
+            raise
+        except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, EOFError) as error:
+            raise ModelFileError(f"It is not a pickle, or a broken one ({_short(error)}).") from error
+
+
+def encode(text: object, encoding: object = "latin1") -> bytes:
+    """Stand in for ``_codecs.encode``, by which Python 3 writes bytes in the old protocols."""
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise UnsafeFileError(f"It asks to encode {_short(text)} as {_short(encoding)}.")
+    return text.encode("latin1")
+
+
+def bytes_of_nothing(*arguments: object) -> bytes:
+    """Stand in for ``bytes``, by which Python 3 writes an empty one in the old protocols."""
+    if arguments:
+        raise UnsafeFileError(f"It asks to call bytes with {_short(arguments[0])}.")
+    return b""
+
+
+def _plain_dict(items: object = ()) -> dict:
+    pairs = _expect(items, (list, tuple))
+    return _dict_of([part for pair in pairs for part in _expect(pair, (list, tuple))])
+
+
+def _dict_of(items: list[Any]) -> dict:
+    # Only flat keys: hashing a deeply nested tuple exhausts the stack of the interpreter itself.
+    keys = items[::2]
+    if len(items) % 2 or not all(type(key) in (str, int) for key in keys):
+        raise ValueError("a dictionary has other keys than text and numbers")
+    return dict(zip(keys, items[1::2], strict=True))
+
+
+def _expect(value: Any, types: type | tuple[type, ...]) -> Any:
+    if not isinstance(value, types):
+        raise TypeError(f"{type(value).__name__} found in an unexpected place")
+    return value
+
+
+def _short(value: object) -> str:
+    """Quote what a file says, cut short. Containers are named only: they may be endless."""
+    if isinstance(value, (str, bytes)):
+        return repr(value) if len(value) <= 80 else f"{value[:77]!r}..."
+    if isinstance(value, Exception):
+        return f"{type(value).__name__}: {str(value)[:80]}"
+    if isinstance(value, tuple) and all(type(part) is int and abs(part) < 2**64 for part in value[:8]):
+        return f"{value[:8]}"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,38 @@
+"""Wire a model from its config."""
+
+from __future__ import annotations
+
+from engine.model.backbones import build_backbone
+from engine.model.config import ModelConfig
+from engine.model.heads import PredictionHeads
+from engine.model.maskdino import MaskDino
+from engine.model.pixel_decoder import PixelDecoder
+from engine.model.presets import preset
+from engine.model.query_selection import QuerySelection
+from engine.model.transformer_decoder import TransformerDecoder
+
+
+def build_model(model: str | ModelConfig, *, num_classes: int | None = None) -> MaskDino:
+    """Build a model with fresh weights.
+
+    Args:
+        model: the name of a preset, or a config.
+        num_classes: instead of the preset's own number.
+
+    Raises:
+        ArgumentError: where no preset has that name.
+    """
+    if isinstance(model, str):
+        config = preset(model, num_classes=num_classes)
+    else:
+        config = model if num_classes is None else model.model_copy(update={"num_classes": num_classes})
+    backbone = build_backbone(config.backbone)
+    dim = config.hidden_dim
+    return MaskDino(
+        config,
+        backbone=backbone,
+        pixel_decoder=PixelDecoder(config.pixel_decoder, channels=backbone.channels, dim=dim),
+        query_selection=QuerySelection(config.decoder, dim=dim),
+        decoder=TransformerDecoder(config.decoder, dim=dim, levels=config.pixel_decoder.levels),
+        heads=PredictionHeads(dim=dim, mask_dim=config.pixel_decoder.mask_dim, num_classes=config.num_classes),
+    )

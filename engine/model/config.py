@@ -1,0 +1,111 @@
+"""What a model is made of: strict, immutable and stored whole in every model file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from engine.errors import ConfigError
+
+FeatureName = Literal["res2", "res3", "res4", "res5"]
+
+
+class StrictModel(BaseModel):
+    """A configuration that refuses unknown keys and cannot be changed after it was made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ResNetConfig(StrictModel):
+    """A ResNet (arXiv 1512.03385) with its strides in the 3x3 convolutions.
+
+    ``norm``: "frozen" keeps the statistics of a published checkpoint; "batch" learns them, for training from scratch.
+    """
+
+    kind: Literal["resnet"] = "resnet"
+    block: Literal["basic", "bottleneck"] = "bottleneck"
+    depths: tuple[int, int, int, int] = (3, 4, 6, 3)
+    widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+    norm: Literal["frozen", "batch"] = "frozen"
+    stem: Literal["basic", "deep"] = "basic"
+
+
+class SwinConfig(StrictModel):
+    """A Swin Transformer (arXiv 2103.14030)."""
+
+    kind: Literal["swin"] = "swin"
+    embed_dim: int = 192
+    depths: tuple[int, int, int, int] = (2, 2, 18, 2)
+    heads: tuple[int, int, int, int] = (6, 12, 24, 48)
+    window_size: int = 12
+    mlp_ratio: float = 4.0
+    drop_path: float = 0.3
+
+
+BackboneConfig = Annotated[ResNetConfig | SwinConfig, Field(discriminator="kind")]
+
+
+class PixelDecoderConfig(StrictModel):
+    """The deformable encoder over the backbone's features, and the head that makes per-pixel embeddings.
+
+    ``features`` are the backbone's maps in the order in which the encoder sees them; ``levels`` counts these and the
+    further ones that stride-2 convolutions add below the last.
+    """
+
+    features: tuple[FeatureName, ...] = ("res3", "res4", "res5")
+    levels: int = Field(4, ge=1)
+    layers: int = Field(6, ge=0)
+    feedforward: int = 2048
+    heads: int = 8
+    points: int = 4
+    mask_dim: int = 256
+
+    @model_validator(mode="after")
+    def _levels_cover_features(self) -> PixelDecoderConfig:
+        if self.levels < len(self.features):
+            raise ValueError(f"levels={self.levels} is less than the {len(self.features)} features")
+        return self
+
+
+class DecoderConfig(StrictModel):
+    """The transformer decoder and its two-stage query selection.
+
+    ``box_initialisation`` (Mask DINO, arXiv 2206.02777, section 3.3): where the first boxes come from. "no": the
+    selected proposals themselves; "mask2box" and "bitmask": the bounding box of each proposal's mask, which differ by one
+    pixel on the far side and in what an empty mask gives, as in the published models.
+    """
+
+    queries: int = Field(300, ge=1)
+    layers: int = Field(9, ge=1)
+    feedforward: int = 2048
+    heads: int = 8
+    points: int = 4
+    box_initialisation: Literal["no", "mask2box", "bitmask"] = "mask2box"
+
+
+class ModelConfig(StrictModel):
+    """A whole Mask DINO model."""
+
+    num_classes: int = Field(80, ge=1)
+    backbone: BackboneConfig = ResNetConfig()
+    hidden_dim: int = 256
+    pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()
+    decoder: DecoderConfig = DecoderConfig()
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    size_divisibility: int = 32
+    detections_per_image: int = Field(100, ge=1)
+
+
+def parse_model_config(document: dict[str, Any]) -> ModelConfig:
+    """Make a config of a JSON document.
+
+    Raises:
+        ConfigError: naming each key that is unknown or out of range.
+    """
+    try:
+        return ModelConfig.model_validate(document)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"The model's config does not hold: {faults}.") from error

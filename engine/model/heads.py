@@ -1,0 +1,55 @@
+"""What is read off a query: class, box correction, mask. One set of heads serves every layer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+_PRIOR_PROBABILITY = 0.01
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them."""
+
+    def __init__(self, *widths: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., widths[0]) -> (..., widths[-1])."""
+        for layer in self.layers[:-1]:
+            x = layer(x).relu()
+        return self.layers[-1](x)
+
+
+class PredictionHeads(nn.Module):
+    """The heads that the proposals and all decoder layers share."""
+
+    def __init__(self, *, dim: int, mask_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.classify = nn.Linear(dim, num_classes)
+        self.embed_mask = MLP(dim, dim, dim, mask_dim)
+        self.refine_box = MLP(dim, dim, dim, 4)
+        # Focal loss (arXiv 1708.02002, section 4.1): start from a rare foreground, boxes from their references.
+        nn.init.constant_(self.classify.bias, -math.log((1 - _PRIOR_PROBABILITY) / _PRIOR_PROBABILITY))
+        nn.init.zeros_(self.refine_box.layers[-1].weight)
+        nn.init.zeros_(self.refine_box.layers[-1].bias)
+
+    def forward(self, queries: Tensor, pixels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Normalise the queries, then classify them and draw their masks.
+
+        Args:
+            queries: (B, Q, C).
+            pixels: (B, mask_dim, h, w) per-pixel embeddings; None leaves the masks out.
+
+        Returns:
+            Class logits (B, Q, classes) and mask logits (B, Q, h, w).
+        """
+        queries = self.norm(queries)
+        masks = None
+        if pixels is not None:
+            masks = torch.einsum("bqc,bchw->bqhw", self.embed_mask(queries), pixels)
+        return self.classify(queries), masks

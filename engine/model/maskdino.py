@@ -1,0 +1,124 @@
+"""Mask DINO, from images to predictions. It reads top to bottom; the parts are built in `engine.model.build`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.model.config import ModelConfig
+from engine.model.denoising_queries import DenoisingQueries
+from engine.model.heads import PredictionHeads
+from engine.model.outputs import Outputs, Prediction
+from engine.model.pixel_decoder import PixelDecoder
+from engine.model.position import inverse_sigmoid
+from engine.model.query_selection import QuerySelection
+from engine.model.transformer_decoder import TransformerDecoder
+
+
+class MaskDino(nn.Module):
+    """Mask DINO: towards a unified transformer-based framework for detection and segmentation (arXiv 2206.02777)."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        backbone: nn.Module,
+        pixel_decoder: PixelDecoder,
+        query_selection: QuerySelection,
+        decoder: TransformerDecoder,
+        heads: PredictionHeads,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.pixel_decoder = pixel_decoder
+        self.query_selection = query_selection
+        self.decoder = decoder
+        self.heads = heads
+        self.label_embedding = nn.Embedding(config.num_classes, config.hidden_dim)
+        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
+
+    def forward(
+        self,
+        images: Tensor | Sequence[Tensor],
+        *,
+        denoising: DenoisingQueries | None = None,
+        intermediate: bool | None = None,
+    ) -> Outputs:
+        """Predict the instances of a batch of images.
+
+        Args:
+            images: (B, 3, H, W) RGB in 0..255, or a list of (3, H, W) of any sizes. They are normalised, then padded
+                with zeros at the right and bottom to the largest of them and to a multiple of 32.
+            denoising: queries made of noised targets, put before the selected ones; training only.
+            intermediate: whether to predict from the proposals and the layers before the last as well. By default in
+                training mode.
+
+        Returns:
+            Class logits (B, Q, classes), boxes (B, Q, 4) cxcywh in 0..1 of the padded image, mask logits
+            (B, Q, padded H/4, padded W/4), and the intermediate predictions asked for.
+        """
+        intermediate = self.training if intermediate is None else intermediate
+        pixels, maps = self.pixel_decoder(self.backbone(self.prepare(images)))
+        # The decoder's memory starts at the coarsest level: the published proposals count their sizes from there.
+        maps = maps[::-1]
+        shapes = [tuple(level.shape[-2:]) for level in maps]
+        memory = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
+        selected = self.query_selection(memory, shapes, pixels, self.heads)
+
+        content, boxes, attention_mask = selected.content, selected.boxes, None
+        if denoising is not None:
+            labels, starts = self._embed(denoising)
+            content, boxes = torch.cat([labels, content], dim=1), torch.cat([starts, boxes], dim=1)
+            attention_mask = denoising.attention_mask
+        boxes = boxes.sigmoid()
+        states, layer_boxes = self.decoder(
+            content, boxes, memory, torch.tensor(shapes), self.heads, attention_mask=attention_mask
+        )
+
+        wanted = range(len(states) + 1) if intermediate else [len(states)]
+        predictions = []
+        for layer in wanted:
+            class_logits, mask_logits = self.heads(content if layer == 0 else states[layer - 1], pixels)
+            predictions.append(Prediction(class_logits, boxes if layer == 0 else layer_boxes[layer - 1], mask_logits))
+        noised: list[Prediction] = []
+        if denoising is not None:
+            count = denoising.labels.shape[1]
+            noised = [_queries(prediction, slice(None, count)) for prediction in predictions]
+            predictions = [_queries(prediction, slice(count, None)) for prediction in predictions]
+        *auxiliary, last = predictions
+        class_logits = last.class_logits
+        if self.training and denoising is None:
+            # Keeps the label embedding in the graph, without which distributed training waits for its gradient.
+            class_logits = class_logits + 0.0 * self.label_embedding.weight.sum()
+        return Outputs(
+            class_logits, last.boxes, last.mask_logits,
+            auxiliary=auxiliary, encoder=selected.prediction if intermediate else None, denoising=noised,
+        )  # fmt: skip
+
+    def prepare(self, images: Tensor | Sequence[Tensor]) -> Tensor:
+        """Normalise images and pad them into one batch (B, 3, H, W), H and W multiples of 32."""
+        sizes = [image.shape[-2:] for image in images]
+        step = self.config.size_divisibility
+        height, width = (-(-max(size[axis] for size in sizes) // step) * step for axis in (0, 1))
+        padded = [
+            F.pad((image.to(self.pixel_mean) - self.pixel_mean) / self.pixel_std, (0, width - w, 0, height - h))
+            for image, (h, w) in zip(images, sizes, strict=True)
+        ]
+        return torch.stack(padded)
+
+    def _embed(self, denoising: DenoisingQueries) -> tuple[Tensor, Tensor]:
+        """Content (B, P, C) and box logits (B, P, 4) of denoising queries; zeros in the empty slots."""
+        empty = denoising.padding[..., None]
+        content = self.label_embedding(denoising.labels).masked_fill(empty, 0.0)
+        return content, inverse_sigmoid(denoising.boxes).masked_fill(empty, 0.0).to(content)
+
+
+def _queries(prediction: Prediction, which: slice) -> Prediction:
+    return Prediction(
+        prediction.class_logits[:, which], prediction.boxes[:, which], prediction.mask_logits[:, which]
+    )

@@ -1,0 +1,38 @@
+"""Sine encodings of positions (arXiv 1706.03762, section 3.5), over the cells of a map and over boxes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+_TEMPERATURE = 10000
+
+
+def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
+    """Return the logit of probabilities, kept finite at 0 and 1 by ``eps``."""
+    x = x.clamp(0, 1)
+    return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
+
+
+def encode_map(height: int, width: int, channels: int, *, like: Tensor) -> Tensor:
+    """Encode each cell of a map: (height * width, channels), the first half from y, the second from x."""
+    columns = torch.arange(1, width + 1, dtype=like.dtype, device=like.device) / (width + 1e-6)
+    rows = torch.arange(1, height + 1, dtype=like.dtype, device=like.device) / (height + 1e-6)
+    half = channels // 2
+    y = _sine(rows, half)[:, None].expand(height, width, half)
+    x = _sine(columns, half)[None].expand(height, width, half)
+    return torch.cat([y, x], dim=-1).flatten(0, 1)
+
+
+def encode_boxes(boxes: Tensor, channels: int) -> Tensor:
+    """Encode cxcywh boxes (..., 4) in 0..1 as (..., 4 * channels), in the order y, x, w, h."""
+    return _sine(boxes[..., [1, 0, 2, 3]], channels).flatten(-2)
+
+
+def _sine(positions: Tensor, channels: int) -> Tensor:
+    """(...,) in 0..1 -> (..., channels), sines and cosines in turn."""
+    exponent = torch.arange(0, channels, 2, dtype=positions.dtype, device=positions.device) / channels
+    angles = (positions * (2 * math.pi))[..., None] / _TEMPERATURE**exponent
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)

@@ -1,0 +1,40 @@
+"""The models that have a name."""
+
+from __future__ import annotations
+
+from engine.errors import ArgumentError
+from engine.model.config import DecoderConfig, ModelConfig, PixelDecoderConfig, ResNetConfig, SwinConfig
+
+PRESETS: dict[str, ModelConfig] = {
+    # The published COCO instance model with a ResNet-50 (feed-forward 2048, mask-enhanced boxes).
+    "maskdino_r50": ModelConfig(),
+    # The Swin-L model of the MapChallenge run: one class, five levels, res2 in the encoder.
+    "maskdino_swinl": ModelConfig(
+        num_classes=1,
+        backbone=SwinConfig(),
+        pixel_decoder=PixelDecoderConfig(features=("res2", "res3", "res4", "res5"), levels=5),
+        decoder=DecoderConfig(box_initialisation="bitmask"),
+        detections_per_image=300,
+    ),
+    # The embedded default: small enough for a laptop without a GPU, trained from scratch.
+    "maskdino_tiny": ModelConfig(
+        num_classes=1,
+        backbone=ResNetConfig(block="basic", depths=(2, 2, 2, 2), widths=(40, 80, 160, 256), norm="batch", stem="deep"),
+        hidden_dim=128,
+        pixel_decoder=PixelDecoderConfig(layers=3, feedforward=512, mask_dim=128),
+        decoder=DecoderConfig(queries=150, layers=4, feedforward=512, box_initialisation="bitmask"),
+        detections_per_image=150,
+    ),
+}
+
+
+def preset(name: str, *, num_classes: int | None = None) -> ModelConfig:
+    """Look a preset up by its name, with another number of classes where one is given.
+
+    Raises:
+        ArgumentError: where there is none of that name.
+    """
+    if name not in PRESETS:
+        raise ArgumentError(f"No preset is called {name!r}.", hint=f"There are: {', '.join(PRESETS)}.")
+    config = PRESETS[name]
+    return config if num_classes is None else config.model_copy(update={"num_classes": num_classes})

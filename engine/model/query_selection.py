@@ -1,0 +1,107 @@
+"""Two-stage query selection: the best positions of the encoder's memory become the decoder's first queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from engine.model.config import DecoderConfig
+from engine.model.heads import PredictionHeads
+from engine.model.outputs import Prediction
+from engine.model.position import inverse_sigmoid
+
+_FINEST_BOX = 0.05  # side of the first level's proposals, in fractions of the image; it doubles a level
+_VALID = (0.01, 0.99)  # proposals that leave this range cannot be turned into logits safely
+
+
+@dataclass
+class SelectedQueries:
+    """What the decoder starts from.
+
+    Attributes:
+        content: (B, Q, C), detached.
+        boxes: (B, Q, 4) cxcywh as logits, detached.
+        prediction: what the proposals themselves predict; trained, though not decoded.
+        positions: (B, Q) where in the memory each query came from.
+    """
+
+    content: Tensor
+    boxes: Tensor
+    prediction: Prediction
+    positions: Tensor
+
+
+class QuerySelection(nn.Module):
+    """Mask DINO's unified and enhanced query selection (arXiv 2206.02777, section 3.3)."""
+
+    def __init__(self, config: DecoderConfig, *, dim: int) -> None:
+        super().__init__()
+        self.queries = config.queries
+        self.box_initialisation = config.box_initialisation
+        self.projection = nn.Linear(dim, dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(
+        self, memory: Tensor, shapes: list[tuple[int, int]], pixels: Tensor, heads: PredictionHeads
+    ) -> SelectedQueries:
+        """Score every position of the memory (B, S, C) and take the best.
+
+        ``shapes`` are the levels' heights and widths in the memory's order, ``pixels`` the per-pixel embeddings.
+        """
+        proposals, valid = _proposals(shapes, like=memory)
+        memory = self.norm(self.projection(memory.masked_fill(~valid, 0.0)))
+        count = min(self.queries, memory.shape[1])
+        positions = heads.classify(memory).amax(-1).topk(count, dim=1).indices
+        content = memory.gather(1, positions[..., None].expand(-1, -1, memory.shape[-1]))
+        boxes = heads.refine_box(content) + proposals[positions]
+        class_logits, mask_logits = heads(content, pixels)
+        prediction = Prediction(class_logits, boxes.sigmoid(), mask_logits)
+        start = boxes.detach()
+        if self.box_initialisation != "no":
+            start = inverse_sigmoid(mask_boxes(mask_logits.detach() > 0, kind=self.box_initialisation).to(boxes))
+        return SelectedQueries(content.detach(), start, prediction, positions)
+
+
+def mask_boxes(masks: Tensor, *, kind: str) -> Tensor:
+    """Bound each mask by a box.
+
+    Args:
+        masks: (..., h, w) bool.
+        kind: "bitmask" counts the last row and column in; "mask2box" does not, and gives an empty mask the point at the
+            lower right corner instead of the upper left.
+
+    Returns:
+        (..., 4) float32 cxcywh in fractions of the map.
+    """
+    height, width = masks.shape[-2:]
+    rows, columns = masks.any(-1), masks.any(-2)
+    empty = ~rows.any(-1)
+    far = 1 if kind == "bitmask" else 0
+    spans = []
+    for line, length in ((columns, width), (rows, height)):
+        first = line.int().argmax(-1)
+        last = length - 1 - line.flip(-1).int().argmax(-1) + far
+        spans.append((first.float(), last.float(), length))
+    (x0, x1, _), (y0, y1, _) = spans
+    boxes = torch.stack(
+        [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height], dim=-1
+    )
+    nothing = boxes.new_tensor([0.0, 0.0, 0.0, 0.0] if kind == "bitmask" else [1.0, 1.0, 0.0, 0.0])
+    return torch.where(empty[..., None], nothing, boxes)
+
+
+def _proposals(shapes: list[tuple[int, int]], *, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Propose a square box at each position: (S, 4) cxcywh as logits, infinite where not valid, and (S, 1) valid."""
+    boxes = []
+    for level, (height, width) in enumerate(shapes):
+        y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) / height
+        x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) / width
+        side = torch.full((height, width), _FINEST_BOX * 2.0**level, dtype=like.dtype, device=like.device)
+        box = torch.stack([x.expand(height, width), y[:, None].expand(height, width), side, side], dim=-1)
+        boxes.append(box.flatten(0, 1))
+    proposals = torch.cat(boxes)
+    valid = ((proposals > _VALID[0]) & (proposals < _VALID[1])).all(-1, keepdim=True)
+    logits = torch.log(proposals / (1 - proposals))
+    return logits.masked_fill(~valid, float("inf")), valid

@@ -1,0 +1,89 @@
+"""The transformer decoder: queries that carry a box, refined layer by layer."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from engine.model.config import DecoderConfig
+from engine.model.deformable_attention import DeformableAttention
+from engine.model.heads import MLP, PredictionHeads
+from engine.model.position import encode_boxes, inverse_sigmoid
+
+
+class TransformerDecoder(nn.Module):
+    """DINO's decoder (arXiv 2203.03605): dynamic anchor boxes, look forward twice."""
+
+    def __init__(self, config: DecoderConfig, *, dim: int, levels: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.layers = nn.ModuleList(DecoderLayer(config, dim=dim, levels=levels) for _ in range(config.layers))
+        self.reference_head = MLP(2 * dim, dim, dim)
+
+    def forward(
+        self,
+        content: Tensor,
+        boxes: Tensor,
+        memory: Tensor,
+        spatial_shapes: Tensor,
+        heads: PredictionHeads,
+        *,
+        attention_mask: Tensor | None = None,
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Decode the queries.
+
+        Args:
+            content: (B, Q, C).
+            boxes: (B, Q, 4) cxcywh in 0..1, where the queries start.
+            memory: (B, S, C).
+            spatial_shapes: (L, 2), in the memory's order.
+            heads: refine the boxes; the norm is theirs too.
+            attention_mask: (Q, Q) bool, True where a query must not see another.
+
+        Returns:
+            A layer at a time: normalised queries (B, Q, C) and predicted boxes (B, Q, 4) in 0..1.
+        """
+        states, predicted = [], []
+        reference = boxes  # what the layer looks at: no gradient flows back through it
+        previous = boxes  # what the prediction corrects: the gradient reaches one layer back (look forward twice)
+        for layer in self.layers:
+            position = self.reference_head(encode_boxes(reference, self.dim // 2))
+            content = layer(content, position, reference, memory, spatial_shapes, attention_mask)
+            updated = (heads.refine_box(content) + inverse_sigmoid(reference)).sigmoid()
+            state = heads.norm(content)
+            states.append(state)
+            predicted.append((heads.refine_box(state) + inverse_sigmoid(previous)).sigmoid())
+            previous, reference = updated, updated.detach()
+        return states, predicted
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention among the queries, deformable attention into the memory, feed-forward; norms after each."""
+
+    def __init__(self, config: DecoderConfig, *, dim: int, levels: int) -> None:
+        super().__init__()
+        self.self_attention = nn.MultiheadAttention(dim, config.heads, batch_first=True)
+        self.norm2 = nn.LayerNorm(dim)
+        self.cross_attention = DeformableAttention(dim, levels=levels, heads=config.heads, points=config.points)
+        self.norm1 = nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, config.feedforward)
+        self.linear2 = nn.Linear(config.feedforward, dim)
+        self.norm3 = nn.LayerNorm(dim)
+        for linear in (self.linear1, self.linear2):
+            nn.init.xavier_uniform_(linear.weight)
+
+    def forward(
+        self,
+        content: Tensor,
+        position: Tensor,
+        reference: Tensor,
+        memory: Tensor,
+        spatial_shapes: Tensor,
+        attention_mask: Tensor | None,
+    ) -> Tensor:
+        """(B, Q, C) -> the same."""
+        query = content + position
+        attended, _ = self.self_attention(query, query, content, attn_mask=attention_mask, need_weights=False)
+        content = self.norm2(content + attended)
+        attended = self.cross_attention(content + position, reference, memory, spatial_shapes)
+        content = self.norm1(content + attended)
+        return self.norm3(content + self.linear2(self.linear1(content).relu()))

@@ -1,0 +1,98 @@
+"""The operator `maskdino::ms_deform_attn`: multi-scale deformable attention, registered once.
+
+Deformable DETR (arXiv 2010.04159), equation 3. The operator is opaque to torch.compile and torch.export, which see its
+shape function, its autograd and its autocast rule; which kernel runs behind it is decided here, a call at a time.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.ops import plain
+
+
+def ms_deform_attn(
+    value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor
+) -> Tensor:
+    """Attend to a few sampled points of every feature level.
+
+    Args:
+        value: (B, S, M, D) projected features, the levels one after the other, S = sum of H_l * W_l, M heads of width D.
+        spatial_shapes: (L, 2) int64, height and width of each level. Kept on the CPU it costs no synchronisation.
+        sampling_locations: (B, Q, M, L, P, 2) x, y in 0..1 of each level; points outside read zeros.
+        attention_weights: (B, Q, M, L, P).
+
+    Returns:
+        (B, Q, M*D) in the dtype of value.
+
+    Raises:
+        ValueError: where the shapes do not belong together.
+    """
+    batch, length, heads, _ = value.shape
+    levels = len(spatial_shapes)
+    expected = (batch, sampling_locations.shape[1], heads, levels, sampling_locations.shape[4])
+    if sampling_locations.shape != (*expected, 2) or attention_weights.shape != expected:
+        raise ValueError(
+            f"sampling_locations {tuple(sampling_locations.shape)} and attention_weights "
+            f"{tuple(attention_weights.shape)} do not fit value {tuple(value.shape)} and {levels} levels: "
+            "expected (B, Q, M, L, P, 2) and (B, Q, M, L, P)."
+        )
+    return torch.ops.maskdino.ms_deform_attn(value, spatial_shapes, sampling_locations, attention_weights)
+
+
+@torch.library.custom_op("maskdino::ms_deform_attn", mutates_args=())
+def _forward(value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor) -> Tensor:
+    return plain.forward(value, _checked_shapes(value, spatial_shapes), sampling_locations, attention_weights)
+
+
+@_forward.register_fake
+def _(value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor) -> Tensor:
+    batch, _, heads, width = value.shape
+    return value.new_empty(batch, sampling_locations.shape[1], heads * width)
+
+
+@torch.library.custom_op("maskdino::ms_deform_attn_backward", mutates_args=())
+def _backward(
+    grad_output: Tensor, value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    shapes = _checked_shapes(value, spatial_shapes)
+    grads = plain.backward(grad_output.contiguous(), value, shapes, sampling_locations, attention_weights)
+    return grads[0].contiguous(), grads[1].contiguous(), grads[2].contiguous()
+
+
+@_backward.register_fake
+def _(
+    grad_output: Tensor, value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        value.new_empty(value.shape),
+        sampling_locations.new_empty(sampling_locations.shape),
+        attention_weights.new_empty(attention_weights.shape),
+    )
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _autograd(ctx, grad_output: Tensor):
+    value, spatial_shapes, locations, weights = ctx.saved_tensors
+    grad_value, grad_locations, grad_weights = torch.ops.maskdino.ms_deform_attn_backward(
+        grad_output, value, spatial_shapes, locations, weights
+    )
+    return grad_value, None, grad_locations, grad_weights
+
+
+_forward.register_autograd(_autograd, setup_context=_setup_context)
+# Locations lose whole pixels in half precision on large maps, so autocast computes this operator in float32.
+_forward.register_autocast("cuda", torch.float32)
+_forward.register_autocast("cpu", torch.float32)
+
+
+def _checked_shapes(value: Tensor, spatial_shapes: Tensor) -> list[list[int]]:
+    shapes = spatial_shapes.tolist()
+    covered = sum(height * width for height, width in shapes)
+    if covered != value.shape[1]:
+        raise ValueError(f"spatial_shapes {shapes} cover {covered} positions, but value has {value.shape[1]}.")
+    return shapes
