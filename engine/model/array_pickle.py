@@ -1,9 +1,9 @@
 """Read pickles of NumPy arrays without running anything that stands in them.
 
 A pickle is a program for a small stack machine, and three of its instructions call whatever they name. Published
-checkpoints (``.pkl``) need none of that: dictionaries, lists, numbers, text and arrays are enough. So this module is that
-stack machine with the calling instructions cut down to the few names with which NumPy describes an array. Those names stand for the
-plain records below, not for NumPy's own functions: a hostile state never reaches NumPy.
+checkpoints (``.pkl``) need none of that: dictionaries, lists, numbers, text and arrays are enough. So this module is
+that stack machine, with the calling instructions cut down to the few names with which NumPy describes an array. Those
+names stand for the plain records below, not for NumPy's own functions: a hostile state never reaches NumPy.
 
 A file can also attack by size. Nothing here allocates more than the file holds: a reader never asks for bytes that the
 file does not have, an array must bring all its bytes, and both instructions and copies are counted.
