@@ -28,7 +28,7 @@ _BIAS_SHIFTS = {
 
 
 def fill(name: str, shape: tuple[int, ...], suffix: str = "") -> np.ndarray:
-    """Return the float32 array that the rule gives to the tensor published as ``name``; ``suffix`` picks another seed."""
+    """Return the float32 array that the rule gives to the tensor published as ``name``; ``suffix`` is another seed."""
     generator = np.random.Generator(np.random.PCG64(zlib.crc32((name + suffix).encode())))
     noise = generator.standard_normal(size=tuple(shape))
     if name.endswith("running_var"):
@@ -47,7 +47,7 @@ def fill(name: str, shape: tuple[int, ...], suffix: str = "") -> np.ndarray:
 
 
 def filled_state_dict(keys_json_path: str | Path, suffix: str = "") -> dict[str, Tensor]:
-    """Fill every tensor of a ``*.keys.json`` file: aliases share their canonical name's value, constants are left out."""
+    """Fill every tensor of a ``*.keys.json`` file: aliases share one value, constants are left out."""
     keys = json.loads(Path(keys_json_path).read_text())["keys"]
     filled: dict[str, Tensor] = {}
     for name, entry in keys.items():

@@ -1,0 +1,23 @@
+"""The losses that train Mask DINO: matcher, criterion, denoising queries."""
+
+from __future__ import annotations
+
+from .config import DenoisingConfig, LossConfig, TermWeights
+from .criterion import Criterion
+from .denoising import make_denoising_queries
+from .matcher import HungarianMatcher, Match
+from .random_source import RandomSource, TorchRandom
+from .target import Target
+
+__all__ = [
+    "Criterion",
+    "DenoisingConfig",
+    "HungarianMatcher",
+    "LossConfig",
+    "Match",
+    "RandomSource",
+    "Target",
+    "TermWeights",
+    "TorchRandom",
+    "make_denoising_queries",
+]

@@ -1,0 +1,68 @@
+"""What the losses of Mask DINO are made of, with the published values as defaults (arXiv:2206.02777)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TermWeights(_Strict):
+    """Weigh the five terms against each other, in the total loss or in the matching cost."""
+
+    classification: NonNegative = 4.0
+    mask: NonNegative = 5.0
+    dice: NonNegative = 5.0
+    box: NonNegative = 5.0
+    giou: NonNegative = 2.0
+
+
+class DenoisingConfig(_Strict):
+    """Say whether and how noised ground truth is fed to the decoder.
+
+    mode: ``seg`` denoises labels, boxes and masks; ``box`` labels and boxes; ``no`` nothing.
+    number: denoising queries an image; there are ``number // most targets of an image`` groups of them.
+    noise_scale: half of it is the chance of a wrong label; corners move by up to this share of the box's sides.
+    """
+
+    mode: Literal["no", "box", "seg"] = "seg"
+    number: Annotated[int, Field(ge=0)] = 100
+    noise_scale: Fraction = 0.4
+
+
+class LossConfig(_Strict):
+    """Configure matcher, criterion and denoising.
+
+    points: places at which a mask is compared, in the matching cost and in the loss.
+    oversample_ratio, importance_sample_ratio: of ``points * oversample_ratio`` candidates the least certain fill
+        ``importance_sample_ratio`` of the loss's points, uniformly drawn ones the rest (PointRend, arXiv:1912.08193).
+    classification: ``focal`` takes logits (B, Q, C); ``cross_entropy`` takes (B, Q, C + 1), the last one for "no
+        object", which weighs ``no_object_weight``.
+    deep_supervision: whether the layers before the last are trained by losses of their own.
+    """
+
+    version: Literal[1] = 1
+    weights: TermWeights = TermWeights()
+    costs: TermWeights = TermWeights()
+    points: Annotated[int, Field(ge=1)] = 12544
+    oversample_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3.0
+    importance_sample_ratio: Fraction = 0.75
+    classification: Literal["focal", "cross_entropy"] = "focal"
+    focal_alpha: Fraction = 0.25
+    focal_gamma: NonNegative = 2.0
+    no_object_weight: NonNegative = 0.1
+    deep_supervision: bool = True
+    denoising: DenoisingConfig = DenoisingConfig()
+
+    @model_validator(mode="after")
+    def _some_cost(self) -> LossConfig:
+        if not any(self.costs.model_dump().values()):
+            raise ValueError("costs: all are zero, so every match would be as good as any other; make one positive")
+        return self

@@ -1,0 +1,96 @@
+"""Noised ground truth as extra queries, which the decoder learns to put right (DN-DETR, arXiv:2203.01305)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from engine.model.denoising_queries import DenoisingQueries
+
+from .random_source import RandomSource, TorchRandom
+from .target import Target
+
+
+def make_denoising_queries(
+    targets: Sequence[Target],
+    *,
+    num_queries: int,
+    num_classes: int,
+    number: int = 100,
+    noise_scale: float = 0.4,
+    random: RandomSource | None = None,
+) -> DenoisingQueries | None:
+    """Repeat the targets in groups of their own noise.
+
+    As many groups are made as fit into ``number`` queries for the image with the most targets. A label is replaced by
+    a random one (perhaps the same) with a chance of ``noise_scale / 2``; a box's centre moves by up to ``noise_scale``
+    of half its sides, its sides change by up to ``noise_scale`` of themselves.
+
+    Args:
+        targets: one an image.
+        num_queries: the model's ordinary queries, which come after the denoising ones in the attention mask.
+
+    Returns:
+        None where there is nothing to denoise: no target at all, or more in one image than ``number``.
+    """
+    random = random or TorchRandom()
+    counts = [len(target) for target in targets]
+    group_size = max(counts, default=0)
+    groups = number // group_size if group_size else 0
+    if groups == 0:
+        return None
+    device = targets[0].boxes.device
+    image, slot = group_slots(counts, groups, group_size)
+    image, slot = image.to(device), slot.to(device)
+    known_labels = torch.cat([target.labels for target in targets]).repeat(groups)
+    known_boxes = torch.cat([target.boxes for target in targets]).repeat(groups, 1)
+
+    labels = torch.zeros(len(targets), groups * group_size, dtype=torch.int64, device=device)
+    boxes = torch.full((*labels.shape, 4), 0.5, dtype=known_boxes.dtype, device=device)
+    padding = torch.ones_like(labels, dtype=torch.bool)
+    labels[image, slot] = _noised_labels(known_labels, num_classes, noise_scale, random)
+    boxes[image, slot] = _noised_boxes(known_boxes, noise_scale, random)
+    padding[image, slot] = False
+    attention_mask = denoising_attention_mask(groups, group_size, num_queries, device)
+    return DenoisingQueries(labels, boxes, padding, attention_mask, groups, group_size)
+
+
+def group_slots(counts: Sequence[int], groups: int, group_size: int) -> tuple[Tensor, Tensor]:
+    """Say in which image and slot each copy of each target stands.
+
+    Args:
+        counts: targets of each image.
+
+    Returns:
+        Two (groups * sum(counts),) int64 tensors: group by group, in it image by image, in it target by target.
+    """
+    image = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts, dtype=torch.int64))
+    slot = torch.cat([torch.arange(count) for count in counts])
+    start = torch.arange(groups)[:, None] * group_size
+    return image.repeat(groups), (start + slot).flatten()
+
+
+def denoising_attention_mask(groups: int, group_size: int, num_queries: int, device: torch.device) -> Tensor:
+    """Block ordinary queries from seeing denoising ones, and each group from seeing the others: (P + Q, P + Q) bool.
+
+    Without it the answers would leak. Denoising queries do see the ordinary ones.
+    """
+    group = torch.cat([torch.arange(groups).repeat_interleave(group_size), torch.full((num_queries,), -1)]).to(device)
+    return (group >= 0)[None, :] & (group[:, None] != group[None, :])
+
+
+def _noised_labels(labels: Tensor, num_classes: int, noise_scale: float, random: RandomSource) -> Tensor:
+    if noise_scale == 0:
+        return labels
+    chosen = (random.label_chances(len(labels), labels.device) < noise_scale / 2).nonzero().flatten()
+    return labels.index_copy(0, chosen, random.replacement_labels(len(chosen), num_classes, labels.device))
+
+
+def _noised_boxes(boxes: Tensor, noise_scale: float, random: RandomSource) -> Tensor:
+    if noise_scale == 0:
+        return boxes
+    reach = torch.cat([boxes[:, 2:] / 2, boxes[:, 2:]], dim=1) * noise_scale
+    direction = 2 * random.box_noise(len(boxes), boxes.device).to(boxes.dtype) - 1
+    return (boxes + direction * reach).clamp(0, 1)
