@@ -33,15 +33,15 @@ class PickledDtype:
     def __init__(self, kind: object, *_flags: object) -> None:
         kind = kind.lstrip("<>|=") if isinstance(kind, str) else kind
         if kind not in PLAIN_KINDS:
-            raise UnsafeFileError(f"It holds an array of {_short(kind)}, which is not a plain number.")
+            raise UnsafeFileError(f"it holds an array of {short(kind)}, which is not a plain number.")
         self.kind: str = kind  # type: ignore[assignment]
         self.order = "<"
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
-            raise ModelFileError(f"An array has a malformed type ({_short(state)}).")
+            raise ModelFileError(f"an array has a malformed type ({short(state)}).")
         if any(part is not None for part in state[2:5]):
-            raise UnsafeFileError("It holds a structured array, which no checkpoint needs.")
+            raise UnsafeFileError("it holds a structured array, which no checkpoint needs.")
         self.order = state[1]
 
     def numpy(self) -> np.dtype:
@@ -56,7 +56,7 @@ class PickledArray:
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
-            raise ModelFileError(f"An array has a malformed state ({_short(state)}).")
+            raise ModelFileError(f"an array has a malformed state ({short(state)}).")
         _version, shape, dtype, fortran, data = state
         self._array = _array_of(shape, dtype, data, "F" if fortran else "C")
 
@@ -69,14 +69,14 @@ class PickledArray:
     def numpy(self) -> np.ndarray:
         """The array; read-only, for it shares the bytes of the file."""
         if self._array is None:
-            raise ModelFileError("An array comes without its contents.")
+            raise ModelFileError("an array comes without its contents.")
         return self._array
 
 
 def reconstruct(array_type: object, *_arguments: object) -> PickledArray:
     """Stand in for ``numpy._core.multiarray._reconstruct``; the shape and dtype that it is given are placeholders."""
     if array_type is not PickledArray:
-        raise UnsafeFileError(f"It asks to build {_short(array_type)} as an array.")
+        raise UnsafeFileError(f"it asks to build {short(array_type)} as an array.")
     return PickledArray()
 
 
@@ -87,22 +87,22 @@ def scalar(dtype: object, data: object = b"") -> float | int | bool:
 
 def _array_of(shape: object, dtype: object, data: object, order: object) -> np.ndarray:
     if not isinstance(dtype, PickledDtype):
-        raise UnsafeFileError(f"It holds an array of {_short(dtype)}, which is not a plain number.")
+        raise UnsafeFileError(f"it holds an array of {short(dtype)}, which is not a plain number.")
     if (
         not isinstance(shape, tuple)
         or len(shape) > MAX_DIMENSIONS
         or not all(type(side) is int and 0 <= side < 2**48 for side in shape)
         or order not in ("C", "F")
     ):
-        raise ModelFileError(f"An array has the impossible shape {_short(shape)}.")
+        raise ModelFileError(f"an array has the impossible shape {short(shape)}.")
     if isinstance(data, str):  # Python 2 wrote bytes as text
         data = data.encode("latin1")
     if not isinstance(data, (bytes, bytearray)):
         # An array of objects keeps a list of them here.
-        raise UnsafeFileError("It holds an array of objects, which is not a plain number.")
+        raise UnsafeFileError("it holds an array of objects, which is not a plain number.")
     numpy_dtype = dtype.numpy()
     if len(data) != math.prod(shape) * numpy_dtype.itemsize:
-        raise ModelFileError(f"An array of shape {shape} and type {numpy_dtype} comes with {len(data)} bytes.")
+        raise ModelFileError(f"an array of shape {shape} and type {numpy_dtype} comes with {len(data)} bytes.")
     return np.frombuffer(data, numpy_dtype).reshape(shape, order=order)
 
 
@@ -161,7 +161,7 @@ class ArrayUnpickler:
         self._memo: dict[int, Any] = {}
         self._globals = {
             **ARRAY_GLOBALS,
-            "collections.OrderedDict": _plain_dict,
+            "collections.OrderedDict": plain_dict,
             "_codecs.encode": encode,
             "builtins.bytes": bytes_of_nothing,
             "__builtin__.bytes": bytes_of_nothing,
@@ -172,7 +172,7 @@ class ArrayUnpickler:
     def load(self) -> Any:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(self._reader)):
             if count > MAX_INSTRUCTIONS:
-                raise ModelFileError(f"It takes more than {MAX_INSTRUCTIONS:,} instructions to read.")
+                raise ModelFileError(f"it takes more than {MAX_INSTRUCTIONS:,} instructions to read.")
             name = opcode.name
             if name == "STOP":
                 break
@@ -184,7 +184,7 @@ class ArrayUnpickler:
             elif name in _VALUES:
                 self._stack.append(argument)
             elif name not in ("PROTO", "FRAME"):
-                raise UnsafeFileError(f"It contains the pickle instruction {name}, which no array needs.")
+                raise UnsafeFileError(f"it contains the pickle instruction {name}, which no array needs.")
         return self._stack.pop()
 
     def _pop_to_mark(self) -> list[Any]:
@@ -202,7 +202,7 @@ class ArrayUnpickler:
         if isinstance(values, tuple):
             self._budget -= sum(len(value) for value in values if isinstance(value, str))
         if self._budget < 0:
-            raise ModelFileError("It unfolds to far more than its own size.")
+            raise ModelFileError("it unfolds to far more than its own size.")
 
     # Containers -----------------------------------------------------------------------------------------------------
 
@@ -280,13 +280,13 @@ class ArrayUnpickler:
 
     def _push_global(self, name: str) -> None:
         if name not in self._globals:
-            raise UnsafeFileError(f"It asks for {_short(name)}, which is not a plain array.")
+            raise UnsafeFileError(f"it asks for {short(name)}, which is not a plain array.")
         self._stack.append(self._globals[name])
 
     def _op_reduce(self) -> None:
         arguments, function = _expect(self._stack.pop(), tuple), self._stack.pop()
         if not callable(function) or function not in self._callables:
-            raise UnsafeFileError(f"It asks to call {_short(function)}.")
+            raise UnsafeFileError(f"it asks to call {short(function)}.")
         self._spend(arguments)
         self._stack.append(function(*arguments))
 
@@ -295,7 +295,7 @@ class ArrayUnpickler:
         if type(target) is dict and type(state) is dict and set(state) <= {"_metadata"}:
             return  # what PyTorch notes beside a state dict
         if type(target) not in (PickledArray, PickledDtype):
-            raise UnsafeFileError(f"It asks to change the inside of a {type(target).__name__}.")
+            raise UnsafeFileError(f"it asks to change the inside of a {type(target).__name__}.")
         self._spend(state)
         target.__setstate__(state)
 
@@ -321,24 +321,24 @@ def load_array_pickle(path: Path) -> Any:
         except ModelFileError:
             raise
         except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, EOFError) as error:
-            raise ModelFileError(f"It is not a pickle, or a broken one ({_short(error)}).") from error
+            raise ModelFileError(f"it is not a pickle, or a broken one ({short(error)}).") from error
 
 
 def encode(text: object, encoding: object = "latin1") -> bytes:
     """Stand in for ``_codecs.encode``, by which Python 3 writes bytes in the old protocols."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise UnsafeFileError(f"It asks to encode {_short(text)} as {_short(encoding)}.")
+        raise UnsafeFileError(f"it asks to encode {short(text)} as {short(encoding)}.")
     return text.encode("latin1")
 
 
 def bytes_of_nothing(*arguments: object) -> bytes:
     """Stand in for ``bytes``, by which Python 3 writes an empty one in the old protocols."""
     if arguments:
-        raise UnsafeFileError(f"It asks to call bytes with {_short(arguments[0])}.")
+        raise UnsafeFileError(f"it asks to call bytes with {short(arguments[0])}.")
     return b""
 
 
-def _plain_dict(items: object = ()) -> dict:
+def plain_dict(items: object = ()) -> dict:
     pairs = _expect(items, (list, tuple))
     return _dict_of([part for pair in pairs for part in _expect(pair, (list, tuple))])
 
@@ -357,7 +357,7 @@ def _expect(value: Any, types: type | tuple[type, ...]) -> Any:
     return value
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
     """Quote what a file says, cut short. Containers are named only: they may be endless."""
     if isinstance(value, (str, bytes)):
         return repr(value) if len(value) <= 80 else f"{value[:77]!r}..."

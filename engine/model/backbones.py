@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from timm.layers import freeze_batch_norm_2d
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 
 from engine.model.config import ResNetConfig, SwinConfig

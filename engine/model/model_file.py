@@ -10,12 +10,11 @@ import json
 import logging
 import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.errors import CheckpointMismatchError, DeviceError, ModelFileError, OutputError
+from engine.model.file_errors import about_file
 from engine.model.model_header import ModelHeader, parse_header
 from engine.model.presets import PRESETS
 
@@ -73,7 +72,7 @@ def read_header(name_or_path: str | os.PathLike[str]) -> ModelHeader:
         ModelFileError: not a model file, truncated, or of an unknown version.
     """
     path = find_model_file(name_or_path)
-    with _naming(path):
+    with about_file("The model file", path):
         return _read(path)[0]
 
 
@@ -141,7 +140,7 @@ def load_model(name_or_path: str | os.PathLike[str], *, device: str | torch.devi
     from engine.model.build import build_model
 
     path = find_model_file(name_or_path)
-    with _naming(path):
+    with about_file("The model file", path):
         header, shapes = _read(path)
         _check_shapes(header, shapes)
         model = build_model(header.config)
@@ -159,17 +158,6 @@ def load_model(name_or_path: str | os.PathLike[str], *, device: str | torch.devi
         return model.to(device).eval()
     except (RuntimeError, AssertionError) as error:
         raise DeviceError(f"The model cannot go to device {str(device)!r}: {error}.", hint="Try 'cpu'.") from error
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Begin each message with the file that it is about."""
-    try:
-        yield
-    except ModelFileError as error:
-        raise type(error)(f"The model file {str(path)!r} cannot be used: {error.message}", hint=error.hint) from error
-    except OSError as error:
-        raise ModelFileError(f"The model file {str(path)!r} cannot be read: {error.strerror or error}.") from error
 
 
 def _read(path: Path) -> tuple[ModelHeader, dict[str, tuple[int, ...]]]:

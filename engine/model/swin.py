@@ -30,7 +30,7 @@ class SwinTransformer(nn.Module):
             img_size=None, patch_size=4, embed_dim=config.embed_dim, norm_layer=nn.LayerNorm,
             flatten=False, output_fmt="NHWC", strict_img_size=False, dynamic_img_pad=True,
         )  # fmt: skip
-        drop_path = torch.linspace(0, config.drop_path, sum(config.depths)).tolist()
+        blocks_before_last = max(sum(config.depths) - 1, 1)
         self.layers = nn.ModuleList()
         for stage, (depth, heads, width) in enumerate(zip(config.depths, config.heads, widths, strict=True)):
             first = sum(config.depths[:stage])
@@ -41,7 +41,7 @@ class SwinTransformer(nn.Module):
                     window=config.window_size,
                     shift=0 if index % 2 == 0 else config.window_size // 2,
                     mlp_ratio=config.mlp_ratio,
-                    drop_path=drop_path[first + index],
+                    drop_path=config.drop_path * (first + index) / blocks_before_last,
                 )
                 for index in range(depth)
             ]
@@ -91,7 +91,7 @@ class SwinBlock(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
     def _attend(self, x: Tensor) -> Tensor:
-        batch, height, width, channels = x.shape
+        height, width, channels = x.shape[1:]
         window, shift = self.window, self.shift
         x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
         padded = x.shape[1:3]

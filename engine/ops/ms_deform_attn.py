@@ -29,7 +29,7 @@ def ms_deform_attn(
     Raises:
         ValueError: where the shapes do not belong together.
     """
-    batch, length, heads, _ = value.shape
+    batch, _, heads, _ = value.shape
     levels = len(spatial_shapes)
     expected = (batch, sampling_locations.shape[1], heads, levels, sampling_locations.shape[4])
     if sampling_locations.shape != (*expected, 2) or attention_weights.shape != expected:

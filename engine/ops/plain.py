@@ -19,7 +19,7 @@ def forward(value: Tensor, spatial_shapes: list[list[int]], locations: Tensor, w
     ]  # L times (B*M, D, Q, P)
     flat_weights = weights.transpose(1, 2).reshape(batch * heads, 1, queries, levels * points)
     output = (torch.cat(samples, dim=-1) * flat_weights).sum(-1)  # (B*M, D, Q)
-    return output.view(batch, -1, queries).transpose(1, 2).contiguous()  # (B, Q, M*D)
+    return output.view(batch, heads * value.shape[-1], queries).transpose(1, 2).contiguous()  # (B, Q, M*D)
 
 
 def backward(

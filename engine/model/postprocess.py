@@ -1,0 +1,76 @@
+"""From the outputs of a model to the instances of an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from engine.model.outputs import Prediction
+
+
+@dataclass
+class ImageInstances:
+    """The instances of one image, best first.
+
+    Attributes:
+        scores: (N,) class probability times the mean probability inside the mask; 0 for an empty mask.
+        labels: (N,) int64.
+        boxes: (N, 4) x0, y0, x1, y1 in pixels of the output size, as predicted: neither clipped nor taken from the masks.
+        masks: (N, H, W) bool.
+    """
+
+    scores: Tensor
+    labels: Tensor
+    boxes: Tensor
+    masks: Tensor
+
+
+def image_instances(
+    prediction: Prediction,
+    index: int,
+    *,
+    image_size: tuple[int, int],
+    padded_size: tuple[int, int],
+    output_size: tuple[int, int] | None = None,
+    count: int,
+    threshold: float = 0.0,
+) -> ImageInstances:
+    """Read the best instances of one image of a batch (Mask2Former, arXiv 2112.01527, appendix; boxes as Mask DINO).
+
+    Args:
+        prediction: of the whole batch.
+        index: which image.
+        image_size: height and width of that image before it was padded.
+        padded_size: height and width of the batch.
+        output_size: height and width wanted; those of the image by default.
+        count: how many (query, class) pairs are kept, by class probability.
+        threshold: pairs whose class probability is below it are left out before their masks are enlarged.
+    """
+    height, width = output_size or image_size
+    classes = prediction.class_logits.shape[-1]
+    probabilities = prediction.class_logits[index].sigmoid().flatten()
+    best = probabilities.topk(min(count, len(probabilities)))
+    chosen = best.indices[best.values >= threshold]
+    queries, labels = chosen // classes, chosen % classes
+
+    # enlarge to the padded image, cut the image out of it, then bring that to the size wanted: the published order
+    logits = prediction.mask_logits[index, queries][None].float()
+    logits = F.interpolate(logits, size=padded_size, mode="bilinear", align_corners=False)
+    logits = logits[..., : image_size[0], : image_size[1]]
+    if (height, width) != tuple(image_size):
+        logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
+    logits = logits[0]
+    masks = logits > 0
+    inside = (logits.sigmoid() * masks).flatten(1).sum(1) / (masks.flatten(1).sum(1) + 1e-6)
+
+    # boxes are relative to the padded image
+    scale = logits.new_tensor([width * padded_size[1] / image_size[1], height * padded_size[0] / image_size[0]])
+    centre, size = prediction.boxes[index, queries].split(2, dim=-1)
+    boxes = torch.cat([(centre - size / 2) * scale, (centre + size / 2) * scale], dim=-1)
+
+    scores = probabilities[chosen] * inside
+    order = scores.argsort(descending=True, stable=True)
+    return ImageInstances(scores[order], labels[order], boxes[order], masks[order])
