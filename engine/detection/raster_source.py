@@ -1,0 +1,306 @@
+"""Read any raster that GDAL opens, by windows of the working grid, as the 0..255 that models see."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.enums import MaskFlags
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from engine.detection.band_selection import select_bands
+from engine.detection.georeference import georeference_of
+from engine.detection.opening import display_name, gdal_settings, open_dataset
+from engine.detection.radiometry import check_values, find_stretch, is_plausible
+from engine.detection.resampling import AxisResampling, resample, resample_valid
+from engine.errors import ArgumentError, RasterError, RasterFitError
+
+logger = logging.getLogger(__name__)
+
+# Models see objects within about a factor of two of the size that they learnt; 5 % more or less is far below that, and
+# the raster's own pixels are both sharper and faster than resampled ones.
+GSD_TOLERANCE = 0.05
+# A house of 8 m is 3 pixels on a raster eight times coarser than 0.3 m: there is nothing left to find.
+COARSEST = 8.0
+# Source pixels of a band resampled at once: bounds the memory of a tile, however fine the raster is.
+PIXELS_AT_ONCE = 1 << 22
+# An overview is read only if at least so many of its pixels make one of the working grid, so that how the overview was
+# made (often by taking the nearest pixel) is averaged out.
+OVERVIEW_MARGIN = 2.0
+
+
+class RasterSource:
+    """A raster as a model wants to see it.
+
+    The **working grid** is the lattice of pixels that everything after this class counts in: the raster's own, or one of
+    another pixel size over exactly the same ground, with the raster's origin and rotation. Two windows always give the
+    same pixels where they overlap. Any number of threads may read at once, each through a handle of its own.
+
+    Attributes:
+        name: what messages call the raster.
+        width: columns of the working grid.
+        height: rows of the working grid.
+        bands: bands of a tile.
+        crs: coordinate reference system, or None.
+        transform: affine of the working grid.
+        pixel_size: metres on the ground along a row and along a column of the working grid; None where unknown.
+        metadata: what was done to the pixels, in words for the output's metadata.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        bands: Sequence[int] | None = None,
+        band_count: int | None = None,
+        gsd: float | None = None,
+        fill: float | Sequence[float] = 0.0,
+    ) -> None:
+        """Open a raster.
+
+        Args:
+            path: a file, or any name of a dataset that GDAL understands.
+            bands: 1-based bands in the order of the model's; None chooses by colour interpretation, else the first ones.
+            band_count: bands of the model; None takes 3, or 1 from a grey raster.
+            gsd: metres a pixel that the model wants; None reads the raster's own pixels, whatever they are. A raster that
+                does not say how large its pixels are is read as it is, and taken to have this size.
+            fill: what pixels without data become, 0..255, one value or one a band.
+
+        Raises:
+            ArgumentError: a value that cannot be used.
+            RasterError: the raster cannot be opened or read.
+            RasterFitError: it opens, but no model can see buildings in it.
+        """
+        if gsd is not None and not 0 < gsd < float("inf"):
+            raise ArgumentError(f"gsd is {gsd}.", hint="Give metres a pixel, such as 0.3.")
+        self.name = display_name(path)
+        self._path = path
+        self._overview: int | None = None
+        self._local = threading.local()
+        self._handles: list[Any] = []
+        self._lock = threading.Lock()
+        try:
+            self._choose_pixels(bands, band_count, fill)
+            self._choose_grid(gsd)
+            with gdal_settings():
+                self._choose_values()
+        except BaseException:
+            self.close()
+            raise
+        self.metadata = self._describe()
+
+    @classmethod
+    def open(cls, path: str | Path, **options: Any) -> RasterSource:
+        """Open a raster: the constructor, by the name that reads well in a ``with`` statement."""
+        return cls(path, **options)
+
+    @property
+    def gsd(self) -> float | None:
+        """Ground sampling distance of the working grid: metres a pixel, the mean of both axes; None where unknown."""
+        return None if self.pixel_size is None else sum(self.pixel_size) / 2
+
+    def read(self, window: Window, *, pad_to: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Read a window of the working grid.
+
+        Args:
+            window: in whole pixels, inside the working grid.
+            pad_to: side of the square to fill up to on the right and at the bottom with pixels without data.
+
+        Returns:
+            The (bands, h, w) float32 pixels, 0..255, and which of them (h, w) bool have data.
+
+        Raises:
+            ArgumentError: the window leaves the grid.
+            RasterError: the file is damaged there.
+        """
+        col, row, width, height = (int(value) for value in window.flatten())
+        if not (0 <= col < col + width <= self.width and 0 <= row < row + height <= self.height):
+            raise ArgumentError(f"{window} is not inside the working grid of {self.width} x {self.height} pixels.")
+        with gdal_settings():
+            if self._columns.is_identity and self._rows.is_identity:
+                pixels, valid = self._raw(col, row, col + width, row + height)
+            else:
+                pixels, valid = self._resampled(col, row, col + width, row + height)
+        if self._stretch is not None:
+            pixels = self._stretch(pixels)
+        if len(pixels) < self.bands:
+            pixels = np.repeat(pixels, self.bands, axis=0)
+        if not valid.all():
+            pixels = np.where(valid, pixels, self._fill)
+        if pad_to is not None and (width < pad_to or height < pad_to):
+            padded = np.broadcast_to(self._fill, (self.bands, pad_to, pad_to)).copy()
+            padded[:, :height, :width] = pixels
+            pixels = padded
+            valid = np.pad(valid, ((0, pad_to - height), (0, pad_to - width)))
+        return pixels, valid
+
+    def close(self) -> None:
+        """Close every thread's handle; none may be reading any more."""
+        with self._lock:
+            handles, self._handles = self._handles, []
+        for handle in handles:
+            handle.close()
+        self._local = threading.local()
+
+    def __enter__(self) -> RasterSource:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _dataset(self) -> Any:
+        dataset = getattr(self._local, "dataset", None)
+        if dataset is None:
+            dataset = self._local.dataset = open_dataset(self._path, overview=self._overview)
+            with self._lock:
+                self._handles.append(dataset)
+        return dataset
+
+    def _choose_pixels(self, bands: Sequence[int] | None, band_count: int | None, fill: float | Sequence[float]) -> None:
+        dataset = self._dataset()
+        self._selection = select_bands(dataset, bands=bands, band_count=band_count, name=self.name)
+        self.bands = self._selection.count
+        indexes = self._selection.indexes
+        self._dtype = np.result_type(*(dataset.dtypes[index - 1] for index in indexes))
+        check_values(self._dtype, name=self.name)
+        self._mask_indexes = _bands_with_mask(dataset, indexes)
+        self._has_gaps = bool(self._mask_indexes) or self._dtype.kind == "f" or self._selection.opaque is not None
+        self._fill = np.broadcast_to(np.asarray(fill, np.float32).reshape(-1, 1, 1), (self.bands, 1, 1))
+
+    def _choose_grid(self, gsd: float | None) -> None:
+        dataset = self._dataset()
+        place = georeference_of(dataset, name=self.name)
+        self.crs: CRS | None = place.crs
+        self.transform: Affine = place.transform
+        self.pixel_size = place.pixel_size
+        self.width, self.height = dataset.width, dataset.height
+        self._columns = AxisResampling(self.width, self.width)
+        self._rows = AxisResampling(self.height, self.height)
+        if gsd is None:
+            return
+        if place.pixel_size is None:
+            logger.warning("%s: its pixels are taken to be %g m large, as the model wants.", self.name, gsd)
+            self.pixel_size = (gsd, gsd)
+            return
+        if all(abs(size / gsd - 1) <= GSD_TOLERANCE for size in place.pixel_size):
+            return
+        if max(place.pixel_size) > COARSEST * gsd:
+            raise RasterFitError(
+                f"{self.name} has pixels of {max(place.pixel_size):.3g} m; to a model of {gsd:.3g} m a pixel that is too "
+                "coarse to see buildings.",
+                hint=f"Give a finer raster, or look at its own pixels with --gsd {max(place.pixel_size):.3g}.",
+            )
+        self.width, self.height = (
+            max(1, round(length * size / gsd))
+            for length, size in zip((dataset.width, dataset.height), place.pixel_size, strict=True)
+        )
+        across, down = dataset.width / self.width, dataset.height / self.height
+        a, b, c, d, e, f = place.transform[:6]
+        self.transform = Affine(a * across, b * down, c, d * across, e * down, f)
+        self.pixel_size = (place.pixel_size[0] * across, place.pixel_size[1] * down)
+        self._overview = _coarsest_overview(dataset, self._selection.indexes, min(across, down))
+        if self._overview is not None:
+            self.close()
+            dataset = self._dataset()
+        self._columns = AxisResampling(dataset.width, self.width)
+        self._rows = AxisResampling(dataset.height, self.height)
+        logger.info("%s: resampled from %.3g x %.3g m to %.3g m a pixel.", self.name, *place.pixel_size, gsd)
+
+    def _choose_values(self) -> None:
+        dataset = self._dataset()
+        self._stretch = None
+        if self._selection.palette is None:
+            self._stretch = find_stretch(
+                lambda window: self._raw(*_bounds(window)),
+                width=dataset.width,
+                height=dataset.height,
+                block_shape=dataset.block_shapes[self._selection.indexes[0] - 1],
+                dtype=self._dtype,
+                name=self.name,
+            )
+
+    def _describe(self) -> dict[str, str]:
+        selection = self._selection
+        values = f"{self._dtype} as it is" if self._stretch is None else f"{self._dtype} stretched: {self._stretch}"
+        ways = {self._columns.method, self._rows.method} - {"none"}
+        return {
+            "raster": self.name,
+            "bands": ",".join(map(str, selection.indexes)),
+            "values": "palette" if selection.palette is not None else values,
+            "gsd": "unknown" if self.gsd is None else f"{self.gsd:.6g}",
+            "resampling": " and ".join(sorted(ways)) or "none",
+        }
+
+    def _resampled(self, col0: int, row0: int, col1: int, row1: int) -> tuple[np.ndarray, np.ndarray]:
+        """Resample a window in strips of so few rows that their source fits ``PIXELS_AT_ONCE``."""
+        left, right = self._columns.source_span(col0, col1)
+        columns = self._columns.weights(col0, col1)
+        step = max(1, int(PIXELS_AT_ONCE / ((right - left) * self._rows.scale)))
+        strips = []
+        for start in range(row0, row1, step):
+            stop = min(start + step, row1)
+            top, bottom = self._rows.source_span(start, stop)
+            pixels, valid = self._raw(left, top, right, bottom)
+            rows = self._rows.weights(start, stop)
+            if self._has_gaps:
+                strips.append(resample_valid(pixels, valid, rows, columns))
+            else:
+                strips.append((resample(pixels, rows, columns), np.ones((stop - start, col1 - col0), bool)))
+        return np.concatenate([strip[0] for strip in strips], axis=1), np.concatenate([strip[1] for strip in strips])
+
+    def _raw(self, col0: int, row0: int, col1: int, row1: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read source pixels: (bands, h, w) float32 in the raster's own values, zero without data, and (h, w) bool."""
+        dataset = self._dataset()
+        window = Window(col0, row0, col1 - col0, row1 - row0)
+        try:
+            pixels = dataset.read(list(self._selection.indexes), window=window)
+            valid = np.ones(pixels.shape[1:], bool)
+            if self._mask_indexes:
+                # A pixel has data where any band has: a black or white roof may hit the nodata value in one of them.
+                valid = dataset.read_masks(list(self._mask_indexes), window=window).any(axis=0)
+        except (RasterioError, OSError) as error:
+            reason = error.__cause__ or error
+            raise RasterError(
+                f"{self.name} is damaged at columns {col0} to {col1}, rows {row0} to {row1}: {reason}.",
+                hint="Fetch or export the file again, or leave the place out with --extent.",
+            ) from error
+        if self._selection.palette is not None:
+            index = pixels[0].astype(np.int64)
+            valid &= self._selection.opaque[index]
+            pixels = np.moveaxis(self._selection.palette[index], -1, 0)
+        elif pixels.dtype.kind == "f":
+            valid &= is_plausible(pixels)
+        pixels = pixels.astype(np.float32)
+        if self._has_gaps and not valid.all():
+            pixels = np.where(valid & np.isfinite(pixels), pixels, np.float32(0))
+        return pixels, valid
+
+
+def _bounds(window: Window) -> tuple[int, int, int, int]:
+    return window.col_off, window.row_off, window.col_off + window.width, window.row_off + window.height
+
+
+def _bands_with_mask(dataset: Any, indexes: Sequence[int]) -> tuple[int, ...]:
+    """Return the bands whose masks say where the raster has data: none, one for all, or each its own."""
+    flags = {index: dataset.mask_flag_enums[index - 1] for index in indexes}
+    if any(flag == [MaskFlags.all_valid] for flag in flags.values()):
+        return ()
+    shared = [index for index, flag in flags.items() if MaskFlags.per_dataset in flag]
+    return tuple(shared[:1] or flags)
+
+
+def _coarsest_overview(dataset: Any, indexes: Sequence[int], scale: float) -> int | None:
+    """Return the coarsest overview of which ``OVERVIEW_MARGIN`` pixels still make one of the working grid, if any."""
+    levels = [dataset.overviews(index) for index in indexes]
+    if any(level != levels[0] for level in levels):
+        return None
+    fitting = [place for place, factor in enumerate(levels[0]) if factor * OVERVIEW_MARGIN <= scale]
+    return max(fitting, key=lambda place: levels[0][place]) if fitting else None
