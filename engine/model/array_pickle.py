@@ -3,7 +3,8 @@
 A pickle is a program for a small stack machine, and three of its instructions call whatever they name. Published
 checkpoints (``.pkl``) need none of that: dictionaries, lists, numbers, text and arrays are enough. So this module is
 that stack machine, with the calling instructions cut down to the few names with which NumPy describes an array. Those
-names stand for the plain records below, not for NumPy's own functions: a hostile state never reaches NumPy.
+names stand for the plain records of `engine.model.pickled_arrays`, not for NumPy's own functions: a hostile state never
+reaches NumPy.
 
 A file can also attack by size. Nothing here allocates more than the file holds: a reader never asks for bytes that the
 file does not have, an array must bring all its bytes, and both instructions and copies are counted.
@@ -11,114 +12,15 @@ file does not have, an array must bring all its bytes, and both instructions and
 
 from __future__ import annotations
 
-import math
 import pickletools
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
-import numpy as np
-
 from engine.errors import ModelFileError, UnsafeFileError
+from engine.model.file_errors import short
+from engine.model.pickled_arrays import ARRAY_GLOBALS, PickledArray, PickledDtype, bytes_of_nothing, encode
 
 # A Swin-L checkpoint takes about 40,000 instructions; a file with more than this is not a checkpoint.
 MAX_INSTRUCTIONS = 5_000_000
-MAX_DIMENSIONS = 16
-PLAIN_KINDS = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
-
-
-class PickledDtype:
-    """A dtype as NumPy pickles it: ``dtype('f4', False, True)``, then a state that carries the byte order."""
-
-    def __init__(self, kind: object, *_flags: object) -> None:
-        kind = kind.lstrip("<>|=") if isinstance(kind, str) else kind
-        if kind not in PLAIN_KINDS:
-            raise UnsafeFileError(f"it holds an array of {short(kind)}, which is not a plain number.")
-        self.kind: str = kind  # type: ignore[assignment]
-        self.order = "<"
-
-    def __setstate__(self, state: object) -> None:
-        if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
-            raise ModelFileError(f"an array has a malformed type ({short(state)}).")
-        if any(part is not None for part in state[2:5]):
-            raise UnsafeFileError("it holds a structured array, which no checkpoint needs.")
-        self.order = state[1]
-
-    def numpy(self) -> np.dtype:
-        return np.dtype(self.order + self.kind)
-
-
-class PickledArray:
-    """An array as NumPy pickles it: an empty one, then a state with shape, dtype and bytes."""
-
-    def __init__(self, *_arguments: object) -> None:
-        self._array: np.ndarray | None = None
-
-    def __setstate__(self, state: object) -> None:
-        if not isinstance(state, tuple) or len(state) != 5:
-            raise ModelFileError(f"an array has a malformed state ({short(state)}).")
-        _version, shape, dtype, fortran, data = state
-        self._array = _array_of(shape, dtype, data, "F" if fortran else "C")
-
-    @classmethod
-    def from_buffer(cls, data: object, dtype: object, shape: object, order: object = "C") -> PickledArray:
-        array = cls()
-        array._array = _array_of(shape, dtype, data, order)
-        return array
-
-    def numpy(self) -> np.ndarray:
-        """The array; read-only, for it shares the bytes of the file."""
-        if self._array is None:
-            raise ModelFileError("an array comes without its contents.")
-        return self._array
-
-
-def reconstruct(array_type: object, *_arguments: object) -> PickledArray:
-    """Stand in for ``numpy._core.multiarray._reconstruct``; the shape and dtype that it is given are placeholders."""
-    if array_type is not PickledArray:
-        raise UnsafeFileError(f"it asks to build {short(array_type)} as an array.")
-    return PickledArray()
-
-
-def scalar(dtype: object, data: object = b"") -> float | int | bool:
-    """Stand in for ``numpy._core.multiarray.scalar``."""
-    return _array_of((), dtype, data, "C").item()
-
-
-def _array_of(shape: object, dtype: object, data: object, order: object) -> np.ndarray:
-    if not isinstance(dtype, PickledDtype):
-        raise UnsafeFileError(f"it holds an array of {short(dtype)}, which is not a plain number.")
-    if (
-        not isinstance(shape, tuple)
-        or len(shape) > MAX_DIMENSIONS
-        or not all(type(side) is int and 0 <= side < 2**48 for side in shape)
-        or order not in ("C", "F")
-    ):
-        raise ModelFileError(f"an array has the impossible shape {short(shape)}.")
-    if isinstance(data, str):  # Python 2 wrote bytes as text
-        data = data.encode("latin1")
-    if not isinstance(data, (bytes, bytearray)):
-        # An array of objects keeps a list of them here.
-        raise UnsafeFileError("it holds an array of objects, which is not a plain number.")
-    numpy_dtype = dtype.numpy()
-    if len(data) != math.prod(shape) * numpy_dtype.itemsize:
-        raise ModelFileError(f"an array of shape {shape} and type {numpy_dtype} comes with {len(data)} bytes.")
-    return np.frombuffer(data, numpy_dtype).reshape(shape, order=order)
-
-
-ARRAY_GLOBALS: dict[str, Callable[..., Any]] = {
-    "numpy.ndarray": PickledArray,
-    "numpy.dtype": PickledDtype,
-    **{
-        f"numpy.{core}.{name}": function
-        for core in ("core", "_core")
-        for name, function in {
-            "multiarray._reconstruct": reconstruct,
-            "multiarray.scalar": scalar,
-            "numeric._frombuffer": PickledArray.from_buffer,
-        }.items()
-    },
-}
 
 
 class BoundedReader:
@@ -150,7 +52,12 @@ _MARK = _Mark()
 
 
 class ArrayUnpickler:
-    """The stack machine: containers, numbers, text and arrays; ``load`` returns what the pickle describes."""
+    """The stack machine: containers, numbers, text and arrays as ``PickledArray``.
+
+    Args:
+        file: where a pickle begins; it may have several, one after the other.
+        size: bytes from there to the end of the file.
+    """
 
     extra_globals: ClassVar[dict[str, Any]] = {}
 
@@ -170,6 +77,22 @@ class ArrayUnpickler:
         self._callables = {value for value in self._globals.values() if callable(value)}
 
     def load(self) -> Any:
+        """Read one pickle from where the file stands.
+
+        Raises:
+            UnsafeFileError: it asks for anything else than plain data. Nothing of it has been run.
+            ModelFileError: it is no pickle, or a broken one.
+        """
+        try:
+            return self._run()
+        except ModelFileError:
+            raise
+        except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, EOFError) as error:
+            raise ModelFileError(f"it is not a pickle, or a broken one ({short(error)}).") from error
+
+    def _run(self) -> Any:
+        self._stack.clear()
+        self._memo.clear()
         for count, (opcode, argument, _) in enumerate(pickletools.genops(self._reader)):
             if count > MAX_INSTRUCTIONS:
                 raise ModelFileError(f"it takes more than {MAX_INSTRUCTIONS:,} instructions to read.")
@@ -198,9 +121,9 @@ class ArrayUnpickler:
         return items
 
     def _spend(self, values: object) -> None:
-        # Whatever takes text may copy it, and the memo lets a file hand over the same long text again and again.
+        # What is handed over may be copied, and the memo lets a file hand over the same long text or list again and again.
         if isinstance(values, tuple):
-            self._budget -= sum(len(value) for value in values if isinstance(value, str))
+            self._budget -= sum(len(value) for value in values if isinstance(value, (str, list, tuple)))
         if self._budget < 0:
             raise ModelFileError("it unfolds to far more than its own size.")
 
@@ -269,7 +192,7 @@ class ArrayUnpickler:
     _op_binput = _op_long_binput = _op_put
     _op_binget = _op_long_binget = _op_get
 
-    # What could call: only the names of ARRAY_GLOBALS and their like, only with the records of this module ------------
+    # What could call: only the names of ARRAY_GLOBALS and their like, only with those records ---------------------------
 
     def _op_global(self, names: str) -> None:
         self._push_global(names.replace(" ", "."))
@@ -308,36 +231,6 @@ _VALUES = {
 }
 
 
-def load_array_pickle(path: Path) -> Any:
-    """Read a pickle that holds plain containers and ``PickledArray`` records.
-
-    Raises:
-        UnsafeFileError: it asks for anything else. Nothing of it has been run.
-        ModelFileError: it is no pickle, or a broken one.
-    """
-    with path.open("rb") as file:
-        try:
-            return ArrayUnpickler(file, path.stat().st_size).load()
-        except ModelFileError:
-            raise
-        except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, EOFError) as error:
-            raise ModelFileError(f"it is not a pickle, or a broken one ({short(error)}).") from error
-
-
-def encode(text: object, encoding: object = "latin1") -> bytes:
-    """Stand in for ``_codecs.encode``, by which Python 3 writes bytes in the old protocols."""
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise UnsafeFileError(f"it asks to encode {short(text)} as {short(encoding)}.")
-    return text.encode("latin1")
-
-
-def bytes_of_nothing(*arguments: object) -> bytes:
-    """Stand in for ``bytes``, by which Python 3 writes an empty one in the old protocols."""
-    if arguments:
-        raise UnsafeFileError(f"it asks to call bytes with {short(arguments[0])}.")
-    return b""
-
-
 def plain_dict(items: object = ()) -> dict:
     pairs = _expect(items, (list, tuple))
     return _dict_of([part for pair in pairs for part in _expect(pair, (list, tuple))])
@@ -355,14 +248,3 @@ def _expect(value: Any, types: type | tuple[type, ...]) -> Any:
     if not isinstance(value, types):
         raise TypeError(f"{type(value).__name__} found in an unexpected place")
     return value
-
-
-def short(value: object) -> str:
-    """Quote what a file says, cut short. Containers are named only: they may be endless."""
-    if isinstance(value, (str, bytes)):
-        return repr(value) if len(value) <= 80 else f"{value[:77]!r}..."
-    if isinstance(value, Exception):
-        return f"{type(value).__name__}: {str(value)[:80]}"
-    if isinstance(value, tuple) and all(type(part) is int and abs(part) < 2**64 for part in value[:8]):
-        return f"{value[:8]}"
-    return f"a {type(value).__name__}"

@@ -167,9 +167,7 @@ def _read(path: Path) -> tuple[ModelHeader, dict[str, tuple[int, ...]]]:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
-            raise ModelFileError(
-                "it is not a safetensors file, or only the beginning of one.", hint=_way_out(path, start)
-            )
+            raise ModelFileError("it is not a safetensors file, or only the beginning of one.", hint=_way_out(path, start))
         text = file.read(length)
     try:
         entries = json.loads(text)
