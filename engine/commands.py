@@ -1,0 +1,40 @@
+"""Find the commands of the program, those of other packages among them, and load each one only when it is asked for.
+
+A command is a module. It offers the program a ``command`` (a function for typer, or a ``typer.Typer`` with commands of its own) and,
+where it makes sense to a user interface, the service a ``serve(arguments, job) -> dict`` (see ``engine.job``). Its name and
+its module are registered under the entry-point group ``maskdino.commands``; importing the module must be quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from types import ModuleType
+
+from engine.errors import ArgumentError
+
+GROUP = "maskdino.commands"
+
+_BUILT_IN = {
+    "detect": "engine.detect_command",
+    "models": "engine.models_command",
+    "doctor": "engine.doctor",
+}
+
+
+def command_modules() -> dict[str, str]:
+    """Return the module of each command by the command's name, in the order of the help page."""
+    registered = {entry.name: entry.value for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)}
+    return {**_BUILT_IN, **{name: module for name, module in registered.items() if name not in _BUILT_IN}}
+
+
+def load_command(name: str) -> ModuleType:
+    """Import the module of a command.
+
+    Raises:
+        ArgumentError: there is no such command.
+    """
+    modules = command_modules()
+    if name not in modules:
+        raise ArgumentError(f"There is no command '{name}'.", hint=f"Known are {', '.join(modules)}.")
+    return import_module(modules[name])

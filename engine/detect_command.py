@@ -1,0 +1,185 @@
+"""``maskdino detect``: the arguments, for the terminal and for the service, and what a terminal shows meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from engine.errors import ArgumentError
+from engine.job import Job, Progress
+
+if TYPE_CHECKING:
+    from engine.detection.pipeline import Summary
+
+CANCELLED = 130
+
+
+class Outline(str, Enum):
+    """How the outline of a mask is drawn."""
+
+    regular = "regular"
+    simplified = "simplified"
+    raw = "raw"
+
+
+def command(
+    raster: str = typer.Argument(help="Anything that GDAL reads.", metavar="RASTER"),
+    output: Path = typer.Option(..., "-o", "--output", help="Where the buildings go: .gpkg, .geojson, .fgb or .parquet."),
+    model: str = typer.Option("maskdino_tiny", help="An embedded model by name, or a model file."),
+    aoi: str | None = typer.Option(None, help="Polygons, in any format and CRS: detect inside them alone.", metavar="VECTOR"),
+    extent: tuple[float, float, float, float] | None = typer.Option(
+        None, help="Detect inside a rectangle alone, in the raster's CRS.", metavar="XMIN YMIN XMAX YMAX"
+    ),
+    bands: str | None = typer.Option(None, help="Bands for red, green and blue, counted from 1.", metavar="1,2,3"),
+    gsd: float | None = typer.Option(
+        None, help="Detect at this ground sampling distance, in metres a pixel.", metavar="METRES"
+    ),
+    score: float = typer.Option(0.5, help="Keep what the model is at least this sure of, 0 to 1."),
+    min_area: float | None = typer.Option(
+        None, help="Leave out what is smaller than this; by default 4 m2 or 12 pixels, whichever is more.", metavar="M2"
+    ),
+    outline: Outline = typer.Option(Outline.regular, help="Right angles, smooth, or the borders of the pixels."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
+    batch_size: int | None = typer.Option(None, help="Tiles that the model sees at once."),
+    overlap: int | None = typer.Option(None, help="Pixels that neighbouring tiles share; by default a quarter of a tile."),
+    resume: bool = typer.Option(False, "--resume", help="Go on where a killed or cancelled run ended."),
+    json_lines: bool = typer.Option(False, "--json-lines", help="Print progress and result as JSON Lines."),
+) -> None:
+    """Find the buildings of a raster and write them as polygons."""
+    if aoi is not None and extent is not None:
+        raise typer.BadParameter("give --aoi or --extent, not both")
+    arguments = {
+        "raster": raster, "output": str(output), "model": model, "aoi": aoi, "extent": extent, "bands": bands, "gsd": gsd,
+        "score": score, "min_area": min_area, "outline": outline.value, "device": device, "batch_size": batch_size,
+        "overlap": overlap, "resume": resume,
+    }  # fmt: skip
+    if json_lines:
+        _with_events(arguments)
+    else:
+        _on_terminal(arguments)
+
+
+def _on_terminal(arguments: dict[str, Any]) -> None:
+    with progress_bar() as show:
+        job = Job(report=show)
+        with ctrl_c_sets(job.cancelled):
+            summary = run(arguments, job)
+    if summary.cancelled:
+        sys.stderr.write(
+            f"maskdino: cancelled; {summary.buildings} buildings found so far are in {summary.output}. --resume goes on.\n"
+        )
+        leave(CANCELLED)
+    rate = summary.megapixels / summary.seconds["total"]
+    typer.echo(
+        f"{summary.buildings} buildings ({summary.area_m2:,.0f} m2) in {summary.output}, {summary.seconds['total']:.1f} s, "
+        f"{rate:.2f} MPix/s on {summary.device}"
+    )
+
+
+def _with_events(arguments: dict[str, Any]) -> None:
+    import logging
+
+    from engine.json_lines import EventHandler, EventStream
+
+    stream = EventStream.take_stdout()
+    logging.getLogger("engine").handlers = [EventHandler(stream)]
+    job = Job(report=lambda progress: stream.send("progress", **asdict(progress)))
+    try:
+        with ctrl_c_sets(job.cancelled):
+            summary = run(arguments, job)
+    except Exception as error:
+        stream.send("error", **describe(error))
+        raise
+    stream.send("cancelled" if summary.cancelled else "result", **asdict(summary))
+    if summary.cancelled:
+        leave(CANCELLED)
+
+
+def describe(error: Exception) -> dict[str, str | None]:
+    """Return the fields of an error event."""
+    return {
+        "code": getattr(error, "code", "internal"),
+        "message": getattr(error, "message", None) or f"{type(error).__name__}: {error}",
+        "hint": getattr(error, "hint", None),
+    }
+
+
+def run(arguments: dict[str, Any], job: Job) -> Summary:
+    """Detect with the arguments of the command line, by name."""
+    from engine.detection.pipeline import detect
+
+    return detect(**arguments, progress=job.report, cancel=job.cancelled)
+
+
+def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
+    """Answer a request of the service.
+
+    Raises:
+        ArgumentError: an argument is missing, or unknown.
+    """
+    known = {name.replace("json_lines", "") for name in command.__annotations__} - {"", "return"}
+    for name in arguments:
+        if name not in known:
+            raise ArgumentError(f"detect has no argument '{name}'.", hint=f"It has {', '.join(sorted(known))}.")
+    for name in ("raster", "output"):
+        if not arguments.get(name):
+            raise ArgumentError(f"detect needs the argument '{name}'.")
+    return asdict(run(arguments, job))
+
+
+@contextmanager
+def ctrl_c_sets(cancelled: threading.Event) -> Iterator[None]:
+    """Let the first Ctrl-C end the job in good order, and the second one at once."""
+
+    def interrupt(number: int, frame: object) -> None:
+        if cancelled.is_set():
+            os._exit(CANCELLED)
+        cancelled.set()
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave(status: int) -> None:
+    """End the program at once: a thread that is deep in the model's forward pass cannot be waited for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Any]:
+    """Draw a progress bar on a terminal, nothing elsewhere; yield the function to report progress to."""
+    if not sys.stderr.isatty():
+        yield lambda progress: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(
+        total=1, unit="tile", dynamic_ncols=True, bar_format="{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} tiles {desc}"
+    ) as bar:
+
+        def show(progress: Progress) -> None:
+            bar.total, bar.n = progress.total, progress.done
+            parts = [f"{progress.buildings} buildings"]
+            if progress.megapixels_per_second is not None:
+                parts.append(f"{progress.megapixels_per_second:.2f} MPix/s")
+            if progress.seconds_left is not None:
+                parts.append(f"{tqdm.format_interval(progress.seconds_left)} left")
+            bar.set_description_str(", ".join(parts))
+
+        yield show

@@ -1,0 +1,45 @@
+"""Say in words what shapes the pieces of a tile, so that a run is resumed by its like alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from engine.detection.instances import Predictor
+from engine.detection.raster_source import RasterSource
+from engine.detection.settings import Settings
+from engine.detection.tile_grid import TileGrid
+
+
+def fingerprint_of(
+    raster: str, *, source: RasterSource, grid: TileGrid, predictor: Predictor, settings: Settings
+) -> dict[str, str]:
+    """Return what must not differ between a run and its continuation, by the name that a person knows it by.
+
+    Outline and smallest area are not in it: they shape what is made of the pieces afterwards.
+    """
+    return {
+        "raster": raster,
+        **_state_of(raster),
+        "working grid": f"{source.width} x {source.height} pixels, {source.bands} bands",
+        "bands": ",".join(map(str, settings.bands)) if settings.bands else "chosen by the program",
+        "part of the raster": "{} {} {} {}".format(*grid.bounds),
+        "area of interest": " ".join([settings.aoi, *_state_of(settings.aoi).values()]) if settings.aoi else "none",
+        "score": str(settings.score),
+        "tile size": str(grid.tile_size),
+        "overlap": str(grid.overlap),
+        "model": identity_of(predictor),
+    }
+
+
+def identity_of(predictor: Predictor) -> str:
+    """Name a predictor: a model by its name and its weights, anything else by its class."""
+    return getattr(predictor, "identity", None) or f"{type(predictor).__module__}.{type(predictor).__qualname__}"
+
+
+def _state_of(path: str) -> dict[str, str]:
+    """Tell one state of a file from another. What is no file here, such as a URL, is known by its name alone."""
+    if not os.path.isfile(path):
+        return {}
+    state = Path(path).stat()
+    return {"size of the raster file": str(state.st_size), "time of the raster file": str(state.st_mtime_ns)}

@@ -1,0 +1,175 @@
+"""Keep what has been found so far in a file beside the output, so that a killed run can be resumed.
+
+One row a tile in an SQLite file, committed as soon as the tile is done: SQLite's write-ahead log survives the death of the
+process at any instruction. What is stored are the pieces as they came out of the tile, after the score threshold and before the
+seams; joining them again is quick and gives what an unbroken run gives.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import struct
+import threading
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from engine.detection.pieces import Piece
+from engine.detection.tile_grid import Tile
+from engine.errors import ArgumentError, OutputError
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+_PIECE = struct.Struct("<iiiidi")  # col, row, height, width, score, label; the packed bits of the mask follow
+
+
+class Journal:
+    """The progress file of one run. Used by several threads; one lock serialises them."""
+
+    def __init__(self, path: Path, *, fingerprint: Mapping[str, str], resume: bool) -> None:
+        """Open or start a progress file.
+
+        Args:
+            path: where it stands.
+            fingerprint: everything that shapes the pieces of a tile, by the name that a person knows it by.
+            resume: go on with what is there; otherwise what is there is discarded.
+
+        Raises:
+            ArgumentError: ``resume`` with a file that another raster, model or setting made; the message names what differs.
+            OutputError: the file cannot be written, or another run is using it.
+        """
+        self.path = path
+        self._lock = threading.Lock()
+        self._fingerprint = dict(fingerprint)
+        left_over = path.exists()
+        if resume and not left_over:
+            logger.info("There is nothing to resume at %s: starting from the beginning.", path)
+        try:
+            with self._errors():
+                self._connection = self._open()
+        except sqlite3.DatabaseError as error:
+            if resume:
+                raise OutputError(
+                    f"The progress file {path} is damaged: {error}.", hint="Run again without --resume to start afresh."
+                ) from error
+            path.unlink()
+            with self._errors():
+                self._connection = self._open()
+        with self._errors():
+            if resume:
+                try:
+                    self._check()
+                except ArgumentError:
+                    self._connection.close()
+                    raise
+            elif left_over:
+                logger.info("Discarding the progress of an earlier run, %s; --resume would have gone on with it.", path)
+            if not resume or not left_over:
+                self._begin()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn what SQLite says about the disk into what this program says about it."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                raise OutputError(
+                    f"Another run is writing to {self.path.with_suffix('')}.", hint="Wait for it, or name another output."
+                ) from error
+            raise OutputError(
+                f"Progress cannot be kept in {self.path}: {error}.", hint="Free some space or choose another folder."
+            ) from error
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=0.5, isolation_level=None, check_same_thread=False)
+        try:
+            # An exclusive lock keeps a second run out, and spares the shared memory that network file systems lack.
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("CREATE TABLE IF NOT EXISTS run (fingerprint TEXT NOT NULL)")
+            connection.execute("CREATE TABLE IF NOT EXISTS tiles (tile INTEGER PRIMARY KEY, pieces BLOB NOT NULL)")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _begin(self) -> None:
+        with self._lock:
+            self._connection.execute("BEGIN")
+            self._connection.execute("DELETE FROM tiles")
+            self._connection.execute("DELETE FROM run")
+            self._connection.execute("INSERT INTO run VALUES (?)", [json.dumps({"format": str(FORMAT), **self._fingerprint})])
+            self._connection.execute("COMMIT")
+
+    def _check(self) -> None:
+        row = self._connection.execute("SELECT fingerprint FROM run").fetchone()
+        if row is None:  # killed before its first tile
+            self._begin()
+            return
+        then, now = json.loads(row[0]), {"format": str(FORMAT), **self._fingerprint}
+        differences = [
+            f"{key} was {then.get(key, 'not given')}, is {now.get(key, 'not given')}"
+            for key in sorted({*then, *now})
+            if then.get(key) != now.get(key)
+        ]
+        if differences:
+            raise ArgumentError(
+                f"--resume cannot go on with {self.path}: {'; '.join(differences)}.",
+                hint="Run it with the same raster, model and settings, or without --resume to start afresh.",
+            )
+
+    def __len__(self) -> int:
+        """Return how many tiles are done."""
+        with self._lock:
+            return self._connection.execute("SELECT count(*) FROM tiles").fetchone()[0]
+
+    def add(self, tile: Tile, pieces: Sequence[Piece]) -> None:
+        """Record that a tile is done, for good."""
+        blob = _pack(pieces)
+        with self._lock, self._errors():
+            self._connection.execute("INSERT OR REPLACE INTO tiles VALUES (?, ?)", (tile.index, blob))
+
+    def load(self, tile: Tile) -> list[Piece] | None:
+        """Return the pieces of a tile that is done, None for one that is not."""
+        with self._lock, self._errors():
+            row = self._connection.execute("SELECT pieces FROM tiles WHERE tile = ?", [tile.index]).fetchone()
+        return None if row is None else _unpack(tile, row[0])
+
+    def close(self, *, keep: bool) -> None:
+        """Close the file, and remove it unless a later run is to go on with it."""
+        with self._lock:
+            self._connection.close()
+        if not keep:
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+
+
+def _pack(pieces: Sequence[Piece]) -> bytes:
+    parts = []
+    for piece in pieces:
+        height, width = piece.mask.shape
+        parts.append(_PIECE.pack(piece.col, piece.row, height, width, float(piece.score), int(piece.label)))
+        parts.append(np.packbits(piece.mask).tobytes())
+    return zlib.compress(b"".join(parts), level=1)
+
+
+def _unpack(tile: Tile, blob: bytes) -> list[Piece]:
+    data = zlib.decompress(blob)
+    pieces, at = [], 0
+    while at < len(data):
+        col, row, height, width, score, label = _PIECE.unpack_from(data, at)
+        at += _PIECE.size
+        size = (height * width + 7) // 8
+        bits = np.frombuffer(data, np.uint8, size, at)
+        at += size
+        mask = np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
+        pieces.append(Piece(tile=tile, col=col, row=row, mask=mask, score=score, label=label))
+    return pieces

@@ -1,0 +1,77 @@
+"""What a person can set for a detection, checked before any work begins."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from engine.errors import ArgumentError
+
+
+class Settings(BaseModel):
+    """The settings of one detection; the names are those of the command line.
+
+    Attributes:
+        aoi: a vector file; detect inside its polygons alone.
+        extent: xmin, ymin, xmax, ymax in the raster's CRS; detect inside alone.
+        bands: numbers of the bands to use, counted from 1; None chooses by colour interpretation.
+        gsd: metres a pixel to detect at; None takes what the model was trained at.
+        score: instances of a lower score are left out.
+        min_area: polygons smaller than this, in square metres of true ground, are left out. None leaves out what is smaller than
+            4 m2 or 12 pixels, whichever is more: less is a shed, or too few pixels to tell.
+        outline: ``regular``, ``simplified`` or ``raw``.
+        batch_size: tiles a call of the model; None takes what suits the device.
+        overlap: pixels shared by neighbouring tiles; None takes a quarter of a tile, at least 64 pixels. A building shorter than
+            the overlap is whole in one tile at least; longer ones are joined.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    aoi: str | None = None
+    extent: tuple[float, float, float, float] | None = None
+    bands: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] | None = None
+    gsd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    score: Annotated[float, Field(ge=0, le=1)] = 0.5
+    min_area: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    outline: Literal["regular", "simplified", "raw"] = "regular"
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    overlap: Annotated[int, Field(ge=0)] | None = None
+
+    @classmethod
+    def checked(cls, **given: Any) -> Settings:
+        """Make settings.
+
+        Raises:
+            ArgumentError: a value has the wrong type or is out of range; the message names all of them.
+        """
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            raise ArgumentError("; ".join(_sentence(problem) for problem in error.errors()) + ".") from error
+
+    @field_validator("aoi", mode="before")
+    @classmethod
+    def _path(cls, value: Any) -> Any:
+        return value if value is None else str(value)
+
+    @field_validator("bands", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_area(self) -> Settings:
+        if self.aoi is not None and self.extent is not None:
+            raise ValueError("give aoi or extent, not both")
+        return self
+
+    def tile_overlap(self, tile_size: int) -> int:
+        """Return the pixels that neighbouring tiles of this size share."""
+        return min(max(64, tile_size // 4), tile_size // 2) if self.overlap is None else self.overlap
+
+
+def _sentence(problem: Any) -> str:
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    return f"{name} is {problem['input']!r}: {message}" if name else message

@@ -1,0 +1,42 @@
+"""What a running job and whoever waits for it tell one another, whether that is a terminal or the service."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a detection is.
+
+    Attributes:
+        done: units of work done.
+        total: units of work in all.
+        unit: what is counted.
+        buildings: buildings that are ready so far; those at the moving front are still to come.
+        megapixels_per_second: ground covered, in pixels that the model sees; None before there is anything to measure.
+        seconds_left: estimate, None before there is anything to base it on.
+    """
+
+    done: int
+    total: int
+    unit: str = "tiles"
+    buildings: int = 0
+    megapixels_per_second: float | None = None
+    seconds_left: float | None = None
+
+
+@dataclass
+class Job:
+    """One request on its way.
+
+    Attributes:
+        report: called with the progress now and then, in the thread that runs the job.
+        cancelled: set by whoever wants the job to end; it must do so within two seconds.
+    """
+
+    report: Callable[[Any], None]
+    cancelled: threading.Event = field(default_factory=threading.Event)
