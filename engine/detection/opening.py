@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from engine.errors import RasterError, RasterFitError
 
 logger = logging.getLogger(__name__)
 
+# Left alone, GDAL keeps blocks worth 5 % of the machine's memory. The cache is one for the process, and GDAL asks for its
+# size (in MB) once, at first use: an environment that each thread enters and leaves would keep resetting it.
+os.environ.setdefault("GDAL_CACHEMAX", "256")
+
 GDAL_SETTINGS = {
     # Pixel functions in Python inside a VRT would run whatever a stranger wrote there.
     "GDAL_VRT_ENABLE_PYTHON": "NO",
-    # Left alone, GDAL keeps blocks worth 5 % of the machine's memory.
-    "GDAL_CACHEMAX": 256,
     # A JPEG that stops half-way is an error, not a grey area.
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",
 }

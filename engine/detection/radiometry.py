@@ -97,6 +97,9 @@ def find_stretch(
     if np.issubdtype(dtype, np.integer) and sample.min() >= 0 and sample.max() <= 255:
         logger.info("%s: its %s values lie in 0..255 and are taken as 8 bit.", name, dtype)
         return None
+    pictured = sample.any(axis=0)  # 0 in every band of a picture in 16 bit is a collar that nobody declared
+    if pictured.any():
+        sample = sample[:, pictured]
     low, high = np.percentile(sample, PERCENTILES, axis=1)
     sparse = high <= low  # a few bright things on an even ground
     low = np.where(sparse, sample.min(axis=1), low)
