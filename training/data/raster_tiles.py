@@ -1,0 +1,119 @@
+"""Scenes from georeferenced imagery: a GeoTIFF with a layer of footprints, split into training and validation by ground.
+
+What is split is the ground, never the crops: two crops, or two images of different resolution, may show the same house.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pyproj
+import rasterio
+import rasterio.windows
+import shapely
+
+from engine.errors import ArgumentError
+from training.data.scene import Scene
+
+
+@dataclass(frozen=True, eq=False)
+class GroundSplit:
+    """Two areas of ground that do not touch.
+
+    Attributes:
+        training, validation: polygons.
+        crs: of both.
+    """
+
+    training: shapely.Geometry
+    validation: shapely.Geometry
+    crs: pyproj.CRS
+
+
+def split_ground(area: geopandas.GeoSeries, validation: shapely.Geometry, *, margin: float) -> GroundSplit:
+    """Split an area in two with a strip of unused ground between them.
+
+    Args:
+        area: where the footprints are complete.
+        validation: the ground kept aside, in the CRS of ``area``; what lies outside the area does not count.
+        margin: width of the strip in metres.
+
+    Raises:
+        ArgumentError: one of the two would be empty.
+    """
+    metric = area.estimate_utm_crs()
+    whole = shapely.union_all(area.to_crs(metric).to_numpy())
+    # Cut before reprojecting: a large box's straight sides would bend.
+    aside = shapely.intersection(shapely.union_all(area.to_numpy()), validation)
+    held = geopandas.GeoSeries([aside], crs=area.crs).to_crs(metric).iloc[0]
+    rest = shapely.difference(whole, shapely.buffer(held, margin, cap_style="square", join_style="mitre"))
+    if held.is_empty or rest.is_empty:
+        raise ArgumentError(
+            f"The ground kept aside for validation, {shapely.bounds(validation).round(6).tolist()}, leaves "
+            f"{'nothing for training' if rest.is_empty else 'no validation'}.",
+            hint="Give a part of the labelled area.",
+        )
+    return GroundSplit(rest, held, metric)
+
+
+def read_scene(
+    raster: str | Path, footprints: str | Path, area: shapely.Geometry, crs: pyproj.CRS, *, name: str | None = None
+) -> Scene | None:
+    """Read the part of a raster that covers an area, with its footprints.
+
+    Args:
+        raster: three bands or more, 8 bit; the first three are read.
+        footprints: any vector layer of polygons, in any CRS.
+        area: within which crops may lie.
+        crs: of ``area``.
+        name: of the scene; the file's by default.
+
+    Returns:
+        The scene, or None where the raster shows nothing of the area.
+
+    Raises:
+        ArgumentError: the raster is not 8 bit RGB, or has no CRS.
+    """
+    with rasterio.open(raster) as source:
+        if source.crs is None or source.count < 3 or source.dtypes[0] != "uint8":
+            raise ArgumentError(
+                f"The raster {raster} has {source.count} bands of {source.dtypes[0]} and the CRS {source.crs}.",
+                hint="Training imagery must be 8 bit RGB with a CRS.",
+            )
+        to_raster = geopandas.GeoSeries([area], crs=crs).to_crs(source.crs)
+        layer = geopandas.read_file(footprints).to_crs(source.crs)
+        to_pixels = ~source.transform
+        in_pixels = _transform(to_raster.iloc[0], to_pixels)
+        seen = shapely.intersection(in_pixels, shapely.box(0, 0, source.width, source.height))
+        if seen.is_empty or seen.area < 1:
+            return None
+        low_x, low_y, high_x, high_y = seen.bounds
+        x0, y0 = int(np.floor(low_x)), int(np.floor(low_y))
+        x1, y1 = min(source.width, int(np.ceil(high_x))), min(source.height, int(np.ceil(high_y)))
+        image = source.read((1, 2, 3), window=rasterio.windows.Window(x0, y0, x1 - x0, y1 - y0)).transpose(1, 2, 0)
+        gsd = _ground_sampling_distance(source)
+    polygons = [_transform(polygon, to_pixels) for polygon in layer.geometry if polygon is not None]
+    polygons = shapely.transform(np.array(polygons, dtype=object), lambda points: points - (x0, y0))
+    polygons = polygons[shapely.intersects(polygons, shapely.box(0, 0, x1 - x0, y1 - y0))]
+    within = shapely.transform(seen, lambda points: points - (x0, y0))
+    return Scene(np.ascontiguousarray(image), polygons, gsd, within, name or Path(raster).stem)
+
+
+def _transform(geometry: shapely.Geometry, affine: rasterio.Affine) -> shapely.Geometry:
+    matrix = np.array([[affine.a, affine.b], [affine.d, affine.e]])
+    offset = np.array([affine.c, affine.f])
+    return shapely.transform(geometry, lambda points: points @ matrix.T + offset)
+
+
+def _ground_sampling_distance(source: rasterio.DatasetReader) -> float:
+    """Return metres a pixel at the raster's centre, the mean of both axes, on the ellipsoid."""
+    columns = np.array([source.width / 2, source.width / 2 + 1, source.width / 2])
+    rows = np.array([source.height / 2, source.height / 2, source.height / 2 + 1])
+    xs, ys = source.transform * (columns, rows)
+    to_degrees = pyproj.Transformer.from_crs(source.crs, "EPSG:4326", always_xy=True)
+    lon, lat = to_degrees.transform(xs, ys)
+    _, _, lengths = pyproj.Geod(ellps="WGS84").inv([lon[0]] * 2, [lat[0]] * 2, lon[1:], lat[1:])
+    return float(np.mean(lengths))

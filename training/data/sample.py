@@ -1,0 +1,44 @@
+"""One training or evaluation image with its instances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(eq=False)
+class Sample:
+    """An image and the buildings in it.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        masks: (N, H, W) bool, one instance each; none is empty.
+        name: where it came from, for messages and reports.
+        crowd: (N,) bool, regions that stand for many instances: not to be learned from, not counted against a detection.
+    """
+
+    image: np.ndarray
+    masks: np.ndarray
+    name: str = ""
+    crowd: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.crowd is None:
+            self.crowd = np.zeros(len(self.masks), dtype=bool)
+
+
+def masks_of_labels(labels: np.ndarray, *, smallest: int = 1) -> np.ndarray:
+    """Take a label raster apart.
+
+    Args:
+        labels: (H, W) integers, 0 is ground.
+        smallest: instances with fewer pixels are dropped.
+
+    Returns:
+        (N, H, W) bool, in rising order of label.
+    """
+    counts = np.bincount(labels.ravel())
+    numbers = np.flatnonzero(counts >= max(smallest, 1))
+    numbers = numbers[numbers > 0]
+    return labels[None] == numbers[:, None, None]

@@ -1,0 +1,144 @@
+"""Where training crops come from: scenes in memory, and a pool of synthetic towns."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import shapely
+
+from engine.errors import ArgumentError
+from training.data.sample import Sample
+from training.data.scene import Scene
+from training.data.synthetic import SyntheticTown
+from training.data.town_style import STYLES
+
+logger = logging.getLogger(__name__)
+
+
+class CropSource(Protocol):
+    """Anything that training crops can be drawn from."""
+
+    def draw(self, rng: np.random.Generator, *, size: int, gsd: float, smallest: int) -> Sample:
+        """Draw a crop of ``size`` pixels at ``gsd`` metres; instances of fewer than ``smallest`` pixels are left out."""
+        ...
+
+
+class SceneSource:
+    """Crops of scenes; a scene is drawn as often as its area on the ground, or its number of buildings, calls for.
+
+    Args:
+        scenes: at least one.
+        turned: crops at any angle, not only upright.
+    """
+
+    def __init__(self, scenes: Sequence[Scene], *, turned: bool = True) -> None:
+        if not scenes:
+            raise ArgumentError("There are no scenes to draw crops from.", hint="Check the folders of the data set.")
+        self.scenes = list(scenes)
+        self.turned = turned
+        ground = np.array([scene.area.area * scene.gsd**2 for scene in self.scenes])
+        buildings = np.array([len(scene.footprints) for scene in self.scenes], dtype=float)
+        shares = ground / ground.sum() + buildings / max(buildings.sum(), 1.0)
+        self._shares = shares / shares.sum()
+
+    def draw(self, rng: np.random.Generator, *, size: int, gsd: float, smallest: int) -> Sample:
+        scene = self.scenes[int(rng.choice(len(self.scenes), p=self._shares))]
+        return scene.crop(scene.draw_view(rng, size=size, gsd=gsd, turned=self.turned), smallest=smallest)
+
+
+class SyntheticSource:
+    """Crops of a pool of synthetic towns, painted when they are first asked for.
+
+    Args:
+        count: of towns.
+        size: side of a town in pixels.
+        gsd: range of metres a pixel, drawn for each town.
+        seed: of the first town; the others follow. Towns of one range of seeds are another data set than those of another.
+        styles: weights of the styles; all alike by default.
+        cache: a folder where painted towns are kept, shared by processes and runs.
+        in_memory: how many towns a process keeps.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        size: int = 768,
+        gsd: tuple[float, float] = (0.24, 0.32),
+        seed: int = 0,
+        styles: dict[str, float] | None = None,
+        cache: str | Path | None = None,
+        in_memory: int = 400,
+    ) -> None:
+        unknown = set(styles or {}) - STYLES.keys()
+        if unknown or count < 1:
+            raise ArgumentError(
+                f"A pool of {count} towns of the styles {sorted(styles or STYLES)} cannot be painted.",
+                hint=f"Give a count of 1 or more, and styles out of {', '.join(STYLES)}.",
+            )
+        self.count, self.size, self.gsd, self.seed = count, size, gsd, seed
+        self.styles = styles or dict.fromkeys(STYLES, 1.0)
+        self.cache = Path(cache) if cache is not None else None
+        self.in_memory = in_memory
+        self._scenes: OrderedDict[int, Scene] = OrderedDict()
+
+    def draw(self, rng: np.random.Generator, *, size: int, gsd: float, smallest: int) -> Sample:
+        scene = self.scene(int(rng.integers(self.count)))
+        # A town can be planned at any angle, so its crops need not be turned, and stay free of the blur of turning.
+        return scene.crop(scene.draw_view(rng, size=size, gsd=gsd, turned=False), smallest=smallest)
+
+    def scene(self, number: int) -> Scene:
+        """Return town ``number`` of the pool, counted from zero."""
+        scene = self._scenes.get(number)
+        if scene is None:
+            scene = self._load(number) or self._paint(number)
+            self._scenes[number] = scene
+            if len(self._scenes) > self.in_memory:
+                self._scenes.popitem(last=False)
+        self._scenes.move_to_end(number)
+        return scene
+
+    def _paint(self, number: int) -> Scene:
+        rng = np.random.default_rng([self.seed, number])
+        shares = np.array(list(self.styles.values()), dtype=float)
+        style = list(self.styles)[int(rng.choice(len(shares), p=shares / shares.sum()))]
+        town = SyntheticTown(self.seed + number, self.size, float(rng.uniform(*self.gsd)), style)
+        scene = Scene(town.image, np.array(town.footprints, dtype=object), town.gsd, None, f"{style} {town.seed}")
+        if self.cache is not None:
+            self._save(number, scene)
+        return scene
+
+    def _file(self, number: int) -> Path:
+        low, high = self.gsd
+        return self.cache / f"town-{self.seed + number}-{self.size}-{low:g}-{high:g}-{'-'.join(self.styles)}.npz"
+
+    def _load(self, number: int) -> Scene | None:
+        if self.cache is None or not self._file(number).is_file():
+            return None
+        with np.load(self._file(number)) as stored:
+            ends = np.cumsum(stored["lengths"])
+            content = stored["outlines"].tobytes()
+            outlines = [content[end - length : end] for end, length in zip(ends, stored["lengths"], strict=True)]
+            footprints = shapely.from_wkb(np.array(outlines, dtype=object)) if outlines else []
+            return Scene(stored["image"], footprints, float(stored["gsd"]), None, str(stored["name"]))
+
+    def _save(self, number: int, scene: Scene) -> None:
+        self.cache.mkdir(parents=True, exist_ok=True)
+        outlines = [shapely.to_wkb(polygon) for polygon in scene.footprints]
+        partial = self._file(number).with_suffix(f".{os.getpid()}.part")
+        with partial.open("wb") as target:
+            np.savez(
+                target,
+                image=scene.image,
+                outlines=np.frombuffer(b"".join(outlines), dtype=np.uint8),
+                lengths=np.array([len(outline) for outline in outlines], dtype=np.int64),
+                gsd=scene.gsd,
+                name=scene.name,
+            )
+        partial.replace(self._file(number))
