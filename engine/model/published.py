@@ -1,0 +1,132 @@
+"""The catalogue of published Mask DINO checkpoints: names, figures, and where their makers keep them.
+
+Figures are those of the makers' own table (https://github.com/IDEA-Research/MaskDINO#results), in per cent on COCO val2017,
+ADE20K and Cityscapes. Nothing is downloaded by this program.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+RELEASE = "https://github.com/IDEA-Research/detrex-storage/releases/download/maskdino-v0.1.0/"
+LICENCE = "Apache-2.0 (the repository's)"
+_AS_INSTANCES = "gives instances only, of things and stuff alike"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedModel:
+    """One checkpoint as published.
+
+    Attributes:
+        file: its name at ``RELEASE``.
+        task: what it was trained for.
+        classes: how many its classifier has.
+        figures: by name, in per cent.
+        preset: the preset that it is built like; None where this program has no such model yet.
+        box_initialisation: of the config that the makers name beside it.
+    """
+
+    file: str
+    task: Literal["instance", "panoptic", "semantic"]
+    data: str
+    backbone: str
+    classes: int
+    figures: dict[str, float]
+    preset: str | None = None
+    box_initialisation: Literal["no", "mask2box", "bitmask"] = "no"
+    note: str = ""
+
+    @property
+    def url(self) -> str:
+        return RELEASE + self.file
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"url": self.url}
+
+
+PUBLISHED: tuple[PublishedModel, ...] = (
+    PublishedModel(
+        file="maskdino_r50_50ep_300q_hid2048_3sd1_instance_maskenhanced_mask46.3ap_box51.7ap.pth",
+        task="instance",
+        data="COCO",
+        backbone="ResNet-50",
+        classes=80,
+        figures={"mask AP": 46.3, "box AP": 51.7},
+        preset="maskdino_r50",
+        box_initialisation="mask2box",
+    ),
+    PublishedModel(
+        file="maskdino_r50_50ep_300q_hid1024_3sd1_instance_maskenhanced_mask46.1ap_box51.5ap.pth",
+        task="instance",
+        data="COCO",
+        backbone="ResNet-50",
+        classes=80,
+        figures={"mask AP": 46.1, "box AP": 51.5},
+        preset="maskdino_r50",
+        box_initialisation="bitmask",
+        note="encoder feed-forward 1024",
+    ),
+    PublishedModel(
+        file="maskdino_swinl_50ep_300q_hid2048_3sd1_instance_maskenhanced_mask52.3ap_box59.0ap.pth",
+        task="instance",
+        data="COCO",
+        backbone="Swin-L (ImageNet-21k)",
+        classes=80,
+        figures={"mask AP": 52.3, "box AP": 59.0},
+        preset="maskdino_swinl",
+        box_initialisation="bitmask",
+    ),
+    PublishedModel(
+        file="maskdino_swinl_50ep_300q_hid2048_3sd1_instance_mask52.1ap_box58.3ap.pth",
+        task="instance",
+        data="COCO",
+        backbone="Swin-L (ImageNet-21k)",
+        classes=80,
+        figures={"mask AP": 52.1, "box AP": 58.3},
+        preset="maskdino_swinl",
+        note="boxes not initialised from masks",
+    ),
+    PublishedModel(
+        file="maskdino_r50_50ep_300q_hid2048_3sd1_panoptic_pq53.0.pth",
+        task="panoptic",
+        data="COCO",
+        backbone="ResNet-50",
+        classes=133,
+        # As the table prints them; going by its other rows, mask and box AP may stand in each other's column.
+        figures={"PQ": 53.0, "mask AP": 48.8, "box AP": 44.3, "mIoU": 60.6},
+        preset="maskdino_r50",
+        note=_AS_INSTANCES,
+    ),
+    PublishedModel(
+        file="maskdino_swinl_50ep_300q_hid2048_3sd1_panoptic_58.3pq.pth",
+        task="panoptic",
+        data="COCO",
+        backbone="Swin-L (ImageNet-21k)",
+        classes=133,
+        figures={"PQ": 58.3, "mask AP": 50.6, "box AP": 56.2, "mIoU": 67.5},
+        preset="maskdino_swinl",
+        note=_AS_INSTANCES,
+    ),
+    PublishedModel(
+        file="maskdino_r50_50ep_100q_celoss_hid1024_3s_semantic_ade20k_48.7miou.pth",
+        task="semantic",
+        data="ADE20K",
+        backbone="ResNet-50",
+        classes=150,
+        figures={"mIoU": 48.7},
+    ),
+    PublishedModel(
+        file="maskdino_r50_50ep_100q_celoss_hid1024_3s_semantic_cityscapes_79.8miou.pth",
+        task="semantic",
+        data="Cityscapes",
+        backbone="ResNet-50",
+        classes=19,
+        figures={"mIoU": 79.8},
+    ),
+)
+
+
+def find_published(file_name: str) -> PublishedModel | None:
+    """Look a checkpoint up by the name of its file."""
+    return next((model for model in PUBLISHED if model.file == file_name), None)

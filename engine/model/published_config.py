@@ -1,0 +1,141 @@
+"""Tell which model a published state dict belongs to, from the shapes of its tensors.
+
+Shapes settle the backbone, the levels and their order, the layers, the widths and the classes. They say nothing of how
+many queries are selected or how boxes are first drawn: these come from the nearest preset.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import ModelFileError
+from engine.model.config import ModelConfig, parse_model_config
+from engine.model.presets import PRESETS, preset
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PIXEL_DECODER = "sem_seg_head.pixel_decoder."
+_ENCODER = f"{_PIXEL_DECODER}transformer."
+_PREDICTOR = "sem_seg_head.predictor."
+_STAGES = ("res2", "res3", "res4", "res5")
+
+
+def published_config(tensors: Mapping[str, Tensor], *, preset_name: str | None = None) -> ModelConfig:
+    """Work out the config of a published Mask DINO state dict.
+
+    Args:
+        tensors: by published name.
+        preset_name: which preset to take what the shapes do not tell from; by default the one that agrees with most.
+
+    Raises:
+        ModelFileError: it is not a Mask DINO instance model; says what it is, where that can be told.
+        ArgumentError: there is no such preset.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    _refuse_others(shapes)
+    try:
+        told = _told_by_shapes(shapes)
+    except (KeyError, IndexError, ValueError) as error:
+        missing = error.args[0] if isinstance(error, KeyError) else error
+        raise ModelFileError(f"its tensors are not those of a Mask DINO model ({missing}).") from error
+    kind = told["backbone"]["kind"]
+    if preset_name is not None:
+        base = preset(preset_name)
+        if base.backbone.kind != kind:
+            raise ModelFileError(f"it has a {kind} backbone, the preset {preset_name!r} a {base.backbone.kind}.")
+    else:
+        alike = [config for config in PRESETS.values() if config.backbone.kind == kind]
+        base = max(alike, key=lambda config: _agreement(config.model_dump(), told))
+    return parse_model_config(_merged(base.model_dump(), told))
+
+
+def preset_of(config: ModelConfig) -> str | None:
+    """Name the preset that a config is, whatever its number of classes; None where it is none."""
+    for name, known in PRESETS.items():
+        if known.model_copy(update={"num_classes": config.num_classes}) == config:
+            return name
+    return None
+
+
+def _refuse_others(shapes: dict[str, tuple[int, ...]]) -> None:
+    if f"{_PREDICTOR}query_feat.weight" in shapes:
+        raise ModelFileError("it is a model with learned queries (semantic segmentation), which cannot be built yet.")
+    if any(".oldm" in name for name in shapes):
+        raise ModelFileError("it is a DI-MaskDINO model, which cannot be built yet.")
+    if not any(name.startswith("sem_seg_head.") for name in shapes):
+        first = ", ".join(sorted(shapes)[:2])
+        raise ModelFileError(
+            f"it holds no Mask DINO model, at most its backbone (it has {len(shapes)} tensors: {first}, ...).",
+            hint="`maskdino models list` names checkpoints of whole models.",
+        )
+
+
+def _told_by_shapes(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    backbone, channels = _swin(shapes) if "backbone.patch_embed.proj.weight" in shapes else _resnet(shapes)
+    levels, dim = shapes[f"{_ENCODER}level_embed"]
+    projections = [shapes[f"{_PIXEL_DECODER}input_proj.{level}.0.weight"] for level in range(levels)]
+    # The 1x1 projections take the backbone's maps, the others halve the last of these further.
+    features = [_STAGES[channels.index(shape[1])] for shape in projections if shape[2:] == (1, 1)]
+    encoder_layer = f"{_ENCODER}encoder.layers.{{}}.linear1.weight"
+    decoder_layer = f"{_PREDICTOR}decoder.layers.{{}}.linear1.weight"
+    return {
+        "num_classes": shapes[f"{_PREDICTOR}class_embed.weight"][0],
+        "backbone": backbone,
+        "hidden_dim": dim,
+        "pixel_decoder": {
+            "features": features,
+            "levels": levels,
+            "layers": _count(shapes, encoder_layer),
+            "feedforward": shapes[encoder_layer.format(0)][0],
+            "mask_dim": shapes[f"{_PIXEL_DECODER}mask_features.weight"][0],
+        },
+        "decoder": {"layers": _count(shapes, decoder_layer), "feedforward": shapes[decoder_layer.format(0)][0]},
+    }
+
+
+def _resnet(shapes: dict[str, tuple[int, ...]]) -> tuple[dict[str, Any], list[int]]:
+    depths = [_count(shapes, f"backbone.{stage}.{{}}.conv1.weight") for stage in _STAGES]
+    last = "conv3" if "backbone.res2.0.conv3.weight" in shapes else "conv2"
+    channels = [shapes[f"backbone.{stage}.0.{last}.weight"][0] for stage in _STAGES]
+    return {
+        "kind": "resnet",
+        "block": "bottleneck" if last == "conv3" else "basic",
+        "depths": depths,
+        "widths": [shapes[f"backbone.{stage}.0.conv1.weight"][0] for stage in _STAGES],
+    }, channels
+
+
+def _swin(shapes: dict[str, tuple[int, ...]]) -> tuple[dict[str, Any], list[int]]:
+    dim = shapes["backbone.patch_embed.proj.weight"][0]
+    tables = [shapes[f"backbone.layers.{stage}.blocks.0.attn.relative_position_bias_table"] for stage in range(4)]
+    return {
+        "kind": "swin",
+        "embed_dim": dim,
+        "depths": [_count(shapes, f"backbone.layers.{stage}.blocks.{{}}.norm1.weight") for stage in range(4)],
+        "heads": [table[1] for table in tables],
+        "window_size": (math.isqrt(tables[0][0]) + 1) // 2,
+    }, [dim * 2**stage for stage in range(4)]
+
+
+def _count(shapes: dict[str, tuple[int, ...]], name: str) -> int:
+    before, after = (re.escape(part) for part in name.split("{}"))
+    return sum(re.fullmatch(rf"{before}\d+{after}", known) is not None for known in shapes)
+
+
+def _agreement(config: dict[str, Any], told: dict[str, Any]) -> int:
+    return sum(
+        _agreement(config[key], value) if isinstance(value, dict) else _as_list(config[key]) == _as_list(value)
+        for key, value in told.items()
+    )
+
+
+def _merged(config: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    return config | {key: _merged(config[key], value) if isinstance(value, dict) else value for key, value in told.items()}
+
+
+def _as_list(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
