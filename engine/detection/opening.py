@@ -81,7 +81,8 @@ def _why_not(path: str | Path, error: RasterioError) -> RasterError:
     if is_plain and place.is_dir():
         return RasterError(f"raster {path} is a folder.", hint="Give a file; gdalbuildvrt makes one of many.")
     return RasterError(
-        f"{name} cannot be opened as a raster: {error}.", hint="`gdalinfo` says more; other formats go through gdal_translate."
+        f"{name} cannot be opened as a raster: {str(error).rstrip('.')}.",
+        hint="`gdalinfo` says more; other formats go through gdal_translate.",
     )
 
 

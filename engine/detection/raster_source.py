@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,15 +20,9 @@ from engine.detection.georeference import georeference_of
 from engine.detection.opening import display_name, gdal_settings, open_dataset
 from engine.detection.radiometry import check_values, find_stretch, is_plausible
 from engine.detection.resampling import AxisResampling, resample, resample_valid
-from engine.errors import ArgumentError, RasterError, RasterFitError
+from engine.detection.working_grid import choose_working_grid
+from engine.errors import ArgumentError, RasterError
 
-logger = logging.getLogger(__name__)
-
-# Models see objects within about a factor of two of the size that they learnt; 5 % more or less is far below that, and
-# the raster's own pixels are both sharper and faster than resampled ones.
-GSD_TOLERANCE = 0.05
-# A house of 8 m is 3 pixels on a raster eight times coarser than 0.3 m: there is nothing left to find.
-COARSEST = 8.0
 # Source pixels of a band resampled at once: bounds the memory of a tile, however fine the raster is.
 PIXELS_AT_ONCE = 1 << 22
 # An overview is read only if at least so many of its pixels make one of the working grid, so that how the overview was
@@ -107,12 +100,11 @@ class RasterSource:
         """Ground sampling distance of the working grid: metres a pixel, the mean of both axes; None where unknown."""
         return None if self.pixel_size is None else sum(self.pixel_size) / 2
 
-    def read(self, window: Window, *, pad_to: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Read a window of the working grid.
 
         Args:
             window: in whole pixels, inside the working grid.
-            pad_to: side of the square to fill up to on the right and at the bottom with pixels without data.
 
         Returns:
             The (bands, h, w) float32 pixels, 0..255, and which of them (h, w) bool have data.
@@ -135,11 +127,6 @@ class RasterSource:
             pixels = np.repeat(pixels, self.bands, axis=0)
         if not valid.all():
             pixels = np.where(valid, pixels, self._fill)
-        if pad_to is not None and (width < pad_to or height < pad_to):
-            padded = np.broadcast_to(self._fill, (self.bands, pad_to, pad_to)).copy()
-            padded[:, :height, :width] = pixels
-            pixels = padded
-            valid = np.pad(valid, ((0, pad_to - height), (0, pad_to - width)))
         return pixels, valid
 
     def close(self) -> None:
@@ -178,41 +165,18 @@ class RasterSource:
     def _choose_grid(self, gsd: float | None) -> None:
         dataset = self._dataset()
         place = georeference_of(dataset, name=self.name)
+        grid = choose_working_grid(place, dataset.width, dataset.height, gsd=gsd, name=self.name)
         self.crs: CRS | None = place.crs
-        self.transform: Affine = place.transform
-        self.pixel_size = place.pixel_size
-        self.width, self.height = dataset.width, dataset.height
-        self._columns = AxisResampling(self.width, self.width)
-        self._rows = AxisResampling(self.height, self.height)
-        if gsd is None:
-            return
-        if place.pixel_size is None:
-            logger.warning("%s: its pixels are taken to be %g m large, as the model wants.", self.name, gsd)
-            self.pixel_size = (gsd, gsd)
-            return
-        if all(abs(size / gsd - 1) <= GSD_TOLERANCE for size in place.pixel_size):
-            return
-        if max(place.pixel_size) > COARSEST * gsd:
-            raise RasterFitError(
-                f"{self.name} has pixels of {max(place.pixel_size):.3g} m; to a model of {gsd:.3g} m a pixel that is too "
-                "coarse to see buildings.",
-                hint=f"Give a finer raster, or look at its own pixels with --gsd {max(place.pixel_size):.3g}.",
-            )
-        self.width, self.height = (
-            max(1, round(length * size / gsd))
-            for length, size in zip((dataset.width, dataset.height), place.pixel_size, strict=True)
-        )
-        across, down = dataset.width / self.width, dataset.height / self.height
-        a, b, c, d, e, f = place.transform[:6]
-        self.transform = Affine(a * across, b * down, c, d * across, e * down, f)
-        self.pixel_size = (place.pixel_size[0] * across, place.pixel_size[1] * down)
-        self._overview = _coarsest_overview(dataset, self._selection.indexes, min(across, down))
+        self.transform: Affine = grid.transform
+        self.pixel_size = grid.pixel_size
+        self.width, self.height = grid.width, grid.height
+        scale = min(dataset.width / grid.width, dataset.height / grid.height)
+        self._overview = _coarsest_overview(dataset, self._selection.indexes, scale)
         if self._overview is not None:
             self.close()
             dataset = self._dataset()
-        self._columns = AxisResampling(dataset.width, self.width)
-        self._rows = AxisResampling(dataset.height, self.height)
-        logger.info("%s: resampled from %.3g x %.3g m to %.3g m a pixel.", self.name, *place.pixel_size, gsd)
+        self._columns = AxisResampling(dataset.width, grid.width)
+        self._rows = AxisResampling(dataset.height, grid.height)
 
     def _choose_values(self) -> None:
         dataset = self._dataset()
@@ -267,7 +231,7 @@ class RasterSource:
                 # A pixel has data where any band has: a black or white roof may hit the nodata value in one of them.
                 valid = dataset.read_masks(list(self._mask_indexes), window=window).any(axis=0)
         except (RasterioError, OSError) as error:
-            reason = error.__cause__ or error
+            reason = str(error.__cause__ or error).rstrip(".")
             raise RasterError(
                 f"{self.name} is damaged at columns {col0} to {col1}, rows {row0} to {row1}: {reason}.",
                 hint="Fetch or export the file again, or leave the place out with --extent.",
