@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 
 class Canvas:
@@ -29,17 +30,25 @@ class Canvas:
 
     def mix(self, share: np.ndarray, colour: np.ndarray) -> None:
         """Blend ``colour`` ((3,) or (H, W, 3)) over the canvas; ``share`` (H, W) in 0..1 is how much of it."""
-        self.colour += share[..., None] * (np.asarray(colour, dtype=np.float32) - self.colour)
+        touched = share > 0.004
+        colour = np.asarray(colour, dtype=np.float32)
+        over = colour[touched] if colour.ndim == 3 else colour
+        under = self.colour[touched]
+        self.colour[touched] = under + share[touched, None] * (over - under)
 
 
 def smooth_noise(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
-    """Return (size, size) float32 noise whose features are about ``scale`` pixels wide, standard deviation near one."""
-    cells = max(2, round(size / max(scale, 1.0)) + 1)
-    if cells >= size:
-        return rng.standard_normal((size, size), dtype=np.float32)
+    """Return (size, size) float32 noise whose features are about ``scale`` pixels wide, standard deviation near one.
+
+    The noise is blurred on a lattice finer than its features before it is enlarged: enlarged from one cell a feature it would
+    show the lattice.
+    """
+    cells = min(size, max(3, round(2.5 * size / max(scale, 1.0)) + 2))
     values = rng.standard_normal((cells, cells), dtype=np.float32)
-    image = Image.fromarray(values).resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image, dtype=np.float32) * np.float32(1.25)
+    values = ndimage.gaussian_filter(values, 0.85, mode="wrap", truncate=2.5) * np.float32(2.9)
+    if cells == size:
+        return values
+    return np.asarray(Image.fromarray(values).resize((size, size), Image.Resampling.BICUBIC), dtype=np.float32)
 
 
 def smoothstep(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -51,6 +51,9 @@ def paint_ground(canvas: Canvas, rng: np.random.Generator, style: TownStyle, pla
     )
     dry = ~table.water[number] * smoothstep(canvas.broad - 0.5 * canvas.coarse, 0.6, 2.0) * (table.rough[number] > 0.5)
     canvas.mix(0.35 * dry, soil * 1.12)
+    # Weeds and tufts have a relief of their own: the light makes a texture of it that no noise on colour looks like.
+    tufts = smoothstep(cover, 0.0, 1.0) * (table.rough[number] > 0.5)
+    canvas.height += tufts * np.clip(0.22 * canvas.coarse + 0.14 * canvas.fine + 0.1, 0.0, None)
 
     water = table.water[number]
     if water.any():

@@ -114,7 +114,7 @@ def _cut_into_blocks(rng: np.random.Generator, style: TownStyle, ground: Quad, p
         if longest < rng.uniform(*style.block):
             blocks.append(warp(quad))
             continue
-        rank = 0 if depth < 2 else 1 if longest > 1.3 * style.block[1] else 2
+        rank = 0 if depth < 1 else 1 if longest > 1.3 * style.block[1] else 2
         street_width = style.street[rank] * rng.uniform(0.85, 1.2)
         first, second, line = _cut(
             rng, quad, along=0 if length >= width else 1, gap=street_width, skew=0.10 * style.grid_disorder
