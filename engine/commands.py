@@ -1,8 +1,8 @@
 """Find the commands of the program, those of other packages among them, and load each one only when it is asked for.
 
-A command is a module. It offers the program a ``command`` (a function for typer, or a ``typer.Typer`` with commands of its own) and,
-where it makes sense to a user interface, the service a ``serve(arguments, job) -> dict`` (see ``engine.job``). Its name and
-its module are registered under the entry-point group ``maskdino.commands``; importing the module must be quick.
+A command is a module. It offers the program a ``command`` (a function for typer, or a ``typer.Typer`` with commands of its
+own) and, where it makes sense to a user interface, the service a ``serve(arguments, job) -> dict`` (see ``engine.job``). Its
+name and its module are registered under the entry-point group ``maskdino.commands``; importing the module must be quick.
 """
 
 from __future__ import annotations

@@ -18,12 +18,12 @@ class Settings(BaseModel):
         bands: numbers of the bands to use, counted from 1; None chooses by colour interpretation.
         gsd: metres a pixel to detect at; None takes what the model was trained at.
         score: instances of a lower score are left out.
-        min_area: polygons smaller than this, in square metres of true ground, are left out. None leaves out what is smaller than
-            4 m2 or 12 pixels, whichever is more: less is a shed, or too few pixels to tell.
+        min_area: polygons smaller than this, in square metres of true ground, are left out. None leaves out what is
+            smaller than 4 m2 or 12 pixels, whichever is more: less is a shed, or too few pixels to tell.
         outline: ``regular``, ``simplified`` or ``raw``.
         batch_size: tiles a call of the model; None takes what suits the device.
-        overlap: pixels shared by neighbouring tiles; None takes a quarter of a tile, at least 64 pixels. A building shorter than
-            the overlap is whole in one tile at least; longer ones are joined.
+        overlap: pixels shared by neighbouring tiles; None takes a quarter of a tile, at least 64 pixels. A building
+            shorter than the overlap is whole in one tile at least; longer ones are joined.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

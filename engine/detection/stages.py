@@ -71,8 +71,8 @@ class Stages:
     def start(self, name: str, work: Callable[[], None], *, feeds: Channel | None = None) -> None:
         """Run ``work`` in a thread; the channel that it feeds ends with it.
 
-        The threads are daemons: one that is deep in a call that cannot be interrupted, such as a slow model's forward pass, must
-        not keep a cancelled program alive.
+        The threads are daemons: one that is deep in a call that cannot be interrupted, such as a slow model's forward
+        pass, must not keep a cancelled program alive.
         """
 
         def run() -> None:

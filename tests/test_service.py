@@ -1,0 +1,99 @@
+"""The service, as a user interface meets it: a real process, its pipes, and every way to go wrong."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+from service_process import ServiceProcess
+
+
+@pytest.fixture
+def service():
+    with ServiceProcess() as running:
+        yield running
+
+
+def test_it_says_hello(service):
+    hello = service.event()
+    assert hello["event"] == "hello"
+    assert hello["protocol"] == 1
+    assert {"detect", "doctor", "cancel"} <= set(hello["commands"])
+    assert hello["pid"] == service.process.pid
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"not json", "not JSON"),
+        (b"\xff\xfe\x00", "not JSON"),
+        (b"[1, 2]", "JSON object"),
+        (b"42", "JSON object"),
+        (b'{"id": 3}', "no command None"),
+        (b'{"id": 3, "command": "explode"}', "no command 'explode'"),
+        (b'{"id": 3, "command": ["detect"]}', "no command"),
+        (b'{"id": 3, "command": "detect", "arguments": [1]}', "JSON object"),
+        (b'{"id": 3, "command": "detect"}', "needs the argument 'raster'"),
+        (b'{"id": 3, "command": "detect", "arguments": {"raster": "a.tif", "output": "b.gpkg", "wobble": 1}}', "wobble"),
+        (b"[" * 100_000, "not JSON"),
+    ],
+)
+def test_what_it_does_not_understand_is_an_answer(service, line, says):
+    service.event()
+    service.send(line)
+    error = service.until("error")[-1]
+    assert says in error["message"]
+    assert error["id"] == (3 if b'"id": 3' in line else None)
+    service.send({"id": 4, "command": "nothing"})
+    assert service.until("error")[-1]["id"] == 4
+
+
+def test_empty_lines_are_nothing(service):
+    service.event()
+    service.send(b"")
+    service.send(b"   ")
+    service.send({"id": "last", "command": "nothing"})
+    assert service.event()["id"] == "last"
+
+
+def test_it_ends_when_its_input_closes(service):
+    service.event()
+    service.process.stdin.close()
+    assert service.process.wait(timeout=5) == 0
+    assert service.event() is None
+
+
+def test_a_request_before_its_input_closes_is_cancelled(service, tmp_path):
+    service.event()
+    service.send({"id": 1, "command": "detect", "arguments": {"raster": "/dev/zero", "output": str(tmp_path / "a.gpkg")}})
+    service.process.stdin.close()
+    began = time.monotonic()
+    assert service.process.wait(timeout=10) == 0
+    assert time.monotonic() - began < 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminate_ends_it(service):
+    service.event()
+    service.process.terminate()
+    assert service.process.wait(timeout=5) == 0
+
+
+def test_prints_of_libraries_do_not_reach_the_events():
+    """Python's print, a C library's write to descriptor 1 and a child process all end up on standard error."""
+    program = (
+        "import os, sys\n"
+        "from engine.json_lines import EventStream\n"
+        "events = EventStream.take_stdout()\n"
+        "print('from python')\n"
+        "os.write(1, b'from C\\n')\n"
+        "os.system('echo from a child')\n"
+        "events.send('hello', path='\\udcff', number=float('nan'))\n"
+    )
+    with ServiceProcess(program=["-c", program]) as process:
+        assert process.event() == {"event": "hello", "path": "\udcff", "number": None}
+        assert process.event() is None
+        process.process.wait(timeout=5)
+        time.sleep(0.2)
+        assert process.stderr.split(os.linesep.encode())[:3] == [b"from python", b"from C", b"from a child"]
