@@ -53,14 +53,16 @@ def paint_ground(canvas: Canvas, rng: np.random.Generator, style: TownStyle, pla
     canvas.mix(0.35 * dry, soil * 1.12)
     # Weeds and tufts have a relief of their own: the light makes a texture of it that no noise on colour looks like.
     tufts = smoothstep(cover, 0.0, 1.0) * (table.rough[number] > 0.5)
-    canvas.height += tufts * np.clip(0.22 * canvas.coarse + 0.14 * canvas.fine + 0.1, 0.0, None)
+    canvas.height += tufts * np.clip(0.13 * canvas.coarse + 0.07 * canvas.fine + 0.06, 0.0, 0.5)
 
     water = table.water[number]
+    canvas.height[water] = 0.0
     if water.any():
         canvas.colour[water] = (
             np.array([0.20, 0.27, 0.27], np.float32) * (1 + 0.06 * canvas.broad + 0.03 * canvas.fine)[water, None]
         )
-    welcome = table.trees[number] * (0.4 + 0.9 * np.clip(cover, -0.4, 1.2))
+    groves = np.clip(0.55 + 0.75 * canvas.broad, 0.08, 2.0)
+    welcome = table.trees[number] * (0.5 + 0.8 * np.clip(cover, -0.5, 1.2)) * groves
     welcome[water] = 0.0
 
     _paint_streets(canvas, rng, style, plan.streets, soil, welcome)
@@ -78,10 +80,10 @@ class _PlotTable:
     ) -> None:
         count = len(plots) + 1
         self.colour = np.repeat(soil[None], count, axis=0) * rng.normal(1.0, 0.05, (count, 1)).astype(np.float32)
-        self.green = (rng.normal(0.9 * green - 0.55, 0.45, count)).astype(np.float32)
+        self.green = (rng.normal(1.0 * green - 0.6, 0.6, count)).astype(np.float32)
         self.stripes = np.zeros(count, dtype=np.float32)
         self.rough = np.ones(count, dtype=np.float32)
-        self.trees = np.full(count, 0.55, dtype=np.float32)
+        self.trees = np.full(count, 1.1, dtype=np.float32)
         self.water = np.zeros(count, dtype=bool)
         self.direction = np.zeros((count, 2), dtype=np.float32)
         self.green[0], self.trees[0] = -0.9 + 0.5 * green, 0.25
@@ -142,6 +144,8 @@ def _paint_streets(
             _line(marks, points, max(0.16 / canvas.gsd, 1))
         if street.rank < 2:
             _line(lines, points, 1)
+    for _ in range(rng.poisson(0.6 * (1.2 - style.paved_streets) * (canvas.size * canvas.gsd / 60.0) ** 2)):
+        _line(dirt, _pixels(_footpath(rng, canvas.size * canvas.gsd), canvas.gsd), rng.uniform(0.7, 1.8) / canvas.gsd)
     soft = 0.25 * canvas.coarse + 0.12 * canvas.fine
     track = smoothstep(np.asarray(dirt, dtype=np.float32) / 255 + soft, 0.35, 0.75)
     worn = (1.0 + 0.05 * canvas.coarse + 0.03 * canvas.grain)[..., None]
@@ -155,6 +159,14 @@ def _paint_streets(
         canvas.mix(0.5 * (np.asarray(marks) > 0).astype(np.float32), np.array([0.85, 0.83, 0.75]))
     welcome[np.asarray(asphalt) > 0] = 0.0
     welcome[track > 0.5] *= 0.1
+    canvas.height[(np.asarray(asphalt) > 0) | (np.asarray(edge) > 0) | (track > 0.4)] = 0.0
+
+
+def _footpath(rng: np.random.Generator, extent: float) -> np.ndarray:
+    """Return a bent line (K, 2), some 20 to 60 m long, as feet draw it."""
+    start = rng.uniform(0, extent, 2)
+    headings = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.22, int(rng.integers(8, 20))))
+    return start + np.cumsum(3.0 * np.stack([np.cos(headings), np.sin(headings)], axis=1), axis=0)
 
 
 def _paint_walls(canvas: Canvas, rng: np.random.Generator, style: TownStyle, plots: list[Plot]) -> None:

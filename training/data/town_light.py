@@ -24,9 +24,9 @@ class Sun:
 
 def draw_sun(rng: np.random.Generator) -> Sun:
     """Draw a sun as aerial surveys see it: from mid-morning to mid-afternoon, sometimes behind clouds."""
-    hazy = rng.random() < 0.2
+    hazy = rng.random() < 0.33
     share = rng.uniform(0.15, 0.4) if hazy else rng.uniform(0.48, 0.7)
-    return Sun(rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(32, 72)), share)
+    return Sun(rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(38, 75)), share)
 
 
 def add_facades(canvas: Canvas, rng: np.random.Generator, owner: np.ndarray, lean: float) -> None:
@@ -119,7 +119,7 @@ def photograph(scene: np.ndarray, rng: np.random.Generator, style: TownStyle) ->
     haze = rng.uniform(0.0, 0.10)
     image = image * (1 - haze) + haze * np.array([0.72, 0.76, 0.80], dtype=np.float32)
     grey = image.mean(axis=2, keepdims=True)
-    image = grey + np.float32(rng.uniform(0.62, 1.0)) * (image - grey)
+    image = grey + np.float32(rng.uniform(0.7, 1.08)) * (image - grey)
     contrast = np.float32(rng.uniform(0.9, 1.15))
     image = 0.45 + contrast * (image - 0.45)
     noise = rng.standard_normal(image.shape[:2], dtype=np.float32)[..., None] * np.float32(rng.uniform(0.002, 0.014))

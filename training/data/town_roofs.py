@@ -230,7 +230,7 @@ class _Roof:
         rng = self.rng
         if self.sides.min() < 4.5:
             return
-        if rng.random() < 0.1:
+        if rng.random() < 0.05:
             self._panels(*(self.sides * rng.uniform(0.1, 0.5, 2)), *rng.uniform(2.0, 5.0, 2))
         if rng.random() < 0.2:
             for _ in range(int(rng.integers(1, 6))):
