@@ -12,11 +12,10 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from engine.commands import command_modules, load_command
-from engine.errors import MaskDinoError
+from engine.errors import CancelledError, MaskDinoError
+from engine.terminal import CANCELLED, leave
 
 logger = logging.getLogger("engine")
-
-CANCELLED = 130
 
 
 class LazyCommands(TyperGroup):
@@ -108,6 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given = ["--debug", *(word for word in given if word != "--debug")]
     try:
         get_command(app).main(args=given, prog_name="maskdino")
+    except CancelledError as error:
+        leave(CANCELLED, error.message)
     except MaskDinoError as error:
         _fail(str(error), debug)
     except MemoryError:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+import math
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -16,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from engine.errors import ArgumentError
-from engine.job import Job, Progress
+from engine.job import Job
+from engine.json_lines import EventHandler, EventStream
+from engine.terminal import CANCELLED, ctrl_c_sets, leave, progress_bar
 
 if TYPE_CHECKING:
     from engine.detection.pipeline import Summary
-
-CANCELLED = 130
 
 
 class Outline(str, Enum):
@@ -75,22 +71,18 @@ def _on_terminal(arguments: dict[str, Any]) -> None:
         with ctrl_c_sets(job.cancelled):
             summary = run(arguments, job)
     if summary.cancelled:
-        sys.stderr.write(
-            f"maskdino: cancelled; {summary.buildings} buildings found so far are in {summary.output}. --resume goes on.\n"
+        leave(
+            CANCELLED, f"cancelled; the {summary.buildings} buildings found so far are in {summary.output}. --resume goes on."
         )
-        leave(CANCELLED)
-    rate = summary.megapixels / summary.seconds["total"]
+    area = "" if math.isnan(summary.area_m2) else f" ({summary.area_m2:,.0f} m2)"
+    seconds = summary.seconds["total"]
     typer.echo(
-        f"{summary.buildings} buildings ({summary.area_m2:,.0f} m2) in {summary.output}, {summary.seconds['total']:.1f} s, "
-        f"{rate:.2f} MPix/s on {summary.device}"
+        f"{summary.buildings} buildings{area} in {summary.output}; "
+        f"{seconds:.1f} s, {summary.megapixels / seconds:.2f} MPix/s on {summary.device}"
     )
 
 
 def _with_events(arguments: dict[str, Any]) -> None:
-    import logging
-
-    from engine.json_lines import EventHandler, EventStream
-
     stream = EventStream.take_stdout()
     logging.getLogger("engine").handlers = [EventHandler(stream)]
     job = Job(report=lambda progress: stream.send("progress", **asdict(progress)))
@@ -102,7 +94,7 @@ def _with_events(arguments: dict[str, Any]) -> None:
         raise
     stream.send("cancelled" if summary.cancelled else "result", **asdict(summary))
     if summary.cancelled:
-        leave(CANCELLED)
+        leave(CANCELLED, f"cancelled; --resume goes on with {summary.output}.")
 
 
 def describe(error: Exception) -> dict[str, str | None]:
@@ -135,51 +127,3 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
         if not arguments.get(name):
             raise ArgumentError(f"detect needs the argument '{name}'.")
     return asdict(run(arguments, job))
-
-
-@contextmanager
-def ctrl_c_sets(cancelled: threading.Event) -> Iterator[None]:
-    """Let the first Ctrl-C end the job in good order, and the second one at once."""
-
-    def interrupt(number: int, frame: object) -> None:
-        if cancelled.is_set():
-            os._exit(CANCELLED)
-        cancelled.set()
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def leave(status: int) -> None:
-    """End the program at once: a thread that is deep in the model's forward pass cannot be waited for."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-@contextmanager
-def progress_bar() -> Iterator[Any]:
-    """Draw a progress bar on a terminal, nothing elsewhere; yield the function to report progress to."""
-    if not sys.stderr.isatty():
-        yield lambda progress: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(
-        total=1, unit="tile", dynamic_ncols=True, bar_format="{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} tiles {desc}"
-    ) as bar:
-
-        def show(progress: Progress) -> None:
-            bar.total, bar.n = progress.total, progress.done
-            parts = [f"{progress.buildings} buildings"]
-            if progress.megapixels_per_second is not None:
-                parts.append(f"{progress.megapixels_per_second:.2f} MPix/s")
-            if progress.seconds_left is not None:
-                parts.append(f"{tqdm.format_interval(progress.seconds_left)} left")
-            bar.set_description_str(", ".join(parts))
-
-        yield show

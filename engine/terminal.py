@@ -1,0 +1,62 @@
+"""What a person at a terminal sees of a job, and how they stop it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from engine.job import Progress
+
+CANCELLED = 130  # what a shell calls a program that Ctrl-C ended
+_BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {unit}{desc}"
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """Draw a progress bar on a terminal, nothing elsewhere; yield the function to report progress to."""
+    if not sys.stderr.isatty():
+        yield lambda progress: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=1, dynamic_ncols=True, bar_format=_BAR) as bar:
+
+        def show(progress: Progress) -> None:
+            bar.total, bar.n, bar.unit = progress.total, progress.done, progress.unit
+            parts = ["", f"{progress.buildings} buildings"]
+            if progress.megapixels_per_second is not None:
+                parts.append(f"{progress.megapixels_per_second:.2f} MPix/s")
+            if progress.seconds_left is not None:
+                parts.append(f"{tqdm.format_interval(progress.seconds_left)} left")
+            bar.set_description_str(", ".join(parts))
+
+        yield show
+
+
+@contextmanager
+def ctrl_c_sets(cancelled: threading.Event) -> Iterator[None]:
+    """Let the first Ctrl-C end the job in good order, and the second one at once."""
+
+    def interrupt(number: int, frame: object) -> None:
+        if cancelled.is_set():
+            os._exit(CANCELLED)
+        cancelled.set()
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave(status: int, message: str) -> None:
+    """Say one thing and end the program at once: a thread deep in the model's forward pass cannot be waited for."""
+    sys.stdout.flush()
+    sys.stderr.write(f"maskdino: {message}\n")
+    sys.stderr.flush()
+    os._exit(status)
