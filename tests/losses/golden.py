@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,7 +68,8 @@ class Golden:
         self.arrays = dict(np.load(path))
         self.meta = json.loads(str(self.arrays["meta"]))
         self.args = self.meta["args"]
-        self.dtype = torch.float64 if self.args["f64"] else torch.float32
+        self.double = bool(self.args["f64"])
+        self.dtype = torch.float64 if self.double else torch.float32
 
     @cached_property
     def twin(self) -> Golden | None:
@@ -76,6 +78,10 @@ class Golden:
         other = stem.removesuffix("_f64") if stem.endswith("_f64") else stem + "_f64"
         path = self.path.with_name(other + ".npz")
         return Golden(path) if path.exists() else None
+
+    def noise(self, of: Callable[[Golden], dict[str, float]], *, otherwise: tuple[float, float, float]) -> np.ndarray:
+        """Median, 99th percentile and worst relative difference between the two precisions, where both were recorded."""
+        return np.array(otherwise) if self.twin is None else spread(of(self.twin), of(self))
 
     @property
     def losses(self) -> dict[str, float]:
@@ -108,28 +114,34 @@ class Golden:
             targets.append(Target.from_pixels(labels, boxes, torch.from_numpy(masks.astype(bool))))
         return targets
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """The weights under their published names."""
+        return filled_state_dict(PARITY / f"{self.args['model']}.keys.json", self.args.get("suffix", ""))
+
+    def label_embedding(self) -> Tensor:
+        return self.state_dict()["sem_seg_head.predictor.label_enc.weight"].to(self.dtype)
+
     def run(self) -> Step:
         """Run our model and losses, forward and backward."""
-        name = self.args["model"]
         num_classes = self.meta["num_classes"]
-        config = preset(PRESETS[name], num_classes=num_classes)
-        if hasattr(config.backbone, "drop_path_rate"):
-            config = config.model_copy(update={"backbone": config.backbone.model_copy(update={"drop_path_rate": 0.0})})
+        config = preset(PRESETS[self.args["model"]], num_classes=num_classes)
+        if hasattr(config.backbone, "drop_path"):
+            config = config.model_copy(update={"backbone": config.backbone.model_copy(update={"drop_path": 0.0})})
         model = engine.build_model(config)
-        engine.load_official(model, filled_state_dict(PARITY / f"{name}.keys.json", self.args.get("suffix", "")))
+        engine.load_official(model, self.state_dict())
         model = model.to(self.dtype).train()
         fixed = self.args["points"] == "fixed"
         random = FixedRandom(fixed_points=fixed)
         mode = self.args["dn"]
         # With fixed points nothing is chosen by its uncertainty, which is a ratio of zero.
-        loss_config = LossConfig(
-            denoising=DenoisingConfig(mode=mode), importance_sample_ratio=0.0 if fixed else 0.75
-        )
+        loss_config = LossConfig(denoising=DenoisingConfig(mode=mode), importance_sample_ratio=0.0 if fixed else 0.75)
         criterion = Criterion(num_classes=num_classes, config=loss_config, random=random)
         targets = self.targets()
         denoising = None
         if mode != "no":
-            denoising = make_denoising_queries(targets, num_queries=300, num_classes=num_classes, random=random)
+            denoising = make_denoising_queries(
+                targets, num_queries=config.decoder.queries, num_classes=num_classes, random=random
+            )
         outputs = model(self.images(), denoising=denoising)
         losses = criterion(outputs, targets, denoising)
         total = criterion.total(losses)
@@ -146,6 +158,12 @@ class Golden:
             gradients=gradients,
             denoising=denoising,
         )
+
+
+def spread(values: dict[str, float], expected: dict[str, float]) -> np.ndarray:
+    """Median, 99th percentile and worst relative difference, absolute where nothing was expected."""
+    errors = [abs(values[name] - value) / max(abs(value), 1e-9) for name, value in expected.items()]
+    return np.array([np.median(errors), np.percentile(errors, 99), max(errors)])
 
 
 def _uniform(seed: int, shape: tuple[int, ...]) -> Tensor:
