@@ -38,10 +38,10 @@ class Stretch:
         """Stretch (bands, H, W) float32 in place and return it."""
         span = self.high - self.low
         flat = span <= 0
-        gain = np.where(flat, 0, 255 / np.where(flat, 1, span)).astype(np.float32)
-        offset = np.where(flat, 127.5, -self.low * gain).astype(np.float32)
-        pixels *= gain[:, None, None]
-        pixels += offset[:, None, None]
+        gain = np.where(flat, 0, 255 / np.where(flat, 1, span))
+        pixels -= self.low.astype(np.float32)[:, None, None]
+        pixels *= gain.astype(np.float32)[:, None, None]
+        pixels[flat] = 127.5
         return np.clip(pixels, 0, 255, out=pixels)
 
     def __str__(self) -> str:
