@@ -29,7 +29,7 @@ def short(value: object) -> str:
     if isinstance(value, (str, bytes)):
         return repr(value) if len(value) <= 80 else f"{value[:77]!r}..."
     if isinstance(value, Exception):
-        return f"{type(value).__name__}: {str(value)[:80]}"
+        return f"{type(value).__name__}: {' '.join(str(value)[:200].split())[:120]}"
     if isinstance(value, tuple) and all(type(part) is int and abs(part) < 2**64 for part in value[:8]):
         return f"{value[:8]}"
     return f"a {type(value).__name__}"

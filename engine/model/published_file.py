@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ import numpy as np
 
 from engine.errors import ModelFileError, UnsafeFileError
 from engine.model.array_pickle import ArrayUnpickler
-from engine.model.file_errors import about_file
+from engine.model.file_errors import about_file, short
 from engine.model.pickled_arrays import ARRAY_GLOBALS, PickledArray
 from engine.model.tensor_pickle import TensorDryRun
 
@@ -112,8 +114,10 @@ def _read_zip(path: Path, size: int) -> Any:
             length = archive.getinfo(pickles[0]).file_size
             with archive.open(pickles[0]) as file:
                 TensorDryRun(file, length, sizes).load()  # type: ignore[arg-type]
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-        raise ModelFileError(f"it is a broken or truncated archive ({error}).") from error
+    except ModelFileError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, struct.error, ValueError, KeyError, RuntimeError, EOFError) as error:
+        raise ModelFileError(f"it is a broken or truncated archive ({short(error)}).") from error
     return _torch_load(path, mmap=True)
 
 
@@ -135,9 +139,9 @@ def _torch_load(path: Path, *, mmap: bool) -> Any:
         with safe_globals(arrays):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        raise UnsafeFileError(f"PyTorch refuses it ({str(error).strip().splitlines()[-1]}).") from error
-    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError) as error:
-        raise ModelFileError(f"it is a broken or truncated checkpoint ({str(error).splitlines()[0]}).") from error
+        raise UnsafeFileError(f"PyTorch refuses it ({short(error)}).") from error
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, EOFError) as error:
+        raise ModelFileError(f"it is a broken or truncated checkpoint ({short(error)}).") from error
 
 
 def _read_safetensors(path: Path) -> Any:
@@ -164,7 +168,7 @@ def _state_dict(content: Any, size: int) -> tuple[dict[str, Tensor], tuple[str, 
         raise ModelFileError("it holds no tensors.")
     odd = [name for name, value in items if not isinstance(name, str) or not _is_tensor(value)]
     if odd:
-        raise ModelFileError(f"it is not a state dict: {str(odd[0])[:80]!r} is not a tensor ({len(odd)} such entries).")
+        raise ModelFileError(f"it is not a state dict: {short(odd[0])} is not a tensor ({len(odd)} such entries).")
     distinct = {id(value): value.numpy().nbytes for _, value in items if isinstance(value, PickledArray)}
     if sum(distinct.values()) > size:
         raise ModelFileError("it unfolds to more than its own size.")

@@ -49,7 +49,7 @@ def rebuild_tensor(storage: object, offset: object, shape: object, stride: objec
         raise ModelFileError("it holds a malformed tensor.")
     last = offset + sum((side - 1) * step for side, step in zip(shape, stride, strict=True))
     if math.prod(shape) > storage.elements or (0 not in shape and last >= storage.elements):
-        raise ModelFileError(f"it states a tensor of shape {short(shape)} for which it has {storage.elements} numbers.")
+        raise ModelFileError(f"it states a tensor of shape {short(shape)} beyond its {storage.elements} numbers.")
     return TensorRecord(shape)
 
 
