@@ -27,6 +27,8 @@ GDAL_SETTINGS = {
     "GDAL_VRT_ENABLE_PYTHON": "NO",
     # A JPEG that stops half-way is an error, not a grey area.
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",
+    # GDAL's short cut for whole PNG files gives unwritten memory for what is missing of a truncated one.
+    "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
 }
 
 
