@@ -50,9 +50,7 @@ class CocoFolder:
         ArgumentError: there is no annotation file, or it is not COCO.
     """
 
-    def __init__(
-        self, folder: str | Path, *, images: str | Path | None = None, annotations: str | Path | None = None
-    ) -> None:
+    def __init__(self, folder: str | Path, *, images: str | Path | None = None, annotations: str | Path | None = None) -> None:
         folder = Path(folder)
         self.annotation_file = Path(annotations) if annotations is not None else _find_annotations(folder)
         directory = Path(images) if images is not None else folder / "images"

@@ -15,6 +15,7 @@ import rasterio
 import rasterio.windows
 import shapely
 
+from engine.detection.georeference import ground_size
 from engine.errors import ArgumentError
 from training.data.scene import Scene
 
@@ -94,7 +95,7 @@ def read_scene(
         x0, y0 = int(np.floor(low_x)), int(np.floor(low_y))
         x1, y1 = min(source.width, int(np.ceil(high_x))), min(source.height, int(np.ceil(high_y)))
         image = source.read((1, 2, 3), window=rasterio.windows.Window(x0, y0, x1 - x0, y1 - y0)).transpose(1, 2, 0)
-        gsd = _ground_sampling_distance(source)
+        gsd = float(np.mean(ground_size(source.crs, source.transform, source.width, source.height)))
     polygons = [_transform(polygon, to_pixels) for polygon in layer.geometry if polygon is not None]
     polygons = shapely.transform(np.array(polygons, dtype=object), lambda points: points - (x0, y0))
     polygons = polygons[shapely.intersects(polygons, shapely.box(0, 0, x1 - x0, y1 - y0))]
@@ -106,14 +107,3 @@ def _transform(geometry: shapely.Geometry, affine: rasterio.Affine) -> shapely.G
     matrix = np.array([[affine.a, affine.b], [affine.d, affine.e]])
     offset = np.array([affine.c, affine.f])
     return shapely.transform(geometry, lambda points: points @ matrix.T + offset)
-
-
-def _ground_sampling_distance(source: rasterio.DatasetReader) -> float:
-    """Return metres a pixel at the raster's centre, the mean of both axes, on the ellipsoid."""
-    columns = np.array([source.width / 2, source.width / 2 + 1, source.width / 2])
-    rows = np.array([source.height / 2, source.height / 2, source.height / 2 + 1])
-    xs, ys = source.transform * (columns, rows)
-    to_degrees = pyproj.Transformer.from_crs(source.crs, "EPSG:4326", always_xy=True)
-    lon, lat = to_degrees.transform(xs, ys)
-    _, _, lengths = pyproj.Geod(ellps="WGS84").inv([lon[0]] * 2, [lat[0]] * 2, lon[1:], lat[1:])
-    return float(np.mean(lengths))

@@ -70,9 +70,7 @@ class Scene:
         shapely.prepare(self.area)
         self._tree = shapely.STRtree(self.footprints)
 
-    def draw_view(
-        self, rng: np.random.Generator, *, size: int, gsd: float, turned: bool = True, attempts: int = 12
-    ) -> View:
+    def draw_view(self, rng: np.random.Generator, *, size: int, gsd: float, turned: bool = True, attempts: int = 12) -> View:
         """Draw a view within the area.
 
         Where no drawn view fits, the last one is taken upright and, if it must be, finer until it does; an area too small
@@ -145,7 +143,5 @@ class Scene:
         turn = matrix[:, :2] / shrink
         offset = (matrix[:, 2] - (x0, y0)) / shrink
         coefficients = (turn[0, 0], turn[0, 1], offset[0], turn[1, 0], turn[1, 1], offset[1])
-        crop = piece.transform(
-            (view.size, view.size), Image.Transform.AFFINE, coefficients, resample=Image.Resampling.BILINEAR
-        )
+        crop = piece.transform((view.size, view.size), Image.Transform.AFFINE, coefficients, resample=Image.Resampling.BILINEAR)
         return np.asarray(crop)

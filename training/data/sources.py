@@ -16,7 +16,7 @@ from engine.errors import ArgumentError
 from training.data.sample import Sample
 from training.data.scene import Scene
 from training.data.synthetic import SyntheticTown
-from training.data.town_style import STYLES
+from training.data.town_style import STYLES, draw_by_weight
 
 logger = logging.getLogger(__name__)
 
@@ -106,8 +106,7 @@ class SyntheticSource:
 
     def _paint(self, number: int) -> Scene:
         rng = np.random.default_rng([self.seed, number])
-        shares = np.array(list(self.styles.values()), dtype=float)
-        style = list(self.styles)[int(rng.choice(len(shares), p=shares / shares.sum()))]
+        style = draw_by_weight(rng, self.styles)
         town = SyntheticTown(self.seed + number, self.size, float(rng.uniform(*self.gsd)), style)
         scene = Scene(town.image, np.array(town.footprints, dtype=object), town.gsd, None, f"{style} {town.seed}")
         if self.cache is not None:

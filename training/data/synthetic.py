@@ -93,9 +93,7 @@ def _cut_to_scene(buildings: list[Building], size: int, gsd: float) -> tuple[lis
     outlines = shapely.transform(np.array([b.footprint for b in buildings]), lambda points: points / gsd)
     inside = shapely.intersection(outlines, shapely.box(0, 0, size, size))
     parts, index = shapely.get_parts(inside, return_index=True)
-    keep = (shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & (
-        shapely.area(parts) * gsd**2 >= SMALLEST_FOOTPRINT
-    )
+    keep = (shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & (shapely.area(parts) * gsd**2 >= SMALLEST_FOOTPRINT)
     return list(parts[keep]), [buildings[i] for i in index[keep]]
 
 
@@ -147,9 +145,7 @@ def write_town(
     with rasterio.open(image_path, "w", **profile) as target:
         target.write(town.image.transpose(2, 0, 1))
     scale = np.array([gsd, -gsd])
-    on_map = [
-        shapely.transform(polygon, lambda points: points * scale + np.array(origin)) for polygon in town.footprints
-    ]
+    on_map = [shapely.transform(polygon, lambda points: points * scale + np.array(origin)) for polygon in town.footprints]
     frame = geopandas.GeoDataFrame({"building": ["yes"] * len(on_map)}, geometry=on_map, crs=crs)
     frame.to_file(footprints_path, layer="buildings", driver="GPKG")
     return town
@@ -161,8 +157,6 @@ def _check(seed: int, size_px: int, gsd: float, style: str | None) -> None:
     if not 1 <= size_px <= LARGEST_SIZE:
         raise ArgumentError(f"size_px is {size_px}.", hint=f"Give 1 to {LARGEST_SIZE} pixels.")
     if not 0.01 <= gsd <= 10:
-        raise ArgumentError(
-            f"gsd is {gsd} metres a pixel.", hint="Give 0.01 to 10; buildings are drawn well at 0.1 to 0.6."
-        )
+        raise ArgumentError(f"gsd is {gsd} metres a pixel.", hint="Give 0.01 to 10; buildings are drawn well at 0.1 to 0.6.")
     if style is not None and style not in STYLES:
         raise ArgumentError(f"style is {style!r}.", hint=f"The styles are {', '.join(STYLES)}.")

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyproj
+import rasterio.transform
 import shapely
 from PIL import Image
+from rasterio.crs import CRS
 
+from engine.detection.georeference import ground_size
 from training.data.coco import CocoFolder
 from training.data.scene import Scene
 
@@ -150,9 +152,7 @@ def _groups(tiles: list[_Tile]) -> list[list[_Tile]]:
     return groups
 
 
-def _paste(
-    image: np.ndarray, x: int, y: int, tile: _Tile, pictured: dict[tuple[int, int], _Tile], factor: int
-) -> None:
+def _paste(image: np.ndarray, x: int, y: int, tile: _Tile, pictured: dict[tuple[int, int], _Tile], factor: int) -> None:
     for row in range(factor):
         for column in range(factor):
             part = pictured.get((tile.column * factor + column, tile.row * factor + row))
@@ -170,8 +170,5 @@ def _moved(polygon: shapely.Geometry, factor: int, x: float, y: float) -> shapel
 def _ground_sampling_distance(source: CocoFolder, index: int) -> float:
     """Return metres a pixel on the ground: web mercator's metres are longer than real ones away from the equator."""
     entry = source.images[index]
-    xmin, ymin, xmax, _ = entry.bounds
-    to_degrees = pyproj.Transformer.from_crs("EPSG:3857", "EPSG:4326", always_xy=True)
-    lon, lat = to_degrees.transform([xmin, xmax], [ymin, ymin])
-    _, _, length = pyproj.Geod(ellps="WGS84").inv(lon[0], lat[0], lon[1], lat[1])
-    return length / entry.width
+    transform = rasterio.transform.from_bounds(*entry.bounds, entry.width, entry.height)
+    return float(np.mean(ground_size(CRS.from_epsg(3857), transform, entry.width, entry.height)))

@@ -13,8 +13,8 @@ import geopandas
 import shapely
 
 from engine.errors import ArgumentError
-from training.data.scene import Scene
 from training.data.raster_tiles import read_scene, split_ground
+from training.data.scene import Scene
 from training.data.tile_mosaic import read_mosaics
 
 BANEPA_VALIDATION_SHARE = 0.34  # of the labelled area's height, from the south: 20 % of its buildings

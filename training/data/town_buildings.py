@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 
-from training.data.town_style import RoofMaterial, TownStyle
+from training.data.quadrilateral import UNIT_SQUARE, bilinear, inward_normals, side_lengths
+from training.data.town_style import RoofMaterial, TownStyle, draw_by_weight
 
-UNIT_SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 STOREY_HEIGHT = 2.9
 SMALLEST_SIDE = 1.6  # metres; what is smaller is not taken for a building by those who draw footprints
 
@@ -56,28 +56,21 @@ def build_on_plot(rng: np.random.Generator, style: TownStyle, plot: np.ndarray, 
     return buildings
 
 
-def bilinear(frame: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Map points (K, 2) of the unit square into a quadrilateral frame (4, 2)."""
-    u, v = points[:, :1], points[:, 1:]
-    a, b, c, d = frame
-    return (1 - u) * (1 - v) * a + u * (1 - v) * b + u * v * c + (1 - u) * v * d
-
-
 def _attached_frame(rng: np.random.Generator, style: TownStyle, plot: np.ndarray) -> np.ndarray | None:
     """Take the plot itself, with each side either on the border or set back a little."""
-    sides = _sides(plot)
+    sides = side_lengths(plot)
     back = np.where(rng.random(4) < style.attached, 0.0, rng.uniform(0.3, 0.22 * max(sides.min(), 2.0), 4))
     low_u, high_u = back[3] / sides[0], 1 - back[1] / sides[0]
     low_v, high_v = back[0] / sides[1], 1 - back[2] / sides[1]
     frame = bilinear(plot, np.array([[low_u, low_v], [high_u, low_v], [high_u, high_v], [low_u, high_v]]))
-    return frame if _sides(frame).min() > SMALLEST_SIDE else None
+    return frame if side_lengths(frame).min() > SMALLEST_SIDE else None
 
 
 def _detached_frame(rng: np.random.Generator, style: TownStyle, plot: np.ndarray) -> np.ndarray | None:
     """Place a true rectangle inside the plot, roughly along its sides."""
     axis = (plot[1] - plot[0]) / max(np.hypot(*(plot[1] - plot[0])), 1e-6)
     angle = np.arctan2(axis[1], axis[0]) + rng.normal(0, 0.05 * (1 + 2 * style.grid_disorder))
-    size = _sides(plot) * rng.uniform(*style.coverage, 2)
+    size = side_lengths(plot) * rng.uniform(*style.coverage, 2)
     longest = 2.3 * size.min()
     size = np.minimum(size, longest)
     centre = bilinear(plot, 0.5 + rng.uniform(-0.12, 0.12, (1, 2)))[0]
@@ -89,7 +82,7 @@ def _shed_frame(rng: np.random.Generator, plot: np.ndarray, house: shapely.Polyg
     axis = plot[1] - plot[0]
     for _ in range(3):
         centre = bilinear(plot, rng.uniform(0.1, 0.9, (1, 2)))[0]
-        size = rng.uniform(2.0, min(6.5, max(2.1, 0.45 * _sides(plot).min())), 2)
+        size = rng.uniform(2.0, min(6.5, max(2.1, 0.45 * side_lengths(plot).min())), 2)
         frame = _fit_rectangle(plot, centre, size, float(np.arctan2(axis[1], axis[0])))
         if frame is not None and not shapely.intersects(house, shapely.polygons(frame)):
             return frame
@@ -101,10 +94,7 @@ def _fit_rectangle(plot: np.ndarray, centre: np.ndarray, size: np.ndarray, angle
     along = np.array([np.cos(angle), np.sin(angle)])
     offsets = (UNIT_SQUARE - 0.5) * size
     corners = offsets[:, :1] * along + offsets[:, 1:] * np.array([-along[1], along[0]])
-    edges = np.roll(plot, -1, axis=0) - plot
-    normals = np.stack([-edges[:, 1], edges[:, 0]], axis=1)  # inward where the corners run clockwise on the screen
-    if edges[0, 0] * edges[1, 1] - edges[0, 1] * edges[1, 0] < 0:
-        normals = -normals
+    normals = inward_normals(plot)
     room = ((centre - plot) * normals).sum(axis=1)  # distance to each side, times its length
     reach = -(corners @ normals.T).min(axis=0)
     if (room <= 0).any():
@@ -116,9 +106,9 @@ def _fit_rectangle(plot: np.ndarray, centre: np.ndarray, size: np.ndarray, angle
 def _make_building(
     rng: np.random.Generator, style: TownStyle, frame: np.ndarray, *, large: bool = False, annex: bool = False
 ) -> Building:
-    sides = _sides(frame)
+    sides = side_lengths(frame)
     small = sides.min() < 5.0
-    shape = "rectangle" if annex or (small and rng.random() < 0.9) else _choose(rng, style.shapes)
+    shape = "rectangle" if annex or (small and rng.random() < 0.9) else draw_by_weight(rng, style.shapes)
     if shape == "courtyard" and sides.min() < 9.0:
         shape = "l"
     if shape == "round":
@@ -126,10 +116,10 @@ def _make_building(
     else:
         parts = _parts(rng, shape)
         outline = shapely.box(0, 0, 1, 1) if len(parts) == 1 else shapely.union_all(shapely.box(*parts.T))
-    material = _choose(rng, style.roofs)
+    material = draw_by_weight(rng, style.roofs)
     while (annex or large) and material.surface in ("shell", "thatch"):
-        material = _choose(rng, style.roofs)
-    form = _choose(rng, material.forms)
+        material = draw_by_weight(rng, style.roofs)
+    form = draw_by_weight(rng, material.forms)
     if (large or sides.min() > 16.0) and form == "hip" and material.surface == "corrugated":
         form = "gable"
     storeys = 1 if annex else int(rng.integers(style.storeys[0], style.storeys[1] + 1))
@@ -180,9 +170,7 @@ def _parts(rng: np.random.Generator, shape: str) -> np.ndarray:
             start = rng.uniform(0.1, 0.55)
             stop = min(0.92, start + rng.uniform(0.25, 0.5))
             parts.append(
-                [(start, 0, stop, 0.6), (start, 0.4, stop, 1), (0, start, 0.6, stop), (0.4, start, 1, stop)][
-                    rng.integers(4)
-                ]
+                [(start, 0, stop, 0.6), (start, 0.4, stop, 1), (0, start, 0.6, stop), (0.4, start, 1, stop)][rng.integers(4)]
             )
     else:
         parts = [(0, 0, 1, 1)]
@@ -194,14 +182,3 @@ def _parts(rng: np.random.Generator, shape: str) -> np.ndarray:
     if rng.random() < 0.5:
         array[:, [1, 3]] = 1 - array[:, [3, 1]]
     return array
-
-
-def _sides(quad: np.ndarray) -> np.ndarray:
-    a, b, c, d = quad
-    return np.array([0.5 * (np.hypot(*(b - a)) + np.hypot(*(c - d))), 0.5 * (np.hypot(*(c - b)) + np.hypot(*(d - a)))])
-
-
-def _choose(rng: np.random.Generator, weights: dict):
-    names = list(weights)
-    shares = np.array([weights[name] for name in names], dtype=float)
-    return names[int(rng.choice(len(names), p=shares / shares.sum()))]

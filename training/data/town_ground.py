@@ -46,9 +46,7 @@ def paint_ground(canvas: Canvas, rng: np.random.Generator, style: TownStyle, pla
     canvas.colour *= (1.0 + tint + 0.06 * canvas.broad)[..., None]
 
     cover = 0.7 * canvas.broad + 0.55 * canvas.coarse + table.green[number]
-    canvas.mix(
-        0.85 * smoothstep(cover, -0.35, 0.45), grass * (1.0 + 0.13 * canvas.coarse + 0.10 * canvas.fine)[..., None]
-    )
+    canvas.mix(0.85 * smoothstep(cover, -0.35, 0.45), grass * (1.0 + 0.13 * canvas.coarse + 0.10 * canvas.fine)[..., None])
     dry = ~table.water[number] * smoothstep(canvas.broad - 0.5 * canvas.coarse, 0.6, 2.0) * (table.rough[number] > 0.5)
     canvas.mix(0.35 * dry, soil * 1.12)
     # Weeds and tufts have a relief of their own: the light makes a texture of it that no noise on colour looks like.
@@ -75,9 +73,7 @@ def paint_ground(canvas: Canvas, rng: np.random.Generator, style: TownStyle, pla
 class _PlotTable:
     """What each plot looks like, as arrays indexed by the plot's number; number 0 is what lies between the blocks."""
 
-    def __init__(
-        self, rng: np.random.Generator, style: TownStyle, plots: list[Plot], soil: np.ndarray, green: float
-    ) -> None:
+    def __init__(self, rng: np.random.Generator, style: TownStyle, plots: list[Plot], soil: np.ndarray, green: float) -> None:
         count = len(plots) + 1
         self.colour = np.repeat(soil[None], count, axis=0) * rng.normal(1.0, 0.05, (count, 1)).astype(np.float32)
         self.green = (rng.normal(1.0 * green - 0.6, 0.6, count)).astype(np.float32)
@@ -185,9 +181,7 @@ def _paint_walls(canvas: Canvas, rng: np.random.Generator, style: TownStyle, plo
         canvas.height[mask] = height
 
 
-def _paint_pools(
-    canvas: Canvas, rng: np.random.Generator, style: TownStyle, plots: list[Plot], welcome: np.ndarray
-) -> None:
+def _paint_pools(canvas: Canvas, rng: np.random.Generator, style: TownStyle, plots: list[Plot], welcome: np.ndarray) -> None:
     deck, basin = Image.new("L", (canvas.size, canvas.size)), Image.new("L", (canvas.size, canvas.size))
     for plot in plots:
         if plot.has_building and rng.random() < style.pools:
@@ -207,9 +201,7 @@ def _paint_pools(
     welcome[paved] = 0.0
 
 
-def park_cars(
-    canvas: Canvas, rng: np.random.Generator, style: TownStyle, streets: list[Street], built: np.ndarray
-) -> None:
+def park_cars(canvas: Canvas, rng: np.random.Generator, style: TownStyle, streets: list[Street], built: np.ndarray) -> None:
     """Put cars, and a few lorries, along the streets where ``built`` (H, W) bool is False."""
     body, glass = Image.new("L", (canvas.size, canvas.size)), Image.new("L", (canvas.size, canvas.size))
     busy = rng.uniform(0.3, 2.0)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from training.data.quadrilateral import side_lengths
 from training.data.town_buildings import Building, build_on_plot
-from training.data.town_style import TownStyle
+from training.data.town_style import TownStyle, draw_by_weight
 
-# A quadrilateral is (4, 2), corners in order; side 0 runs from corner 0 to corner 1.
-Quad = np.ndarray
+Quad = np.ndarray  # see quadrilateral.py
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ def plan_town(rng: np.random.Generator, style: TownStyle, extent: float) -> Plan
     for block in _cut_into_blocks(rng, style, _ground_around(rng, style, extent), plan, warp):
         if _misses(block, extent):
             continue
-        kind = _pick(rng, {**style.open_blocks, "built": 1.0 - sum(style.open_blocks.values())})
+        kind = draw_by_weight(rng, {**style.open_blocks, "built": 1.0 - sum(style.open_blocks.values())})
         plan.blocks.append(Plot(block, "yard" if kind == "built" else kind))
         if kind == "built":
             _build_block(rng, style, block, extent, plan)
@@ -74,7 +74,7 @@ def _build_block(rng: np.random.Generator, style: TownStyle, block: Quad, extent
             continue
         vacant = rng.random() < style.vacant
         buildings = [] if vacant else build_on_plot(rng, style, quad, large=large)
-        cover = _pick(rng, {"yard": 6, "fields": 0.8, "bare": 2, "scrub": 1}) if not buildings else "yard"
+        cover = draw_by_weight(rng, {"yard": 6, "fields": 0.8, "bare": 2, "scrub": 1}) if not buildings else "yard"
         plan.plots.append(Plot(quad, cover, bool(buildings)))
         plan.buildings.extend(buildings)
 
@@ -109,7 +109,7 @@ def _cut_into_blocks(rng: np.random.Generator, style: TownStyle, ground: Quad, p
     stack = [(ground, 0)]
     while stack:
         quad, depth = stack.pop()
-        length, width = _side_lengths(quad)
+        length, width = side_lengths(quad)
         longest = max(length, width)
         if longest < rng.uniform(*style.block):
             blocks.append(warp(quad))
@@ -131,7 +131,7 @@ def _cut_into_plots(rng: np.random.Generator, block: Quad, size: tuple[float, fl
     stack = [block]
     while stack:
         quad = stack.pop()
-        length, width = _side_lengths(quad)
+        length, width = side_lengths(quad)
         if max(length, width) < rng.uniform(*size):
             plots.append(quad)
             continue
@@ -156,23 +156,10 @@ def _cut(rng: np.random.Generator, quad: Quad, *, along: int, gap: float, skew: 
 
 def _inset(quad: Quad, distance: float) -> Quad:
     centre = quad.mean(axis=0)
-    scale = max(0.0, 1.0 - 2.0 * distance / max(min(_side_lengths(quad)), 1e-6))
+    scale = max(0.0, 1.0 - 2.0 * distance / max(min(side_lengths(quad)), 1e-6))
     return centre + (quad - centre) * scale
-
-
-def _side_lengths(quad: Quad) -> tuple[float, float]:
-    a, b, c, d = quad
-    length = 0.5 * (np.hypot(*(b - a)) + np.hypot(*(c - d)))
-    width = 0.5 * (np.hypot(*(c - b)) + np.hypot(*(d - a)))
-    return float(length), float(width)
 
 
 def _misses(quad: Quad, extent: float) -> bool:
     low, high = quad.min(axis=0), quad.max(axis=0)
     return bool((high < 0).any() or (low > extent).any())
-
-
-def _pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
-    names = list(weights)
-    shares = np.array([weights[name] for name in names], dtype=float)
-    return names[int(rng.choice(len(names), p=shares / shares.sum()))]

@@ -30,7 +30,7 @@ def draw_sun(rng: np.random.Generator) -> Sun:
 
 
 def add_facades(canvas: Canvas, rng: np.random.Generator, owner: np.ndarray, lean: float) -> None:
-    """Show the walls that face an off-nadir camera: roofs stay where their footprints are, walls reach ``lean`` pixels a metre."""
+    """Show the walls that face an off-nadir camera, ``lean`` pixels a metre; roofs stay where their footprints are."""
     angle = rng.uniform(0, 2 * np.pi)
     step = np.array([np.cos(angle), np.sin(angle)])
     roof_height = np.where(owner > 0, canvas.height, 0).astype(np.float32)
@@ -70,7 +70,7 @@ def _sunlit(height: np.ndarray, toward: np.ndarray, fall: float) -> np.ndarray:
     reach = int(min(float(height.max()) / fall, 90.0)) + 1
     stride = 1 if reach < 50 else 2
     for k in range(1, reach + 1, stride):
-        dx, dy = int(round(k * toward[0])), int(round(k * toward[1]))
+        dx, dy = round(k * toward[0]), round(k * toward[1])
         rows, source_rows = _overlap(height.shape[0], dy)
         columns, source_columns = _overlap(height.shape[1], dx)
         target = horizon[rows, columns]

@@ -9,9 +9,7 @@ from training.data.town_canvas import Canvas
 from training.data.town_style import TownStyle
 
 RUST = np.array([0.47, 0.30, 0.21])
-TANK_COLOURS = np.array(
-    [[0.10, 0.10, 0.11], [0.16, 0.34, 0.26], [0.75, 0.75, 0.74], [0.24, 0.38, 0.62], [0.72, 0.58, 0.22]]
-)
+TANK_COLOURS = np.array([[0.10, 0.10, 0.11], [0.16, 0.34, 0.26], [0.75, 0.75, 0.74], [0.24, 0.38, 0.62], [0.72, 0.58, 0.22]])
 CLUTTER_COLOURS = np.array(
     [
         [0.85, 0.85, 0.84],
@@ -127,9 +125,7 @@ class _Roof:
 
     def _ridge(self, brightness: float) -> None:
         if self.rise.max() > 0.2:
-            self._tint(
-                np.where(self.rise > self.rise.max() - 0.7 * self.building.pitch * self.canvas.gsd, brightness, 0.0)
-            )
+            self._tint(np.where(self.rise > self.rise.max() - 0.7 * self.building.pitch * self.canvas.gsd, brightness, 0.0))
 
     def _tile(self, clutter: float) -> None:
         rng = self.rng
@@ -153,9 +149,7 @@ class _Roof:
         self._blend(0.5 * stain, np.array([0.34, 0.32, 0.30]))
         if rng.random() < 0.25:  # a terrace in another finish
             half = self.u > self.sides[0] * rng.uniform(0.3, 0.7)
-            self._blend(
-                0.6 * half, np.array([[0.60, 0.36, 0.27], [0.76, 0.74, 0.70], [0.50, 0.50, 0.48]][rng.integers(3)])
-            )
+            self._blend(0.6 * half, np.array([[0.60, 0.36, 0.27], [0.76, 0.74, 0.70], [0.50, 0.50, 0.48]][rng.integers(3)]))
         if rng.random() < 0.75:
             rim = self.edge < max(1.0 * self.canvas.gsd, 0.3)
             self.rise[rim] += rng.uniform(0.3, 1.0)

@@ -6,8 +6,13 @@ Lengths are metres, colours are display RGB in 0..1, weights need not add up to 
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
+
+Key = TypeVar("Key", bound=Hashable)
 Colour = tuple[float, float, float]
 Range = tuple[float, float]
 
@@ -37,18 +42,14 @@ RED_TIN = RoofMaterial(
     "corrugated", ((0.62, 0.22, 0.22), (0.70, 0.30, 0.28), (0.55, 0.18, 0.20)), {"gable": 3, "hip": 2, "shed": 1}
 )
 GREEN_TIN = RoofMaterial("corrugated", ((0.30, 0.44, 0.36), (0.38, 0.52, 0.44)), {"gable": 2, "hip": 1})
-RUSTED_TIN = RoofMaterial(
-    "corrugated", ((0.46, 0.34, 0.28), (0.52, 0.42, 0.36), (0.40, 0.30, 0.26)), {"gable": 3, "shed": 2}
-)
+RUSTED_TIN = RoofMaterial("corrugated", ((0.46, 0.34, 0.28), (0.52, 0.42, 0.36), (0.40, 0.30, 0.26)), {"gable": 3, "shed": 2})
 RED_TILE = RoofMaterial(
     "tile", ((0.66, 0.36, 0.24), (0.72, 0.43, 0.29), (0.58, 0.32, 0.26), (0.76, 0.50, 0.36)), {"hip": 3, "gable": 3}
 )
 BROWN_TILE = RoofMaterial(
     "tile", ((0.50, 0.42, 0.36), (0.58, 0.48, 0.40), (0.44, 0.38, 0.35), (0.62, 0.54, 0.45)), {"hip": 4, "gable": 2}
 )
-GREY_SHINGLE = RoofMaterial(
-    "tile", ((0.44, 0.45, 0.46), (0.36, 0.37, 0.39), (0.54, 0.54, 0.53)), {"hip": 2, "gable": 3}
-)
+GREY_SHINGLE = RoofMaterial("tile", ((0.44, 0.45, 0.46), (0.36, 0.37, 0.39), (0.54, 0.54, 0.53)), {"hip": 2, "gable": 3})
 MEMBRANE = RoofMaterial("membrane", ((0.84, 0.84, 0.82), (0.74, 0.74, 0.72), (0.62, 0.62, 0.61)), {"flat": 1.0})
 THATCH = RoofMaterial("thatch", ((0.45, 0.38, 0.29), (0.50, 0.43, 0.33), (0.40, 0.35, 0.29)), {"hip": 2, "gable": 1})
 SHELL = RoofMaterial("shell", ((0.62, 0.60, 0.56), (0.70, 0.68, 0.64)), {"flat": 1.0})  # walls still without a roof
@@ -240,3 +241,9 @@ OLD_TOWN = TownStyle(
 )
 
 STYLES = {style.name: style for style in (DENSE, ISLAND, RED_EARTH, SUBURB, OLD_TOWN)}
+
+
+def draw_by_weight(rng: np.random.Generator, weights: Mapping[Key, float]) -> Key:
+    """Draw one of the keys, each as often as its weight says."""
+    shares = np.fromiter(weights.values(), dtype=float)
+    return list(weights)[int(rng.choice(len(shares), p=shares / shares.sum()))]

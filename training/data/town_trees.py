@@ -61,9 +61,7 @@ def _grow(rng: np.random.Generator, style: TownStyle, gsd: float) -> Crown:
     top = rng.uniform(0.5, 1.4) if bush else rng.uniform(1.1, 2.0) * radius + 1.5
     height = top * (0.45 + 0.55 * dome) + radius * (0.16 * clumps + 0.10 * leaves)
     cover = np.clip((1.06 - inner + 0.10 * leaves) / 0.14, 0, 1)
-    base = np.array(style.foliage[int(rng.integers(len(style.foliage)))]) * rng.uniform(0.8, 1.25) + rng.normal(
-        0, 0.012, 3
-    )
+    base = np.array(style.foliage[int(rng.integers(len(style.foliage)))]) * rng.uniform(0.8, 1.25) + rng.normal(0, 0.012, 3)
     tone = 1.0 + 0.14 * leaves + 0.14 * clumps + 0.25 * (dome - 0.6)
     colour = np.clip(base * tone[..., None], 0.02, 0.8)
     return Crown(cover.astype(np.float32), height.astype(np.float32), colour.astype(np.float32))
