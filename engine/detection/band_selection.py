@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from rasterio.enums import ColorInterp
+from rasterio.io import DatasetReader
+from rasterio.vrt import WarpedVRT
 
 from engine.errors import ArgumentError, RasterFitError
 
@@ -35,7 +37,9 @@ class BandSelection:
     opaque: np.ndarray | None = None
 
 
-def select_bands(dataset, *, bands: Sequence[int] | None, band_count: int | None, name: str) -> BandSelection:
+def select_bands(
+    dataset: DatasetReader | WarpedVRT, *, bands: Sequence[int] | None, band_count: int | None, name: str
+) -> BandSelection:
     """Choose the bands that a model of ``band_count`` bands gets.
 
     Without an explicit choice these are red, green and blue by their colour interpretation where the raster has them, else
@@ -66,7 +70,7 @@ def select_bands(dataset, *, bands: Sequence[int] | None, band_count: int | None
     return BandSelection(indexes, count)
 
 
-def _explicit(dataset, bands: tuple[int, ...], band_count: int | None, name: str) -> tuple[int, ...]:
+def _explicit(dataset: DatasetReader | WarpedVRT, bands: tuple[int, ...], band_count: int | None, name: str) -> tuple[int, ...]:
     missing = [band for band in bands if not 1 <= band <= dataset.count]
     if missing or not bands:
         raise ArgumentError(
@@ -81,7 +85,7 @@ def _explicit(dataset, bands: tuple[int, ...], band_count: int | None, name: str
     return bands
 
 
-def _by_interpretation(dataset, band_count: int | None, name: str) -> tuple[int, ...]:
+def _by_interpretation(dataset: DatasetReader | WarpedVRT, band_count: int | None, name: str) -> tuple[int, ...]:
     meanings = dict(zip(dataset.indexes, dataset.colorinterp, strict=True))
     by_meaning = {meaning: index for index, meaning in reversed(meanings.items())}
     colours = tuple(by_meaning[meaning] for meaning in RGB if meaning in by_meaning)
@@ -103,7 +107,7 @@ def _by_interpretation(dataset, band_count: int | None, name: str) -> tuple[int,
     return chosen
 
 
-def _palette(dataset, index: int) -> tuple[np.ndarray, np.ndarray] | None:
+def _palette(dataset: DatasetReader | WarpedVRT, index: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the (entries, 3) colours and the (entries,) opacity of a band's palette, or None where it has none."""
     if dataset.colorinterp[index - 1] is not ColorInterp.palette:
         return None

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyproj
 from affine import Affine
 from pyproj.exceptions import CRSError, ProjError
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
+from rasterio.io import DatasetReader
 from rasterio.transform import from_gcps
+from rasterio.vrt import WarpedVRT
 
 from engine.errors import RasterFitError
 
@@ -40,13 +44,13 @@ class Georeference:
     pixel_size: tuple[float, float] | None
 
 
-def needs_warping(dataset) -> bool:
+def needs_warping(dataset: DatasetReader | WarpedVRT) -> bool:
     """Say whether ground control points tie an open dataset to the ground in a way that no affine can."""
     points, _ = dataset.gcps
     return dataset.transform.is_identity and len(points) >= 3 and _affine_of_points(points) is None
 
 
-def georeference_of(dataset, *, name: str) -> Georeference:
+def georeference_of(dataset: DatasetReader | WarpedVRT, *, name: str) -> Georeference:
     """Read the georeference of an open dataset, one that ``needs_warping`` already warped.
 
     Raises:
@@ -129,7 +133,7 @@ def _geodesic_size(crs: CRS, transform: Affine, width: int, height: int) -> tupl
     return sizes[0], sizes[1]
 
 
-def _affine_of_points(points) -> Affine | None:
+def _affine_of_points(points: Sequence[GroundControlPoint]) -> Affine | None:
     """Return the affine of ground control points, or None where it misses one of them by more than half a pixel."""
     fitted = from_gcps(points)
     if abs(fitted.determinant) == 0:

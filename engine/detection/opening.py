@@ -6,11 +6,11 @@ import logging
 import os
 import warnings
 from pathlib import Path
-from typing import Any
 
 import rasterio
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
 from engine.detection.georeference import needs_warping
@@ -37,7 +37,7 @@ def gdal_settings() -> rasterio.Env:
     return rasterio.Env(**GDAL_SETTINGS)
 
 
-def open_dataset(path: str | Path, *, overview: int | None = None) -> Any:
+def open_dataset(path: str | Path, *, overview: int | None = None) -> DatasetReader | WarpedVRT:
     """Open a raster for reading; one that ground control points distort comes warped to north-up in their CRS.
 
     Args:
@@ -88,7 +88,7 @@ def _why_not(path: str | Path, error: RasterioError) -> RasterError:
     )
 
 
-def _warped(dataset: Any, name: str) -> WarpedVRT:
+def _warped(dataset: DatasetReader, name: str) -> WarpedVRT:
     _, crs = dataset.gcps
     logger.info("%s: warped to north-up by its ground control points.", name)
     flags = {flag for band in dataset.mask_flag_enums for flag in band}

@@ -10,7 +10,7 @@ from math import gcd
 import numpy as np
 from rasterio.windows import Window
 
-from engine.errors import RasterFitError
+from engine.errors import RasterError, RasterFitError
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +62,8 @@ def check_values(dtype: np.dtype, *, name: str) -> None:
 
 
 def is_plausible(pixels: np.ndarray) -> np.ndarray:
-    """Say which float values are numbers at all: (H, W) bool, True where any of the (bands, H, W) is."""
-    return (np.abs(pixels) < ABSURD).any(axis=0)
+    """Say which float values, of any shape, are numbers that a sensor or a product can have meant."""
+    return np.abs(pixels) < ABSURD
 
 
 def find_stretch(
@@ -117,13 +117,20 @@ def _sample(
     looked_at = min(width * height, SAMPLE_WINDOWS * windows[0].width * windows[0].height)
     step = max(1, round((looked_at / SAMPLE_PIXELS) ** 0.5))
     found: list[np.ndarray] = []
+    damage: RasterError | None = None
     for number, window in enumerate(windows):
         if number >= SAMPLE_WINDOWS and found:
             break
-        pixels, valid = read(window)
+        try:
+            pixels, valid = read(window)
+        except RasterError as error:  # whoever needs these pixels will hear of it; others can do without
+            damage = error
+            continue
         pixels, valid = pixels[:, ::step, ::step], valid[::step, ::step]
         if valid.any():
             found.append(pixels[:, valid])
+    if damage is not None and not found:
+        raise damage
     return np.concatenate(found, axis=1) if found else None
 
 

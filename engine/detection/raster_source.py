@@ -13,6 +13,8 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from engine.detection.band_selection import select_bands
@@ -78,7 +80,7 @@ class RasterSource:
         self._path = path
         self._overview: int | None = None
         self._local = threading.local()
-        self._handles: list[Any] = []
+        self._handles: list[DatasetReader | WarpedVRT] = []
         self._lock = threading.Lock()
         try:
             self._choose_pixels(bands, band_count, fill)
@@ -143,7 +145,7 @@ class RasterSource:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _dataset(self) -> Any:
+    def _dataset(self) -> DatasetReader | WarpedVRT:
         dataset = getattr(self._local, "dataset", None)
         if dataset is None:
             dataset = self._local.dataset = open_dataset(self._path, overview=self._overview)
@@ -170,8 +172,9 @@ class RasterSource:
         self.transform: Affine = grid.transform
         self.pixel_size = grid.pixel_size
         self.width, self.height = grid.width, grid.height
-        scale = min(dataset.width / grid.width, dataset.height / grid.height)
-        self._overview = _coarsest_overview(dataset, self._selection.indexes, scale)
+        if self._selection.palette is None:  # averaged numbers of colours are other colours
+            scale = min(dataset.width / grid.width, dataset.height / grid.height)
+            self._overview = _coarsest_overview(dataset, self._selection.indexes, scale)
         if self._overview is not None:
             self.close()
             dataset = self._dataset()
@@ -228,7 +231,6 @@ class RasterSource:
             pixels = dataset.read(list(self._selection.indexes), window=window)
             valid = np.ones(pixels.shape[1:], bool)
             if self._mask_indexes:
-                # A pixel has data where any band has: a black or white roof may hit the nodata value in one of them.
                 valid = dataset.read_masks(list(self._mask_indexes), window=window).any(axis=0)
         except (RasterioError, OSError) as error:
             reason = str(error.__cause__ or error).rstrip(".")
@@ -241,10 +243,12 @@ class RasterSource:
             valid &= self._selection.opaque[index]
             pixels = np.moveaxis(self._selection.palette[index], -1, 0)
         elif pixels.dtype.kind == "f":
-            valid &= is_plausible(pixels)
+            plausible = is_plausible(pixels)
+            valid &= plausible.any(axis=0)
+            pixels = np.where(plausible, pixels, 0)
         pixels = pixels.astype(np.float32)
-        if self._has_gaps and not valid.all():
-            pixels = np.where(valid & np.isfinite(pixels), pixels, np.float32(0))
+        if not valid.all():
+            pixels *= valid
         return pixels, valid
 
 
@@ -252,16 +256,17 @@ def _bounds(window: Window) -> tuple[int, int, int, int]:
     return window.col_off, window.row_off, window.col_off + window.width, window.row_off + window.height
 
 
-def _bands_with_mask(dataset: Any, indexes: Sequence[int]) -> tuple[int, ...]:
+def _bands_with_mask(dataset: DatasetReader | WarpedVRT, indexes: Sequence[int]) -> tuple[int, ...]:
     """Return the bands whose masks say where the raster has data: none, one for all, or each its own."""
     flags = {index: dataset.mask_flag_enums[index - 1] for index in indexes}
-    if any(flag == [MaskFlags.all_valid] for flag in flags.values()):
-        return ()
     shared = [index for index, flag in flags.items() if MaskFlags.per_dataset in flag]
-    return tuple(shared[:1] or flags)
+    if shared:
+        return tuple(shared[:1])
+    # A pixel has data where any band has: a black or white roof may hit the nodata value in one of them.
+    return () if any(MaskFlags.all_valid in flag for flag in flags.values()) else tuple(flags)
 
 
-def _coarsest_overview(dataset: Any, indexes: Sequence[int], scale: float) -> int | None:
+def _coarsest_overview(dataset: DatasetReader | WarpedVRT, indexes: Sequence[int], scale: float) -> int | None:
     """Return the coarsest overview of which ``OVERVIEW_MARGIN`` pixels still make one of the working grid, if any."""
     levels = [dataset.overviews(index) for index in indexes]
     if any(level != levels[0] for level in levels):

@@ -122,4 +122,4 @@ def test_complex_numbers_are_refused() -> None:
 
 def test_what_is_no_number_is_no_data() -> None:
     pixels = np.array([[[np.nan, np.inf, -3.4e38, 0, -5]]], np.float32)
-    assert is_plausible(pixels).tolist() == [[False, False, False, True, True]]
+    assert is_plausible(pixels).tolist() == [[[False, False, False, True, True]]]

@@ -19,7 +19,7 @@ from rasterio.windows import Window
 
 from engine.detection import raster_source
 from engine.detection.raster_source import RasterSource
-from engine.errors import ArgumentError, RasterFitError
+from engine.errors import ArgumentError, RasterError, RasterFitError
 from tests.detection.raster_files import UTM_TRANSFORM, picture, whole, write_raster
 
 GSDS = (None, 0.3, 0.1, 0.17, 0.44, 0.6, 1.31)
@@ -191,6 +191,49 @@ def test_a_black_roof_in_one_band_is_still_data(tmp_path: Path) -> None:
     pixels[0], pixels[1:] = 0, np.maximum(pixels[1:], 1)
     with RasterSource.open(write_raster(tmp_path / "a.tif", pixels, nodata=0)) as source:
         assert whole(source)[1].all()
+
+
+@pytest.mark.parametrize("gsd", [None, 0.6])
+def test_what_is_missing_in_one_band_is_a_number_all_the_same(tmp_path: Path, gsd: float | None) -> None:
+    pixels = picture().astype(np.float32)
+    pixels[0, :, :25], pixels[1, :9], pixels[2, 0, 0] = np.nan, np.inf, 3e38
+    with RasterSource.open(write_raster(tmp_path / "a.tif", pixels), gsd=gsd) as source:
+        seen, valid = whole(source)
+        assert valid[1:].all() and np.isfinite(seen).all()
+        assert "nan" not in source.metadata["values"]
+
+
+@pytest.mark.parametrize("compress", ["deflate", "jpeg"])
+def test_a_mask_holds_in_overviews_too(tmp_path: Path, compress: str) -> None:
+    valid = np.ones((512, 512), bool)
+    valid[:, :256] = False
+    path = write_raster(tmp_path / "a.tif", np.maximum(picture(512, 512), 1), mask=valid, overviews=[2, 4], compress=compress)
+    with RasterSource.open(path, gsd=0.3 * 8) as source:
+        assert source._dataset().width == 128
+        seen, seen_valid = whole(source)
+    np.testing.assert_array_equal(seen_valid, valid[::8, ::8])
+    assert not seen[:, ~seen_valid].any()
+
+
+def test_a_palette_is_averaged_as_colours(tmp_path: Path) -> None:
+    index = (np.indices((256, 256)).sum(axis=0, keepdims=True) % 2 * 2).astype(np.uint8)
+    colours = {0: (200, 0, 0, 255), 1: (0, 255, 0, 255), 2: (0, 0, 100, 255)}
+    path = write_raster(tmp_path / "a.tif", index, colormap=colours, overviews=[2, 4])
+    with RasterSource.open(path, gsd=0.3 * 8, band_count=3) as source:
+        np.testing.assert_allclose(whole(source)[0].mean(axis=(1, 2)), [100, 0, 50], atol=0.1)
+
+
+def test_damage_in_one_place_hides_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    write_raster(path, picture(600, 600).astype(np.uint16) * 20, tiled=True, blockxsize=64, blockysize=64, compress="deflate")
+    content = bytearray(path.read_bytes())
+    content[-3000:-2000] = bytes(1000)  # in the last tile
+    path.write_bytes(content)
+    with RasterSource.open(path) as source:
+        assert "stretched" in source.metadata["values"]
+        assert source.read(Window(0, 0, 64, 64))[1].all()
+        with pytest.raises(RasterError, match="damaged"):
+            whole(source)
 
 
 def test_16_bit_is_stretched_the_same_in_every_window(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
