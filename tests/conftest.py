@@ -29,3 +29,18 @@ def shared_data(project: Path) -> Path:
     if not folder.is_dir():
         pytest.skip("real imagery is not here: ../shared/data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A model file with the weights of its initialisation: everything runs, nothing it finds means anything."""
+    import torch
+
+    from engine.model.build import build_model
+    from engine.model.model_file import save_model
+    from engine.model.model_header import ModelHeader
+
+    torch.manual_seed(0)
+    model = build_model("maskdino_tiny", num_classes=1)
+    header = ModelHeader(name="untrained", config=model.config, gsd=0.3, tile_size=128)
+    return save_model(tmp_path_factory.mktemp("model") / "untrained.safetensors", model, header)

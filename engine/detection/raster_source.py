@@ -125,6 +125,8 @@ class RasterSource:
                 pixels, valid = self._resampled(col, row, col + width, row + height)
         if self._stretch is not None:
             pixels = self._stretch(pixels)
+        elif self._dtype != np.uint8:  # what a sample of the raster showed need not hold for every pixel
+            pixels = np.clip(pixels, 0, 255)
         if len(pixels) < self.bands:
             pixels = np.repeat(pixels, self.bands, axis=0)
         if not valid.all():

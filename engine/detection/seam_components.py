@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -34,6 +35,7 @@ class Node:
     drops: list[tuple[Node, bool]] = field(default_factory=list)
     agrees: list[tuple[Node, float]] = field(default_factory=list)
     contacts: list[Node] = field(default_factory=list)
+    related_tiles: set[int] = field(default_factory=set)
     component: Component = field(init=False)
     candidate: Candidate | None = None
     resolved: bool = False
@@ -55,18 +57,22 @@ class Node:
         """Let go of its neighbours, which would otherwise keep each other in memory all over the raster."""
         self.drops, self.agrees, self.contacts = [], [], []
 
-    def is_lone_fragment(self, beholders: Beholders) -> bool:
-        """Say whether it is a strip along a border where the tile that sees across that border saw nothing.
+    def is_disowned(self, beholders: Beholders) -> bool:
+        """Say whether it is a strip along a border, and a tile that sees across that border shows no such building.
 
         A strip less than half as deep as it is long shows less of a building than it hides.
         """
-        if self.drops or self.agrees or not any(self.cuts):
+        if not any(self.cuts):
             return False
-        deep = _depths(self.piece)
-        sides = [side for side in range(4) if 2 * deep[side] < self.cuts[side]]
+        depths = _depths(self.piece)
+        sides = [side for side in range(4) if 2 * depths[side] < self.cuts[side]]
         if not sides:
             return False
-        return any(_looks_across(tile, self.piece.tile, side) for tile in beholders(self.piece) for side in sides)
+        return any(
+            tile.index not in self.related_tiles and _looks_across(tile, self.piece.tile, side)
+            for tile in beholders(self.piece)
+            for side in sides
+        )
 
 
 @dataclass(eq=False)
@@ -95,10 +101,9 @@ class Component:
 
     def resolve(self, beholders: Beholders) -> list[Candidate]:
         """Drop the poorer views, unite what agrees, and return the buildings that this makes."""
-        if len(self.nodes) == 1:
-            kept = [] if self.nodes[0].is_lone_fragment(beholders) else self.nodes
-        else:
-            kept = _without_poorer_views(self.nodes)
+        kept = [node for node in self.nodes if not node.is_disowned(beholders)]
+        if len(kept) > 1:
+            kept = _without_poorer_views(kept)
         candidates = [Candidate.of(nodes) for nodes in _united(kept)]
         for node in self.nodes:
             node.resolved = True
@@ -205,7 +210,7 @@ class _Placed:
 
 def _without_poorer_views(nodes: list[Node]) -> list[Node]:
     """Let the nodes drop each other: better ones first, but none before those that may drop it whatever its order."""
-    masters = dict.fromkeys(nodes, 0)
+    masters: dict[Node, int] = defaultdict(int)
     for node in nodes:
         for other, strict in node.drops:
             masters[other] += strict

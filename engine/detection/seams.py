@@ -116,6 +116,8 @@ class SeamJoiner:
             if relation.agreement:
                 a.agrees.append((b, relation.agreement))
             if relation.first_drops or relation.second_drops or relation.agreement:
+                a.related_tiles.add(b.piece.tile.index)
+                b.related_tiles.add(a.piece.tile.index)
                 a.component.merge(b.component)
 
     def _wait(self, tile: Tile, nodes: list[Node]) -> None:

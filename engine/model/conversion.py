@@ -69,15 +69,16 @@ def convert_published(
         ArgumentError: other classes than the checkpoint's without ``drop_classes``, or counts that do not agree.
         OutputError: the model file cannot be written.
     """
+    output = Path(output)
+    if output.suffix != ".safetensors":
+        raise ArgumentError(f"The output {output.name!r} is not a model file.", hint="Let its name end on .safetensors.")
+    checkpoint = read_published(published)  # before the imports that take seconds: most faults show here
+
     import torch
 
     from engine.model.build import build_model
     from engine.model.official import load_official
 
-    output = Path(output)
-    if output.suffix != ".safetensors":
-        raise ArgumentError(f"The output {output.name!r} is not a model file.", hint="Let its name end on .safetensors.")
-    checkpoint = read_published(published)
     known = find_published(checkpoint.path.name)
     with about_file("The checkpoint", checkpoint.path):
         config = published_config(checkpoint.tensors, preset_name=preset)

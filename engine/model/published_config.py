@@ -78,7 +78,7 @@ def _told_by_shapes(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     backbone, channels = _swin(shapes) if "backbone.patch_embed.proj.weight" in shapes else _resnet(shapes)
     levels, dim = shapes[f"{_ENCODER}level_embed"]
     projections = [shapes[f"{_PIXEL_DECODER}input_proj.{level}.0.weight"] for level in range(levels)]
-    # The 1x1 projections take the backbone's maps, the others halve the last of these further.
+    # The 1x1 projections take the backbone's maps, told apart by their channels; the others halve the last map further.
     features = [_STAGES[channels.index(shape[1])] for shape in projections if shape[2:] == (1, 1)]
     encoder_layer = f"{_ENCODER}encoder.layers.{{}}.linear1.weight"
     decoder_layer = f"{_PREDICTOR}decoder.layers.{{}}.linear1.weight"

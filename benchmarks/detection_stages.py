@@ -1,0 +1,83 @@
+"""How fast a detection is, stage by stage, and how much of the time is not the model's.
+
+    python benchmarks/detection_stages.py [RASTER] [--model NAME_OR_FILE] [--device DEVICE] [--batch-size N]
+
+The stages work side by side, so their seconds add up to more than the wall time. Without a raster, the real image beside the
+checkout is taken where there is one, else a generated town.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+import torch
+import typer
+
+import engine
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "banepa" / "image.tif"
+STAGES = ("reading", "model", "cropping", "journal", "seams", "polygons", "writing")
+
+
+def main(
+    raster: Path | None = typer.Argument(None),
+    model: str = "maskdino_tiny",
+    device: str = "auto",
+    batch_size: int | None = None,
+    score: float = 0.5,
+) -> None:
+    """Measure one detection after a short one that loads what is loaded once."""
+    with tempfile.TemporaryDirectory() as folder:
+        if raster is None:
+            raster = REAL if REAL.exists() else _town(Path(folder))
+        output = Path(folder, "buildings.gpkg")
+        loaded = engine.load_model(model)
+        arguments = {"model": loaded, "device": device, "batch_size": batch_size, "score": score}
+        small = Path(folder, "small.tif")
+        _corner(raster, small)
+        engine.detect(small, output, **arguments)
+        summary = engine.detect(raster, output, **arguments)
+    seconds = summary.seconds
+    wall = seconds["total"] - seconds["loading"]
+    print(
+        f"{raster.name}: {summary.megapixels:.2f} MPix, {summary.tiles_seen} of {summary.tiles} tiles, "
+        f"{summary.buildings} buildings"
+    )
+    print(f"{model} on {summary.device}, kernel {summary.kernel}; {_machine()}")
+    print(f"{'stage':<10}{'seconds':>10}{'MPix/s':>10}{'share of the wall time':>26}")
+    for stage in STAGES:
+        spent = seconds.get(stage, 0.0)
+        rate = f"{summary.megapixels / spent:.2f}" if spent else "-"
+        print(f"{stage:<10}{spent:>10.2f}{rate:>10}{spent / wall:>25.1%}")
+    print(f"{'wall time':<10}{wall:>10.2f}{summary.megapixels / wall:>10.2f}")
+    print(f"outside the model: {1 - seconds['model'] / wall:.1%} of the wall time")
+
+
+def _machine() -> str:
+    return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def _corner(raster: Path, target: Path) -> None:
+    import rasterio
+    from rasterio.windows import Window
+
+    with rasterio.open(raster) as dataset:
+        window = Window(0, 0, min(600, dataset.width), min(600, dataset.height))
+        profile = {**dataset.profile, "driver": "GTiff", "width": window.width, "height": window.height, "tiled": False}
+        with rasterio.open(target, "w", **{key: profile[key] for key in ("driver", "width", "height", "count", "dtype", "crs")},
+                           transform=dataset.transform) as corner:  # fmt: skip
+            corner.write(dataset.read(window=window))
+
+
+def _town(folder: Path) -> Path:
+    from training.data.synthetic import write_town
+
+    write_town(folder / "town.tif", folder / "truth.gpkg", seed=1, size=3000)
+    return folder / "town.tif"
+
+
+if __name__ == "__main__":
+    typer.run(main)

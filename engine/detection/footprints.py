@@ -1,0 +1,82 @@
+"""Turn buildings on the working grid into what the layer holds: outlines in map coordinates with their ground area."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+
+from engine.detection.area_of_interest import AreaOfInterest
+from engine.detection.ground_area import ground_areas
+from engine.detection.pieces import Building
+from engine.detection.raster_source import RasterSource
+from engine.detection.regularise import outlines_of
+from engine.detection.settings import Settings
+from engine.detection.tile_grid import TileGrid
+from engine.detection.vectorise import polygons_of
+from engine.errors import ArgumentError
+
+LEAST_AREA = 4.0  # m2
+LEAST_PIXELS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Footprints:
+    """Rows of the layer.
+
+    Attributes:
+        geometries: (N,) valid polygons in the raster's CRS.
+        scores: (N,) in 0..1.
+        areas: (N,) square metres of true ground; NaN where nothing says how large a pixel is.
+    """
+
+    geometries: np.ndarray
+    scores: np.ndarray
+    areas: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.geometries)
+
+
+class FootprintMaker:
+    """Make footprints of buildings by the settings of one detection."""
+
+    def __init__(self, *, grid: TileGrid, source: RasterSource, area: AreaOfInterest | None, settings: Settings) -> None:
+        """Prepare for a raster.
+
+        Raises:
+            ArgumentError: a smallest area is asked for, and nothing says how large a pixel is.
+        """
+        self._grid = grid
+        self._area = area
+        self._outline = settings.outline
+        self._pixel_size = source.pixel_size
+        self._crs = source.crs
+        if settings.min_area and source.pixel_size is None:
+            raise ArgumentError(
+                f"min_area is {settings.min_area:g} m2, but {source.name} does not say how large its pixels are.",
+                hint="Give --gsd too, or leave --min-area out.",
+            )
+        self._least_area = LEAST_AREA if settings.min_area is None else settings.min_area
+        self._least_pixels = LEAST_PIXELS if settings.min_area is None else 0
+
+    def footprints_of(self, buildings: Sequence[Building]) -> Footprints:
+        """Make the footprints of some buildings, in their order; those too small or outside the area are left out.
+
+        A building whose parts touch nowhere becomes a footprint a part, each with the building's score.
+        """
+        parts = polygons_of(buildings)
+        scores = np.repeat([building.score for building in buildings], [len(polygons) for polygons in parts])
+        raw = np.array([polygon for polygons in parts for polygon in polygons], dtype=object)
+        large = shapely.area(raw) >= self._least_pixels
+        raw, scores = raw[large], scores[large]
+        outlines = outlines_of(raw, kind=self._outline, pixel_size=self._pixel_size)
+        if self._area is not None and len(outlines):
+            kept = self._area.keeps(outlines)
+            outlines, scores = outlines[kept], scores[kept]
+        geometries = self._grid.to_map(outlines)
+        areas = ground_areas(geometries, self._crs)
+        large = ~(areas < self._least_area)  # an unknown area is no reason to leave a building out
+        return Footprints(geometries[large], scores[large], areas[large])

@@ -1,0 +1,249 @@
+"""Find the buildings of a raster of any size: the one function behind the command, the service and Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from engine.detection.area_of_interest import AreaOfInterest
+from engine.detection.detection_run import DetectionRun
+from engine.detection.fingerprint import fingerprint_of, identity_of
+from engine.detection.footprints import FootprintMaker
+from engine.detection.instances import Predictor
+from engine.detection.journal import Journal
+from engine.detection.raster_source import RasterSource
+from engine.detection.settings import Settings
+from engine.detection.sink import DetectionSink, check_output
+from engine.detection.stages import Stages
+from engine.detection.tile_grid import TileGrid
+from engine.errors import ArgumentError, CancelledError
+from engine.job import Progress
+
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from engine.model.maskdino import MaskDino
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a detection did.
+
+    Attributes:
+        output: where the buildings are.
+        buildings: polygons written.
+        area_m2: their true ground area together; NaN where nothing says how large a pixel is.
+        tiles: tiles of the grid.
+        tiles_seen: tiles that the model saw in this run; the others hold no data, lie outside the area, or were resumed.
+        megapixels: ground covered by the tiles done in this run, in pixels that the model sees.
+        gsd: metres a pixel that the model saw; None where unknown.
+        seconds: time that each stage worked, side by side with the others; ``total`` is the wall time, loading included.
+        device: where the model ran.
+        kernel: which kernel ran its attention operator.
+        cancelled: whether the run was cut short; the output then holds what was found until that moment.
+    """
+
+    output: str
+    buildings: int
+    area_m2: float
+    tiles: int
+    tiles_seen: int
+    megapixels: float
+    gsd: float | None
+    seconds: dict[str, float]
+    device: str
+    kernel: str | None
+    cancelled: bool
+
+
+def detect(
+    raster: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | MaskDino = "maskdino_tiny",
+    predictor: Predictor | None = None,
+    aoi: str | os.PathLike[str] | None = None,
+    extent: tuple[float, float, float, float] | None = None,
+    bands: tuple[int, ...] | str | None = None,
+    gsd: float | None = None,
+    score: float = 0.5,
+    min_area: float | None = None,
+    outline: Literal["regular", "simplified", "raw"] = "regular",
+    device: str = "auto",
+    batch_size: int | None = None,
+    overlap: int | None = None,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    cancel: threading.Event | Callable[[], bool] | None = None,
+) -> Summary:
+    """Find the buildings of a raster and write one polygon a building.
+
+    Args:
+        raster: anything that GDAL reads.
+        output: ``.gpkg``, ``.geojson``, ``.fgb`` or ``.parquet``; a file of that name is replaced when the run is done.
+        model: the name of an embedded model, a model file, or a loaded model. Not used where a predictor is given.
+        predictor: what finds the instances in a tile, in place of a model.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        resume: go on with the progress file of a killed or cancelled run, if there is one.
+        progress: called in this thread a few times a second.
+        cancel: an event, or a function that says whether to stop. The output then holds what was found so far.
+
+    The other arguments are described at ``engine.detection.settings.Settings``.
+
+    Returns:
+        What was done; ``cancelled`` says whether it was cut short.
+
+    Raises:
+        MaskDinoError: one of ``engine.errors``; under the output's name is nothing but what was there before.
+        CancelledError: cancelled before there was anything to write.
+    """
+    started = time.perf_counter()
+    settings = Settings.checked(
+        aoi=aoi, extent=extent, bands=bands, gsd=gsd, score=score, min_area=min_area, outline=outline,
+        batch_size=batch_size, overlap=overlap,
+    )  # fmt: skip
+    output = Path(output)
+    check_output(output)
+    stages = Stages()
+    wants_cancel = cancel.is_set if isinstance(cancel, threading.Event) else cancel or (lambda: False)
+
+    def open_all() -> tuple[Predictor, RasterSource, AreaOfInterest | None]:
+        chosen = predictor or model_predictor(model, device=device, score=settings.score)
+        return (chosen, *_open(os.fspath(raster), chosen, settings))
+
+    with stages.timed("loading"):
+        opened = _interruptible(open_all, wants_cancel)
+    run = _set_up(os.fspath(raster), output, *opened, settings, resume=resume, stages=stages)
+    run.run(progress=progress, wants_cancel=wants_cancel)
+    return Summary(
+        output=str(output),
+        buildings=run.buildings,
+        area_m2=run.area_m2,
+        tiles=len(run.grid),
+        tiles_seen=run.tiles_seen,
+        megapixels=run.megapixels,
+        gsd=run.source.gsd,
+        seconds={**stages.seconds, "total": time.perf_counter() - started},
+        device=str(getattr(run.predictor, "device", "cpu")),
+        kernel=getattr(run.predictor, "kernel", None),
+        cancelled=run.cancelled.is_set(),
+    )
+
+
+def model_predictor(model: str | os.PathLike[str] | MaskDino, *, device: str = "auto", score: float = 0.5) -> Predictor:
+    """Make a predictor of a model.
+
+    Raises:
+        ModelFileError: the model cannot be loaded.
+        DeviceError: the device is not there.
+    """
+    from engine.detection.predictor import ModelPredictor
+    from engine.device import choose_device
+    from engine.model.model_file import load_model
+
+    chosen = choose_device(device)
+    loaded = load_model(model, device=chosen) if isinstance(model, (str, os.PathLike)) else model
+    header = getattr(loaded, "header", None)
+    if header is None:
+        raise ArgumentError(
+            "The model says neither its tile size nor its ground sampling distance.",
+            hint="Load it from a model file, or give a predictor.",
+        )
+    return ModelPredictor(loaded, tile_size=header.tile_size, gsd=header.gsd, score=score, device=chosen)
+
+
+def _open(raster: str, predictor: Predictor, settings: Settings) -> tuple[RasterSource, AreaOfInterest | None]:
+    source = RasterSource.open(
+        raster, bands=settings.bands, band_count=predictor.bands, gsd=settings.gsd or predictor.gsd
+    )
+    try:
+        if settings.aoi is not None:
+            return source, AreaOfInterest.from_vector(settings.aoi, source)
+        if settings.extent is not None:
+            return source, AreaOfInterest.from_extent(settings.extent, source)
+        return source, None
+    except BaseException:
+        source.close()
+        raise
+
+
+def _set_up(
+    raster: str,
+    output: Path,
+    predictor: Predictor,
+    source: RasterSource,
+    area: AreaOfInterest | None,
+    settings: Settings,
+    *,
+    resume: bool,
+    stages: Stages,
+) -> DetectionRun:
+    """Cut the tiles, and begin the two files: the output under a temporary name, and the journal."""
+    with ExitStack() as undo:
+        undo.callback(source.close)
+        overlap = settings.tile_overlap(predictor.tile_size)
+        # Around the area as much is looked at as two tiles share, so that a building on its border is seen whole.
+        left, top, right, bottom = area.window(overlap) if area else (0, 0, source.width, source.height)
+        grid = TileGrid(
+            right - left,
+            bottom - top,
+            tile_size=predictor.tile_size,
+            overlap=overlap,
+            origin=(left, top),
+            transform=source.transform,
+        )
+        fingerprint = fingerprint_of(raster, source=source, grid=grid, predictor=predictor, settings=settings)
+        journal = Journal(output.with_name(f"{output.name}.progress"), fingerprint=fingerprint, resume=resume)
+        undo.callback(journal.close, keep=resume)
+        sink = DetectionSink(output, crs=source.crs, metadata=_metadata(source, predictor, settings))
+        undo.callback(sink.abort)
+        run = DetectionRun(
+            raster=raster,
+            source=source,
+            area=area,
+            grid=grid,
+            predictor=predictor,
+            settings=settings,
+            maker=FootprintMaker(source=source, area=area, grid=grid, settings=settings),
+            journal=journal,
+            sink=sink,
+            stages=stages,
+        )
+        undo.pop_all()
+        return run
+
+
+def _metadata(source: RasterSource, predictor: Predictor, settings: Settings) -> dict[str, str]:
+    """Return what somebody who finds the layer in a year needs to know of how it came to be."""
+    return {
+        "software": f"qgis-maskdino {version('qgis-maskdino')}",
+        "model": identity_of(predictor),
+        "raster": source.name,
+        "settings": json.dumps(settings.model_dump(exclude_none=True)),
+        **{name: str(value) for name, value in source.metadata.items()},
+    }
+
+
+def _interruptible(function: Callable[[], T], wants_cancel: Callable[[], bool]) -> T:
+    """Call a function in a thread of its own, so that a cancel is heard while it loads a model or looks over a raster.
+
+    Raises:
+        CancelledError: cancelled before it was done.
+    """
+    made: list[T] = []
+    stages = Stages()
+    stages.start("opening", lambda: made.append(function()))
+    while stages.running("opening"):
+        if wants_cancel():
+            raise CancelledError("Cancelled before anything was found.")
+        stages.join("opening", timeout=0.05)
+    stages.raise_error()
+    return made[0]
