@@ -244,6 +244,13 @@ def test_16_bit_is_stretched_the_same_in_every_window(tmp_path: Path, caplog: py
         assert "stretched" in source.metadata["values"]
 
 
+def test_16_bit_with_8_bit_values_is_clipped_where_a_sample_missed_more(tmp_path: Path) -> None:
+    pixels = picture(1500, 1500, bands=1).astype(np.uint16)
+    pixels[0, 1, 1] = 60_000  # of 2 million pixels every second row and column is looked at
+    with RasterSource.open(write_raster(tmp_path / "a.tif", pixels)) as source:
+        np.testing.assert_array_equal(whole(source)[0], np.minimum(pixels, 255))
+
+
 def test_a_raster_without_data_is_all_fill(tmp_path: Path) -> None:
     with RasterSource.open(write_raster(tmp_path / "a.tif", np.zeros((1, 5, 5), np.int16), nodata=0)) as source:
         seen, valid = whole(source)
