@@ -157,7 +157,7 @@ def model_predictor(model: str | os.PathLike[str] | MaskDino, *, device: str = "
             "The model says neither its tile size nor its ground sampling distance.",
             hint="Load it from a model file, or give a predictor.",
         )
-    return ModelPredictor(loaded, tile_size=header.tile_size, gsd=header.gsd, score=score, device=chosen)
+    return ModelPredictor(loaded.to(chosen), tile_size=header.tile_size, gsd=header.gsd, score=score)
 
 
 def _open(raster: str, predictor: Predictor, settings: Settings) -> tuple[RasterSource, AreaOfInterest | None]:

@@ -102,14 +102,19 @@ class MaskDino(nn.Module):
 
     def prepare(self, images: Tensor | Sequence[Tensor]) -> Tensor:
         """Normalise images and pad them into one batch (B, 3, H, W), H and W multiples of 32."""
-        sizes = [image.shape[-2:] for image in images]
-        step = self.config.size_divisibility
-        height, width = (-(-max(size[axis] for size in sizes) // step) * step for axis in (0, 1))
+        sizes = [tuple(image.shape[-2:]) for image in images]
+        height, width = self.padded_size(sizes)
         padded = [
             F.pad((image.to(self.pixel_mean) - self.pixel_mean) / self.pixel_std, (0, width - w, 0, height - h))
             for image, (h, w) in zip(images, sizes, strict=True)
         ]
         return torch.stack(padded)
+
+    def padded_size(self, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+        """Height and width of the batch that images of these heights and widths are padded to."""
+        step = self.config.size_divisibility
+        height, width = (-(-max(size[axis] for size in sizes) // step) * step for axis in (0, 1))
+        return height, width
 
     def _embed(self, denoising: DenoisingQueries) -> tuple[Tensor, Tensor]:
         """Content (B, P, C) and box logits (B, P, 4) of denoising queries; zeros in the empty slots."""

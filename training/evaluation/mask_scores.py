@@ -57,12 +57,11 @@ def score_model(model: MaskDino, samples: Iterable[Sample], *, threshold: float 
         for mask, crowd in zip(sample.masks, sample.crowd, strict=True):
             annotations.append(_annotation(len(annotations) + 1, number, mask, crowd=int(crowd)))
         image = torch.from_numpy(np.array(sample.image)).permute(2, 0, 1)[None].float().to(device)
-        padded = model.prepare(image).shape[-2:]
         found = image_instances(
             model(image),
             0,
             image_size=(height, width),
-            padded_size=tuple(padded),
+            padded_size=model.padded_size([(height, width)]),
             count=model.config.detections_per_image,
             threshold=0.01,
         )
