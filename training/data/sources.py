@@ -15,7 +15,7 @@ import shapely
 from engine.errors import ArgumentError
 from training.data.sample import Sample
 from training.data.scene import Scene
-from training.data.synthetic import SyntheticTown
+from training.data.synthetic import GENERATION, SyntheticTown
 from training.data.town_style import STYLES, draw_by_weight
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class SyntheticSource:
 
     def _file(self, number: int) -> Path:
         low, high = self.gsd
-        return self.cache / f"town-{self.seed + number}-{self.size}-{low:g}-{high:g}-{'-'.join(self.styles)}.npz"
+        return self.cache / f"town{GENERATION}-{self.seed + number}-{self.size}-{low:g}-{high:g}-{'-'.join(self.styles)}.npz"
 
     def _load(self, number: int) -> Scene | None:
         if self.cache is None or not self._file(number).is_file():

@@ -47,10 +47,11 @@ def paint_ground(canvas: Canvas, rng: np.random.Generator, style: TownStyle, pla
 
     cover = 0.7 * canvas.broad + 0.55 * canvas.coarse + table.green[number]
     canvas.mix(0.85 * smoothstep(cover, -0.35, 0.45), grass * (1.0 + 0.13 * canvas.coarse + 0.10 * canvas.fine)[..., None])
-    dry = ~table.water[number] * smoothstep(canvas.broad - 0.5 * canvas.coarse, 0.6, 2.0) * (table.rough[number] > 0.5)
+    natural = ~(table.paved[number] | table.water[number])
+    dry = natural * smoothstep(canvas.broad - 0.5 * canvas.coarse, 0.6, 2.0)
     canvas.mix(0.35 * dry, soil * 1.12)
     # Weeds and tufts have a relief of their own: the light makes a texture of it that no noise on colour looks like.
-    tufts = smoothstep(cover, 0.0, 1.0) * (table.rough[number] > 0.5)
+    tufts = smoothstep(cover, 0.0, 1.0) * natural
     canvas.height += tufts * np.clip(0.13 * canvas.coarse + 0.07 * canvas.fine + 0.06, 0.0, 0.5)
 
     water = table.water[number]
@@ -60,10 +61,12 @@ def paint_ground(canvas: Canvas, rng: np.random.Generator, style: TownStyle, pla
             np.array([0.20, 0.27, 0.27], np.float32) * (1 + 0.06 * canvas.broad + 0.03 * canvas.fine)[water, None]
         )
     groves = np.clip(0.55 + 0.75 * canvas.broad, 0.08, 2.0)
-    welcome = table.trees[number] * (0.5 + 0.8 * np.clip(cover, -0.5, 1.2)) * groves
+    welcome = table.trees[number] * (0.75 + 0.7 * np.clip(cover, -0.5, 1.2)) * groves
     welcome[water] = 0.0
 
     _paint_streets(canvas, rng, style, plan.streets, soil, welcome)
+    if style.paved_streets > 0.6:
+        _paint_drives(canvas, rng, plan.plots, welcome)
     _paint_walls(canvas, rng, style, plan.plots)
     if style.pools:
         _paint_pools(canvas, rng, style, plan.plots, welcome)
@@ -78,7 +81,8 @@ class _PlotTable:
         self.colour = np.repeat(soil[None], count, axis=0) * rng.normal(1.0, 0.05, (count, 1)).astype(np.float32)
         self.green = (rng.normal(1.0 * green - 0.6, 0.6, count)).astype(np.float32)
         self.stripes = np.zeros(count, dtype=np.float32)
-        self.rough = np.ones(count, dtype=np.float32)
+        self.rough = rng.uniform(0.3, 1.1, count).astype(np.float32)
+        self.paved = np.zeros(count, dtype=bool)
         self.trees = np.full(count, 1.1, dtype=np.float32)
         self.water = np.zeros(count, dtype=bool)
         self.direction = np.zeros((count, 2), dtype=np.float32)
@@ -103,7 +107,7 @@ class _PlotTable:
                 self.green[index], self.trees[index] = -1.3, 0.1
             elif plot.has_building and rng.random() < 0.3 * style.paved_streets:
                 self.colour[index] = np.array([0.60, 0.58, 0.55]) * rng.uniform(0.8, 1.15)
-                self.rough[index], self.green[index], self.trees[index] = 0.4, -1.6, 0.1
+                self.paved[index], self.green[index], self.trees[index] = True, -1.6, 0.1
             if plot.has_building:
                 self.green[index] -= 0.25
         self.colour = self.colour.astype(np.float32)
@@ -156,6 +160,22 @@ def _paint_streets(
     welcome[np.asarray(asphalt) > 0] = 0.0
     welcome[track > 0.5] *= 0.1
     canvas.height[(np.asarray(asphalt) > 0) | (np.asarray(edge) > 0) | (track > 0.4)] = 0.0
+
+
+def _paint_drives(canvas: Canvas, rng: np.random.Generator, plots: list[Plot], welcome: np.ndarray) -> None:
+    image = Image.new("L", (canvas.size, canvas.size))
+    for plot in plots:
+        if plot.has_building and rng.random() < 0.75:
+            side = int(rng.integers(4))
+            near, far = plot.quad[side], plot.quad[(side + 1) % 4]
+            gate = near + rng.uniform(0.25, 0.75) * (far - near)
+            yard = gate + 0.75 * (plot.quad.mean(axis=0) - 0.5 * (near + far))
+            _line(image, _pixels(np.array([gate, yard]), canvas.gsd), rng.uniform(3.0, 6.0) / canvas.gsd)
+    drive = np.asarray(image) > 0
+    tone = rng.uniform(0.85, 1.12)
+    canvas.colour[drive] = np.array([0.63, 0.61, 0.57], np.float32) * tone * (1 + 0.04 * canvas.coarse[drive])[:, None]
+    canvas.height[drive] = 0.0
+    welcome[drive] = 0.0
 
 
 def _footpath(rng: np.random.Generator, extent: float) -> np.ndarray:

@@ -144,7 +144,7 @@ def _cut_into_plots(rng: np.random.Generator, block: Quad, size: tuple[float, fl
 
 def _cut(rng: np.random.Generator, quad: Quad, *, along: int, gap: float, skew: float) -> tuple[Quad, Quad, np.ndarray]:
     """Cut a quadrilateral across side ``along`` near its middle; ``gap`` metres are left out between the halves."""
-    a, b, c, d = np.roll(quad, -along, axis=0)
+    a, b, c, d = quad if along == 0 else quad[[1, 2, 3, 0]]
     middle = np.clip(rng.normal(0.5, 0.07), 0.33, 0.67)
     t_near, t_far = np.clip(middle + rng.normal(0, skew, 2), 0.25, 0.75)
     half_near, half_far = (0.5 * gap / max(np.hypot(*side), 1e-6) for side in (b - a, c - d))

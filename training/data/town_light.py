@@ -108,7 +108,9 @@ def _gentle_slope(height: np.ndarray, axis: int) -> np.ndarray:
 def photograph(scene: np.ndarray, rng: np.random.Generator, style: TownStyle) -> np.ndarray:
     """Return the scene (H, W, 3) as a uint8 image with exposure, white balance, haze, blur, noise and JPEG artefacts."""
     exposure = rng.uniform(*style.brightness)
-    balance = np.exp(rng.normal(0, 0.035, 3)).astype(np.float32)
+    balance = np.exp(rng.normal(0, 0.04, 3)).astype(np.float32)
+    if rng.random() < 0.3:  # satellites see blue
+        balance *= np.array([0.88, 1.0, 1.12], dtype=np.float32) ** np.float32(rng.uniform(0.2, 0.9))
     image = scene * (balance * np.float32(exposure * 1.12))
     sigma = rng.uniform(0.35, 0.85)
     for band in range(3):
@@ -116,8 +118,10 @@ def photograph(scene: np.ndarray, rng: np.random.Generator, style: TownStyle) ->
     if rng.random() < 0.35:  # sharpened by whoever made the mosaic
         soft = ndimage.uniform_filter(image, size=(3, 3, 1))
         image += np.float32(rng.uniform(0.3, 0.9)) * (image - soft)
-    haze = rng.uniform(0.0, 0.10)
-    image = image * (1 - haze) + haze * np.array([0.72, 0.76, 0.80], dtype=np.float32)
+    image = np.clip(image, 0.0, None) ** np.float32(rng.uniform(0.85, 1.2))
+    haze = rng.uniform(0.0, 0.16) * (rng.random() < 0.6)
+    air = np.array([0.50, 0.60, 0.70], dtype=np.float32) * np.float32(rng.uniform(0.8, 1.2))
+    image = image * (1 - haze) + haze * air
     grey = image.mean(axis=2, keepdims=True)
     image = grey + np.float32(rng.uniform(0.7, 1.08)) * (image - grey)
     contrast = np.float32(rng.uniform(0.9, 1.15))

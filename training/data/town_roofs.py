@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from training.data.quadrilateral import side_lengths
 from training.data.town_buildings import Building
 from training.data.town_canvas import Canvas
 from training.data.town_style import TownStyle
@@ -24,42 +25,35 @@ CLUTTER_COLOURS = np.array(
 
 def paint_roofs(canvas: Canvas, buildings: list[Building], owner: np.ndarray, style: TownStyle) -> None:
     """Paint every building where ``owner`` (H, W) int32 holds its number, counted from one."""
-    for number, building in enumerate(buildings, start=1):
-        low = np.floor(building.frame.min(axis=0) / canvas.gsd).astype(int) - 1
-        high = np.ceil(building.frame.max(axis=0) / canvas.gsd).astype(int) + 1
-        c0, r0 = np.maximum(low, 0)
-        c1, r1 = np.minimum(high, canvas.size)
-        if c0 < c1 and r0 < r1:
-            window = (slice(r0, r1), slice(c0, c1))
-            mask = owner[window] == number
-            if mask.any():
-                _Roof(canvas, building, window, mask).paint(style)
+    pixels = np.flatnonzero(owner)
+    owners = owner.ravel()[pixels]
+    pixels = pixels[np.argsort(owners, kind="stable")]  # one building after the other
+    stops = np.cumsum(np.bincount(owners, minlength=len(buildings) + 1)[1:])
+    for building, start, stop in zip(buildings, [0, *stops[:-1]], stops, strict=True):
+        if start < stop:
+            _Roof(canvas, building, pixels[start:stop]).paint(style)
 
 
 class _Roof:
     """One roof while it is painted. Arrays are 1-D over the building's own pixels."""
 
-    def __init__(self, canvas: Canvas, building: Building, window: tuple[slice, slice], mask: np.ndarray) -> None:
-        self.canvas, self.building, self.window, self.mask = canvas, building, window, mask
+    def __init__(self, canvas: Canvas, building: Building, pixels: np.ndarray) -> None:
+        self.canvas, self.building, self.pixels = canvas, building, pixels
         self.rng = np.random.default_rng(building.seed)
-        rows, columns = np.nonzero(mask)
-        x = (columns + window[1].start + 0.5) * canvas.gsd
-        y = (rows + window[0].start + 0.5) * canvas.gsd
+        rows, columns = np.divmod(pixels, canvas.size)
+        # The frame is taken for a parallelogram here: what lies on a roof need not be as exact as its outline.
         a, b, c, d = building.frame
         along, across = 0.5 * (b - a + c - d), 0.5 * (d - a + c - b)
-        self.sides = np.array([np.hypot(*along), np.hypot(*across)])
-        origin = building.frame.mean(axis=0) - 0.5 * (along + across)
-        inverse = np.linalg.inv(np.stack([along, across], axis=1))
-        dx, dy = x - origin[0], y - origin[1]
-        self.u = (inverse[0, 0] * dx + inverse[0, 1] * dy).clip(0, 1) * self.sides[0]
-        self.v = (inverse[1, 0] * dx + inverse[1, 1] * dy).clip(0, 1) * self.sides[1]
-        self.fine = canvas.fine[window][mask]
-        self.coarse = canvas.coarse[window][mask]
-        self.broad = canvas.broad[window][mask]
-        self.grain = canvas.grain[window][mask]
-        self.rise = np.full(len(x), -1.0)
-        self.edge = np.zeros(len(x))  # distance to the nearest border of the part, metres
-        self.slope_along_u = np.zeros(len(x), dtype=bool)  # rain runs along u
+        self.sides = side_lengths(building.frame)
+        dx, dy = ((i + 0.5) * canvas.gsd - middle for i, middle in zip((columns, rows), (a + b + c + d) / 4, strict=True))
+        area = along[0] * across[1] - along[1] * across[0]
+        self.u = ((across[1] * dx - across[0] * dy) / area + 0.5).clip(0, 1) * self.sides[0]
+        self.v = ((along[0] * dy - along[1] * dx) / area + 0.5).clip(0, 1) * self.sides[1]
+        noise = (canvas.fine, canvas.coarse, canvas.broad, canvas.grain)
+        self.fine, self.coarse, self.broad, self.grain = (layer.reshape(-1)[pixels] for layer in noise)
+        self.rise = np.full(len(pixels), -1.0)
+        self.edge = np.zeros(len(pixels))  # distance to the nearest border of the part, metres
+        self.slope_along_u = np.zeros(len(pixels), dtype=bool)  # rain runs along u
         self._build_form()
 
     def _build_form(self) -> None:
@@ -90,8 +84,8 @@ class _Roof:
         getattr(self, f"_{surface}")(style.clutter)
         if surface in ("tile", "corrugated") and self.building.form != "flat":
             self._skylights_and_panels()
-        self.canvas.colour[self.window][self.mask] = np.clip(self.colour, 0.03, 1.0)
-        self.canvas.height[self.window][self.mask] = self.building.height + self.rise
+        self.canvas.colour.reshape(-1, 3)[self.pixels] = np.clip(self.colour, 0.03, 1.0)
+        self.canvas.height.reshape(-1)[self.pixels] = self.building.height + self.rise
 
     def _tint(self, brightness: np.ndarray) -> None:
         self.colour *= (1.0 + brightness)[:, None]
@@ -131,10 +125,10 @@ class _Roof:
         rng = self.rng
         down = np.where(self.slope_along_u, self.u, self.v)
         course = max(2.2 * self.canvas.gsd, 0.4)
-        self._tint(rng.uniform(0.01, 0.05) * np.sin(2 * np.pi * down / course) + 0.035 * self.grain + 0.045 * self.fine)
-        self._tint(rng.uniform(0.02, 0.07) * self.coarse + rng.uniform(0, 0.06) * self.broad)
-        moss = np.clip(self.coarse + self.broad - rng.uniform(1.2, 4.0), 0, 1)
-        self._blend(0.4 * moss, np.array([0.30, 0.30, 0.22]))
+        self._tint(rng.uniform(0.01, 0.05) * np.sin(2 * np.pi * down / course) + 0.02 * self.grain + 0.025 * self.fine)
+        self._tint(rng.uniform(0.01, 0.055) * self.coarse + rng.uniform(0, 0.06) * self.broad)
+        moss = np.clip(self.coarse + self.broad - rng.uniform(1.5, 7.0), 0, 1)
+        self._blend(0.3 * moss, np.array([0.30, 0.30, 0.22]))
         self._ridge(rng.uniform(-0.05, 0.25))
         if rng.random() < 0.6:  # chimneys and vents
             for _ in range(int(rng.integers(1, 4))):

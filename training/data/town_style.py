@@ -44,7 +44,7 @@ RED_TIN = RoofMaterial(
 GREEN_TIN = RoofMaterial("corrugated", ((0.30, 0.44, 0.36), (0.38, 0.52, 0.44)), {"gable": 2, "hip": 1})
 RUSTED_TIN = RoofMaterial("corrugated", ((0.46, 0.34, 0.28), (0.52, 0.42, 0.36), (0.40, 0.30, 0.26)), {"gable": 3, "shed": 2})
 RED_TILE = RoofMaterial(
-    "tile", ((0.66, 0.36, 0.24), (0.72, 0.43, 0.29), (0.58, 0.32, 0.26), (0.76, 0.50, 0.36)), {"hip": 3, "gable": 3}
+    "tile", ((0.62, 0.37, 0.28), (0.68, 0.43, 0.33), (0.54, 0.33, 0.28), (0.72, 0.51, 0.40)), {"hip": 3, "gable": 3}
 )
 BROWN_TILE = RoofMaterial(
     "tile", ((0.50, 0.42, 0.36), (0.58, 0.48, 0.40), (0.44, 0.38, 0.35), (0.62, 0.54, 0.45)), {"hip": 4, "gable": 2}
@@ -188,17 +188,17 @@ RED_EARTH = TownStyle(
 SUBURB = TownStyle(
     name="suburb",
     block=(60, 120),
-    plot=(20, 30),
+    plot=(19, 29),
     street=(14.0, 9.0, 8.0),
     grid_disorder=0.25,
     attached=0.0,
-    vacant=0.06,
-    coverage=(0.62, 0.92),
+    vacant=0.05,
+    coverage=(0.66, 0.95),
     storeys=(1, 2),
-    roofs={BROWN_TILE: 5, GREY_SHINGLE: 4, RED_TILE: 3, MEMBRANE: 0.4},
+    roofs={BROWN_TILE: 5, GREY_SHINGLE: 4, RED_TILE: 3, MEMBRANE: 0.8},
     shapes={"notched": 6, "l": 2, "rectangle": 2, "t": 1.2, "u": 0.4},
     annexes=0.2,
-    open_blocks={"park": 0.04, "bare": 0.04, "water": 0.02},
+    open_blocks={"park": 0.04, "bare": 0.025, "water": 0.02},
     large_blocks=0.12,
     soil=((0.58, 0.51, 0.45), (0.64, 0.57, 0.50), (0.52, 0.48, 0.43)),
     grass=((0.34, 0.40, 0.25), (0.40, 0.44, 0.28)),
@@ -206,9 +206,9 @@ SUBURB = TownStyle(
     asphalt=(0.36, 0.37, 0.39),
     paved_streets=1.0,
     greenness=(0.1, 0.85),
-    trees=(50, 180),
+    trees=(90, 300),
     walls=0.6,
-    pools=0.35,
+    pools=0.28,
     clutter=0.4,
     brightness=(0.55, 1.05),
 )
@@ -245,5 +245,9 @@ STYLES = {style.name: style for style in (DENSE, ISLAND, RED_EARTH, SUBURB, OLD_
 
 def draw_by_weight(rng: np.random.Generator, weights: Mapping[Key, float]) -> Key:
     """Draw one of the keys, each as often as its weight says."""
-    shares = np.fromiter(weights.values(), dtype=float)
-    return list(weights)[int(rng.choice(len(shares), p=shares / shares.sum()))]
+    place = rng.random() * sum(weights.values())
+    for key, weight in weights.items():
+        place -= weight
+        if place < 0:
+            return key
+    return key
