@@ -42,6 +42,9 @@ def read_polygons(path: str | Path) -> tuple[shapely.Geometry, str | None]:
             f"area {path} cannot be read: {reason}.", hint="Give a polygon layer, such as a GeoPackage."
         ) from error
     shapes = shapely.from_wkb([] if geometries is None else geometries, on_invalid="ignore")
+    unreadable = int(shapely.is_missing(shapes).sum())
+    if unreadable:
+        logger.warning("%s: %d of %d features have no geometry that can be used.", path, unreadable, len(shapes))
     shapes = shapes[~(shapely.is_missing(shapes) | shapely.is_empty(shapes))]
     broken = ~shapely.is_valid(shapes)
     if broken.any():

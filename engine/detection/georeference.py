@@ -57,6 +57,8 @@ def georeference_of(dataset: DatasetReader | WarpedVRT, *, name: str) -> Georefe
         RasterFitError: the geotransform is degenerate, or the raster is tied to the ground by RPCs only.
     """
     crs, transform = dataset.crs, dataset.transform
+    if isinstance(dataset, WarpedVRT):
+        logger.info("%s: warped to north-up by its ground control points.", name)
     if transform.is_identity:
         points, points_crs = dataset.gcps
         if len(points) >= 3:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import warnings
 from pathlib import Path
@@ -15,8 +14,6 @@ from rasterio.vrt import WarpedVRT
 
 from engine.detection.georeference import needs_warping
 from engine.errors import RasterError, RasterFitError
-
-logger = logging.getLogger(__name__)
 
 # Left alone, GDAL keeps blocks worth 5 % of the machine's memory. The cache is one for the process, and GDAL asks for its
 # size (in MB) once, at first use: an environment that each thread enters and leaves would keep resetting it.
@@ -65,7 +62,7 @@ def open_dataset(path: str | Path, *, overview: int | None = None) -> DatasetRea
             )
         raise RasterError(f"{name} has no bands to read.", hint="Give a raster with at least one band.")
     if needs_warping(dataset):
-        return _warped(dataset, name)
+        return _warped(dataset)
     return dataset
 
 
@@ -88,9 +85,8 @@ def _why_not(path: str | Path, error: RasterioError) -> RasterError:
     )
 
 
-def _warped(dataset: DatasetReader, name: str) -> WarpedVRT:
+def _warped(dataset: DatasetReader) -> WarpedVRT:
     _, crs = dataset.gcps
-    logger.info("%s: warped to north-up by its ground control points.", name)
     flags = {flag for band in dataset.mask_flag_enums for flag in band}
     has_palette = ColorInterp.palette in dataset.colorinterp
     return WarpedVRT(

@@ -200,6 +200,8 @@ class RasterSource:
         selection = self._selection
         values = f"{self._dtype} as it is" if self._stretch is None else f"{self._dtype} stretched: {self._stretch}"
         ways = {self._columns.method, self._rows.method} - {"none"}
+        if isinstance(self._dataset(), WarpedVRT):
+            ways.add("warped by ground control points")
         return {
             "raster": self.name,
             "bands": ",".join(map(str, selection.indexes)),

@@ -296,6 +296,7 @@ def test_a_raster_that_ground_control_points_bend_reads_warped(tmp_path: Path) -
     for gsd in (None, 0.5):
         with RasterSource.open(path, gsd=gsd) as source:
             seen, valid = whole(source)
+            assert "ground control points" in source.metadata["resampling"]
             assert 0.5 < valid.mean() < 1
             assert seen[:, valid].min() >= 99 and not seen[:, ~valid].any()
             np.testing.assert_array_equal(source.read(Window(5, 5, 9, 9))[0], seen[:, 5:14, 5:14])
