@@ -28,10 +28,10 @@ def paint_roofs(canvas: Canvas, buildings: list[Building], owner: np.ndarray, st
     pixels = np.flatnonzero(owner)
     owners = owner.ravel()[pixels]
     pixels = pixels[np.argsort(owners, kind="stable")]  # one building after the other
-    stops = np.cumsum(np.bincount(owners, minlength=len(buildings) + 1)[1:])
-    for building, start, stop in zip(buildings, [0, *stops[:-1]], stops, strict=True):
-        if start < stop:
-            _Roof(canvas, building, pixels[start:stop]).paint(style)
+    counts = np.bincount(owners, minlength=len(buildings) + 1)[1:]
+    for building, stop, count in zip(buildings, np.cumsum(counts), counts, strict=True):
+        if count:
+            _Roof(canvas, building, pixels[stop - count : stop]).paint(style)
 
 
 class _Roof:
