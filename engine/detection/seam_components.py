@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine.detection.pieces import Building, Piece, bounding_box, crop_to, shared_bounds, what_remains
-from engine.detection.seam_relations import cut_lengths
+from engine.detection.seam_relations import BORDER_MARGIN, cut_lengths
 from engine.detection.tile_grid import Sides, Tile
 
 Order = tuple[float, int, int, int, int, int]
@@ -60,12 +60,17 @@ class Node:
     def is_disowned(self, beholders: Beholders) -> bool:
         """Say whether it is a strip along a border, and a tile that sees across that border shows no such building.
 
-        A strip less than half as deep as it is long shows less of a building than it hides.
+        A strip less than half as deep as it is long shows less of a building than it hides; and of what lies in the
+        margin of a border alone, nothing is certain.
         """
         if not any(self.cuts):
             return False
         depths = _depths(self.piece)
-        sides = [side for side in range(4) if 2 * depths[side] < self.cuts[side]]
+        sides = [
+            side
+            for side in range(4)
+            if self.cuts[side] and (2 * depths[side] < self.cuts[side] or depths[side] <= BORDER_MARGIN)
+        ]
         if not sides:
             return False
         return any(

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from engine.detection.instances import Instances
-from engine.detection.pieces import Piece, disjoint, pieces_of
+from engine.detection.pieces import Building, Piece, disjoint, pieces_of
 from engine.detection.seams import SeamJoiner
-from engine.detection.tile_grid import TileGrid
+from engine.detection.tile_grid import Tile, TileGrid
 from engine.errors import ArgumentError
 from tests.detection.label_towns import (
     TOWNS,
@@ -95,7 +96,7 @@ def test_a_row_of_houses_with_common_walls_stays_a_row() -> None:
         assert_exact(labels, tile_size, overlap)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 2**32 - 1), tile_size=st.integers(48, 90), overlap=st.integers(16, 36))
 def test_order_and_moments_of_taking_change_nothing_whatever_the_predictor_says(
     seed: int, tile_size: int, overlap: int
@@ -137,14 +138,14 @@ def mistaken(rng: np.random.Generator, pieces: list[Piece]) -> list[Piece]:
     return pieces_of(pieces[0].tile, Instances(scores, np.zeros(len(made), dtype=np.int64), masks))
 
 
-def assert_disjoint(buildings: list, shape: tuple[int, int]) -> None:
+def assert_disjoint(buildings: list[Building], shape: tuple[int, int]) -> None:
     claims = np.zeros(shape, dtype=int)
     for b in buildings:
         claims[b.row : b.row + b.mask.shape[0], b.col : b.col + b.mask.shape[1]] += b.mask
     assert claims.max(initial=0) <= 1
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_houses_blurred_near_the_borders_neither_merge_nor_multiply(seed: int) -> None:
     """Masks lose or gain a pixel within reach of a tile's border, scores vary: the same houses, within that pixel."""
@@ -181,16 +182,15 @@ def terraces(rng: np.random.Generator) -> np.ndarray:
     return labels
 
 
-def blurred(rng: np.random.Generator, labels: np.ndarray, tile) -> list[Piece]:
+def blurred(rng: np.random.Generator, labels: np.ndarray, tile: Tile) -> list[Piece]:
+    """Read a tile with masks a pixel too wide or too narrow near its borders, and scores at random."""
     truth = known_instances(labels, tile)
     masks = truth.masks.copy()
     near = np.zeros(masks.shape[1:], dtype=bool)
     near[:6] = near[-6:] = near[:, :6] = near[:, -6:] = True
     for index, mask in enumerate(masks):
-        wider, narrower = mask.copy(), mask.copy()
-        for axis in (0, 1):
-            wider |= np.roll(mask, 1, axis) | np.roll(mask, -1, axis)
-            narrower &= np.roll(mask, 1, axis) & np.roll(mask, -1, axis)
+        wider = ndimage.binary_dilation(mask)
+        narrower = ndimage.binary_erosion(mask, border_value=1)
         masks[index] = np.where(near, wider if rng.random() < 0.5 else narrower, mask)
     scores = np.clip(truth.scores + rng.uniform(-0.2, 0.1, len(masks)), 0, 1).astype(np.float32)
     return pieces_of(tile, replace(truth, masks=masks, scores=scores))
@@ -200,7 +200,7 @@ def two_tiles() -> TileGrid:
     return TileGrid(160, 96, tile_size=96, overlap=32)
 
 
-def piece(tile, rows: slice, cols: slice, score: float = 0.9) -> Piece:
+def piece(tile: Tile, rows: slice, cols: slice, score: float = 0.9) -> Piece:
     mask = np.zeros((96, 160), dtype=bool)
     mask[rows, cols] = True
     shown = mask[tile.row : tile.row + tile.height, tile.col : tile.col + tile.width]
