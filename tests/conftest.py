@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 from hypothesis import HealthCheck, settings
+from rasterio.transform import from_origin
 
 # The tests run in small pieces; threads of the numeric libraries would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -44,3 +47,18 @@ def tiny_model(tmp_path_factory) -> Path:
     model = build_model("maskdino_tiny", num_classes=1)
     header = ModelHeader(name="untrained", config=model.config, gsd=0.3, tile_size=128)
     return save_model(tmp_path_factory.mktemp("model") / "untrained.safetensors", model, header)
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory) -> Path:
+    """A small georeferenced image with bright roofs."""
+    path = tmp_path_factory.mktemp("scene") / "scene.tif"
+    image = np.random.default_rng(0).normal(90, 10, (3, 300, 300)).clip(0, 255).astype(np.uint8)
+    for row in range(20, 260, 60):
+        image[:, row : row + 30, 40:90] = np.array([200, 120, 90])[:, None, None]
+    with rasterio.open(
+        path, "w", driver="GTiff", width=300, height=300, count=3, dtype="uint8", crs="EPSG:32633",
+        transform=from_origin(500_000, 5_000_000, 0.3, 0.3), photometric="RGB",
+    ) as raster:  # fmt: skip
+        raster.write(image)
+    return path

@@ -10,11 +10,8 @@ import sys
 import time
 
 import geopandas
-import numpy as np
 import pytest
-import rasterio
 import shapely
-from rasterio.transform import from_origin
 
 from engine.commands import command_modules
 from tests.detection.repeated_raster import write_repeated
@@ -36,21 +33,6 @@ def assert_one_line(done: subprocess.CompletedProcess, *words: str) -> None:
         assert word in done.stderr
 
 
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory):
-    """A small georeferenced image with bright roofs."""
-    path = tmp_path_factory.mktemp("scene") / "scene.tif"
-    image = np.random.default_rng(0).normal(90, 10, (3, 300, 300)).clip(0, 255).astype(np.uint8)
-    for row in range(20, 260, 60):
-        image[:, row : row + 30, 40:90] = np.array([200, 120, 90])[:, None, None]
-    with rasterio.open(
-        path, "w", driver="GTiff", width=300, height=300, count=3, dtype="uint8", crs="EPSG:32633",
-        transform=from_origin(500_000, 5_000_000, 0.3, 0.3), photometric="RGB",
-    ) as raster:  # fmt: skip
-        raster.write(image)
-    return path
-
-
 def test_help_names_every_command_and_needs_no_torch(project):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "engine", "--help"], capture_output=True, text=True, cwd=project
@@ -63,7 +45,7 @@ def test_help_names_every_command_and_needs_no_torch(project):
     assert not imported & {"torch", "rasterio", "geopandas", "numpy", "timm"}
 
 
-@pytest.mark.parametrize("command", [name for name in command_modules()])
+@pytest.mark.parametrize("command", list(command_modules()))
 def test_each_command_has_a_help_page(command):
     done = maskdino(command, "--help")
     assert done.returncode == 0

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import time
 
+import geopandas
 import pytest
 from service_process import ServiceProcess
+
+from tests.detection.repeated_raster import write_repeated
 
 
 @pytest.fixture
@@ -97,3 +100,88 @@ def test_prints_of_libraries_do_not_reach_the_events():
         process.process.wait(timeout=5)
         time.sleep(0.2)
         assert process.stderr.split(os.linesep.encode())[:3] == [b"from python", b"from C", b"from a child"]
+
+
+class TestDetect:
+    @pytest.fixture
+    def large(self, scene, tmp_path):
+        return write_repeated(tmp_path / "large.vrt", scene, width=6000, height=6000)
+
+    def request(self, raster, tmp_path, tiny_model, **arguments):
+        arguments = {"raster": str(raster), "output": str(tmp_path / "out.gpkg"), "model": str(tiny_model), **arguments}
+        return {"id": "town", "command": "detect", "arguments": arguments}
+
+    def test_a_detection(self, service, scene, tiny_model, tmp_path):
+        service.event()
+        service.send(self.request(scene, tmp_path, tiny_model, score=0.0, min_area=0, outline="raw"))
+        events = service.until("result", "error")
+        result = events[-1]
+        assert result["event"] == "result", result
+        assert result["id"] == "town"
+        assert len(geopandas.read_file(result["output"])) == result["buildings"]
+        progress = [event for event in events if event["event"] == "progress"]
+        assert progress[-1]["done"] == progress[-1]["total"] == result["tiles"]
+        assert {"id", "unit", "seconds_left", "buildings"} <= set(progress[0])
+        assert {event["event"] for event in events} <= {"progress", "log", "result"}
+
+    def test_an_error_has_a_code_a_message_and_a_way_out(self, service, tiny_model, tmp_path):
+        service.event()
+        service.send(self.request("missing.tif", tmp_path, tiny_model))
+        error = service.until("error", "result")[-1]
+        assert (error["id"], error["code"]) == ("town", "raster")
+        assert "missing.tif" in error["message"]
+        assert error["hint"]
+        service.send(self.request("missing.tif", tmp_path, tiny_model, score="high"))
+        assert service.until("error", "result")[-1]["code"] == "argument"
+
+    def test_cancel_in_the_middle(self, service, large, tiny_model, tmp_path):
+        service.event()
+        service.send(self.request(large, tmp_path, tiny_model))
+        while service.until("progress")[-1]["done"] == 0:
+            pass
+        service.send({"command": "cancel", "id": "another"})  # not this one
+        service.until("progress")
+        began = time.monotonic()
+        service.send({"command": "cancel", "id": "town"})
+        cancelled = service.until("cancelled", "result", "error")[-1]
+        assert time.monotonic() - began < 2
+        assert cancelled["event"] == "cancelled"
+        assert len(geopandas.read_file(tmp_path / "out.gpkg")) == cancelled["buildings"]
+        service.send({"id": 2, "command": "detect"})  # and it goes on serving
+        assert service.until("error")[-1]["id"] == 2
+
+    def test_a_waiting_job_can_be_cancelled(self, service, large, tiny_model, tmp_path):
+        service.event()
+        service.send(self.request(large, tmp_path, tiny_model))
+        service.send({**self.request(large, tmp_path, tiny_model), "id": "second"})
+        service.send({"command": "cancel", "id": "second"})
+        service.until("progress")
+        service.send({"command": "cancel"})
+        assert service.until("cancelled")[-1]["id"] == "town"
+        assert service.until("cancelled")[-1]["id"] == "second"
+
+    def test_input_closed_in_the_middle(self, service, large, tiny_model, tmp_path):
+        service.event()
+        service.send(self.request(large, tmp_path, tiny_model))
+        while service.until("progress")[-1]["done"] == 0:
+            pass
+        began = time.monotonic()
+        service.process.stdin.close()
+        assert service.process.wait(timeout=10) == 0
+        assert time.monotonic() - began < 2.5
+        geopandas.read_file(tmp_path / "out.gpkg")  # what was found so far
+        assert not list(tmp_path.glob("*.part*"))
+
+    def test_killed_in_the_middle(self, service, large, tiny_model, tmp_path):
+        service.event()
+        service.send(self.request(large, tmp_path, tiny_model))
+        while service.until("progress")[-1]["done"] == 0:
+            pass
+        service.process.kill()
+        service.process.wait()
+        assert not (tmp_path / "out.gpkg").exists()
+        with ServiceProcess() as second:
+            second.event()
+            extent = [500_000, 4_999_950, 500_050, 5_000_000]
+            second.send(self.request(large, tmp_path, tiny_model, extent=extent))
+            assert second.until("result", "error")[-1]["event"] == "result"

@@ -14,7 +14,7 @@ _SIDE = 900  # pixels of one of the two pictures
 _FINER = 3  # drawn so many times larger, then reduced: smooth lines at any angle
 _MARGIN = 14
 # From unsure to sure, legible on roofs, grass and asphalt alike.
-_RAMP = np.array([[239, 71, 58], [255, 200, 60], [64, 224, 208]], float)
+_RAMP = np.array([[255, 70, 200], [255, 225, 50], [40, 235, 255]], float)
 
 
 def draw_preview(path: Path, *, raster: Path, buildings: Path) -> None:
@@ -67,8 +67,8 @@ def _outlined(imagery: Image.Image, layer: geopandas.GeoDataFrame, to_picture: r
             points = list(zip(a * x + b * y + c, d * x + e * y + f, strict=True))
             if ring is polygon.exterior and not polygon.interiors:
                 draw.polygon(points, fill=(*colour, 46))
-            draw.line(points, fill=(20, 20, 20, 150), width=3 * _FINER, joint="curve")
-            draw.line(points, fill=(*colour, 255), width=int(1.6 * _FINER), joint="curve")
+            draw.line(points, fill=(20, 20, 20, 150), width=int(3.4 * _FINER), joint="curve")
+            draw.line(points, fill=(*colour, 255), width=2 * _FINER, joint="curve")
     return picture.resize(imagery.size, Image.Resampling.LANCZOS)
 
 

@@ -55,6 +55,11 @@ class Work:
     recorded: bool = False
 
 
+def batch_size_on(device: str) -> int:
+    """Return how many tiles a call are worth it: one keeps all cores of a CPU busy, a GPU wants more."""
+    return 8 if device.startswith("cuda") else 1
+
+
 class DetectionRun:
     """The stages of one detection and what they count.
 
@@ -90,7 +95,7 @@ class DetectionRun:
         self._raster = raster
         self._area = area
         self._score = settings.score
-        self._batch_size = settings.batch_size or getattr(predictor, "batch_size", 1)
+        self._batch_size = settings.batch_size or batch_size_on(str(getattr(predictor, "device", "cpu")))
         self._maker = maker
         self._journal = journal
         self._sink = sink

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
+
+import numpy as np
 
 from engine.detection.instances import Predictor
 from engine.detection.raster_source import RasterSource
@@ -33,8 +36,16 @@ def fingerprint_of(
 
 
 def identity_of(predictor: Predictor) -> str:
-    """Name a predictor: a model by its name and its weights, anything else by its class."""
-    return getattr(predictor, "identity", None) or f"{type(predictor).__module__}.{type(predictor).__qualname__}"
+    """Name a predictor: as it names itself, a model by its name and its weights, anything else by its class."""
+    if hasattr(predictor, "identity"):
+        return predictor.identity
+    header = getattr(getattr(predictor, "model", None), "header", None)
+    if header is None:
+        return f"{type(predictor).__module__}.{type(predictor).__qualname__}"
+    checksum = 0
+    for tensor in predictor.model.state_dict().values():
+        checksum = zlib.crc32(np.ascontiguousarray(tensor.detach().cpu().numpy()), checksum)
+    return f"{header.name} (weights {checksum:08x})"
 
 
 def _state_of(path: str) -> dict[str, str]:

@@ -47,7 +47,7 @@ class Summary:
         gsd: metres a pixel that the model saw; None where unknown.
         seconds: time that each stage worked, side by side with the others; ``total`` is the wall time, loading included.
         device: where the model ran.
-        kernel: which kernel ran its attention operator.
+        kernel: which kernel ran its attention operator; None for a predictor that was given.
         cancelled: whether the run was cut short; the output then holds what was found until that moment.
     """
 
@@ -133,7 +133,7 @@ def detect(
         gsd=run.source.gsd,
         seconds={**stages.seconds, "total": time.perf_counter() - started},
         device=str(getattr(run.predictor, "device", "cpu")),
-        kernel=getattr(run.predictor, "kernel", None),
+        kernel=_kernel_on(run.predictor.device) if predictor is None else None,
         cancelled=run.cancelled.is_set(),
     )
 
@@ -161,9 +161,7 @@ def model_predictor(model: str | os.PathLike[str] | MaskDino, *, device: str = "
 
 
 def _open(raster: str, predictor: Predictor, settings: Settings) -> tuple[RasterSource, AreaOfInterest | None]:
-    source = RasterSource.open(
-        raster, bands=settings.bands, band_count=predictor.bands, gsd=settings.gsd or predictor.gsd
-    )
+    source = RasterSource.open(raster, bands=settings.bands, band_count=predictor.bands, gsd=settings.gsd or predictor.gsd)
     try:
         if settings.aoi is not None:
             return source, AreaOfInterest.from_vector(settings.aoi, source)
@@ -230,6 +228,12 @@ def _metadata(source: RasterSource, predictor: Predictor, settings: Settings) ->
         "settings": json.dumps(settings.model_dump(exclude_none=True)),
         **{name: str(value) for name, value in source.metadata.items()},
     }
+
+
+def _kernel_on(device: object) -> str:
+    from engine.ops import kernel_name
+
+    return kernel_name(str(device))
 
 
 def _interruptible(function: Callable[[], T], wants_cancel: Callable[[], bool]) -> T:
