@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -16,7 +17,7 @@ def make_augmentation(*, colour: float = 1.0) -> v2.Transform:
     Returns:
         A transform of (``tv_tensors.Image`` uint8 (3, H, W), ``tv_tensors.Mask`` (N, H, W)), square.
     """
-    steps: list[v2.Transform] = [
+    steps: list[nn.Module] = [
         v2.RandomHorizontalFlip(),
         v2.RandomVerticalFlip(),
         v2.RandomApply([v2.RandomRotation((90, 90))]),
@@ -32,8 +33,10 @@ def make_augmentation(*, colour: float = 1.0) -> v2.Transform:
     return v2.Compose(steps)
 
 
-class ChannelGain(v2.Transform):
+class ChannelGain(nn.Module):
     """Multiply each band by a number near one: another white balance, another sensor.
+
+    A plain module, since the hooks of ``v2.Transform`` changed their names between versions of torchvision.
 
     Args:
         spread: standard deviation of the logarithm of the gain.
@@ -43,11 +46,7 @@ class ChannelGain(v2.Transform):
         super().__init__()
         self.spread = spread
 
-    def make_params(self, flat_inputs: list) -> dict[str, torch.Tensor]:
-        return {"gain": torch.exp(self.spread * torch.randn(3))}
-
-    def transform(self, inpt: object, params: dict[str, torch.Tensor]) -> object:
-        if not isinstance(inpt, tv_tensors.Image):
-            return inpt
-        scaled = (inpt.float() * params["gain"][:, None, None]).clamp_(0, 255)
-        return tv_tensors.wrap(scaled.to(inpt.dtype), like=inpt)
+    def forward(self, image: tv_tensors.Image, *others: Tensor) -> tuple[Tensor, ...]:
+        gain = torch.exp(self.spread * torch.randn(3))[:, None, None]
+        scaled = (image.float() * gain).clamp_(0, 255).to(image.dtype)
+        return tv_tensors.wrap(scaled, like=image), *others

@@ -24,7 +24,7 @@ from training.data.town_roofs import paint_roofs
 from training.data.town_style import STYLES
 from training.data.town_trees import plant
 
-GENERATION = 2  # raised whenever the same seed comes to give another picture
+GENERATION = 3  # raised whenever the same seed comes to give another picture
 SMALLEST_FOOTPRINT = 1.0  # square metres; what the border of the scene leaves of a building may be less
 LARGEST_SIZE = 8192  # some 6 GB of memory
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
+from training.data.quadrilateral import bilinear
 from training.data.town_canvas import Canvas, smoothstep
 from training.data.town_layout import Plan, Plot, Street
 from training.data.town_style import TownStyle
@@ -34,7 +35,7 @@ def paint_ground(canvas: Canvas, rng: np.random.Generator, style: TownStyle, pla
     green = rng.uniform(*style.greenness)
     plots = [*plan.blocks, *plan.plots]
     table = _PlotTable(rng, style, plots, soil, green)
-    number = _draw_numbers(canvas, plots)
+    number = _draw_numbers(canvas, rng, plots)
 
     canvas.colour[:] = table.colour[number]
     y, x = np.mgrid[0 : canvas.size, 0 : canvas.size].astype(np.float32) * canvas.gsd
@@ -54,23 +55,23 @@ def paint_ground(canvas: Canvas, rng: np.random.Generator, style: TownStyle, pla
     tufts = smoothstep(cover, 0.0, 1.0) * natural
     canvas.height += tufts * np.clip(0.13 * canvas.coarse + 0.07 * canvas.fine + 0.06, 0.0, 0.5)
 
-    water = table.water[number]
-    canvas.height[water] = 0.0
-    if water.any():
-        canvas.colour[water] = (
-            np.array([0.20, 0.27, 0.27], np.float32) * (1 + 0.06 * canvas.broad + 0.03 * canvas.fine)[water, None]
-        )
     groves = np.clip(0.55 + 0.75 * canvas.broad, 0.08, 2.0)
     welcome = table.trees[number] * (0.75 + 0.7 * np.clip(cover, -0.5, 1.2)) * groves
-    welcome[water] = 0.0
-
     _paint_streets(canvas, rng, style, plan.streets, soil, welcome)
+    _paint_water(canvas, table.water[number], welcome)
     if style.paved_streets > 0.6:
         _paint_drives(canvas, rng, plan.plots, welcome)
     _paint_walls(canvas, rng, style, plan.plots)
     if style.pools:
         _paint_pools(canvas, rng, style, plan.plots, welcome)
     return welcome
+
+
+def _paint_water(canvas: Canvas, water: np.ndarray, welcome: np.ndarray) -> None:
+    ripples = 1 + 0.06 * canvas.broad[water] + 0.03 * canvas.fine[water]
+    canvas.colour[water] = np.array([0.20, 0.27, 0.27], np.float32) * ripples[:, None]
+    canvas.height[water] = 0.0
+    welcome[water] = 0.0
 
 
 class _PlotTable:
@@ -113,12 +114,20 @@ class _PlotTable:
         self.colour = self.colour.astype(np.float32)
 
 
-def _draw_numbers(canvas: Canvas, plots: list[Plot]) -> np.ndarray:
+def _draw_numbers(canvas: Canvas, rng: np.random.Generator, plots: list[Plot]) -> np.ndarray:
     image = Image.new("I", (canvas.size, canvas.size))
     draw = ImageDraw.Draw(image)
     for number, plot in enumerate(plots, start=1):
-        draw.polygon(_pixels(plot.quad, canvas.gsd), fill=number)
+        outline = _shore(rng, plot.quad) if plot.cover == "water" else plot.quad
+        draw.polygon(_pixels(outline, canvas.gsd), fill=number)
     return np.asarray(image)
+
+
+def _shore(rng: np.random.Generator, quad: np.ndarray) -> np.ndarray:
+    """Return the outline (K, 2) of a pond that nearly fills a quadrilateral."""
+    turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    radius = 0.4 + sum(rng.normal(0, 0.035) * np.cos(lobes * turn + rng.uniform(0, 6)) for lobes in (2, 3, 5, 7))
+    return bilinear(quad, 0.5 + radius[:, None] * np.stack([np.cos(turn), np.sin(turn)], axis=1))
 
 
 def _paint_streets(
@@ -147,7 +156,7 @@ def _paint_streets(
     for _ in range(rng.poisson(0.6 * (1.2 - style.paved_streets) * (canvas.size * canvas.gsd / 60.0) ** 2)):
         _line(dirt, _pixels(_footpath(rng, canvas.size * canvas.gsd), canvas.gsd), rng.uniform(0.7, 1.8) / canvas.gsd)
     soft = 0.25 * canvas.coarse + 0.12 * canvas.fine
-    track = smoothstep(np.asarray(dirt, dtype=np.float32) / 255 + soft, 0.35, 0.75)
+    track = (np.asarray(dirt) > 0) * smoothstep(0.6 + soft, 0.2, 0.7)
     worn = (1.0 + 0.05 * canvas.coarse + 0.03 * canvas.grain)[..., None]
     canvas.mix(0.85 * track, np.clip(soil * 1.1 * worn, 0, 1))
     concrete = np.array([0.62, 0.60, 0.57], np.float32) * np.float32(rng.uniform(0.85, 1.1))

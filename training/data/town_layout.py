@@ -55,7 +55,7 @@ def plan_town(rng: np.random.Generator, style: TownStyle, extent: float) -> Plan
         if _misses(block, extent):
             continue
         kind = draw_by_weight(rng, {**style.open_blocks, "built": 1.0 - sum(style.open_blocks.values())})
-        plan.blocks.append(Plot(block, "yard" if kind == "built" else kind))
+        plan.blocks.append(Plot(block, {"built": "yard", "water": "scrub"}.get(kind, kind)))
         if kind == "built":
             _build_block(rng, style, block, extent, plan)
         elif kind == "fields":
