@@ -34,9 +34,7 @@ class Criterion(nn.Module):
     All but cross-entropy are sums over the batch, divided by the number of targets.
     """
 
-    def __init__(
-        self, *, num_classes: int, config: LossConfig | None = None, random: RandomSource | None = None
-    ) -> None:
+    def __init__(self, *, num_classes: int, config: LossConfig | None = None, random: RandomSource | None = None) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.config = config or LossConfig()
@@ -114,9 +112,7 @@ class Criterion(nn.Module):
         loss = focal_loss(logits, wanted, alpha=self.config.focal_alpha, gamma=self.config.focal_gamma)
         return loss.sum() / divisor
 
-    def loss_masks(
-        self, prediction: Prediction, targets: Target, pairs: Pairs, divisor: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def loss_masks(self, prediction: Prediction, targets: Target, pairs: Pairs, divisor: Tensor) -> tuple[Tensor, Tensor]:
         """Compare the masks of the pairs at the points where they are least certain: cross-entropy, dice."""
         mask_logits = at_least_float32(prediction.mask_logits[pairs.image, pairs.query])  # (K, H/4, W/4)
         points = choose_points(
@@ -130,18 +126,14 @@ class Criterion(nn.Module):
         sampled = sample_points(mask_logits[:, None], points)[:, 0]
         return mask_cross_entropy(sampled, wanted).sum() / divisor, dice(sampled, wanted).sum() / divisor
 
-    def loss_boxes(
-        self, prediction: Prediction, targets: Target, pairs: Pairs, divisor: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def loss_boxes(self, prediction: Prediction, targets: Target, pairs: Pairs, divisor: Tensor) -> tuple[Tensor, Tensor]:
         """Compare the boxes of the pairs: L1 distance, one minus generalised IoU."""
         boxes = at_least_float32(prediction.boxes[pairs.image, pairs.query])
         wanted = targets.boxes[pairs.target]
         giou = generalized_iou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(wanted))
         return l1_distance(boxes, wanted).sum() / divisor, (1 - giou).sum() / divisor
 
-    def _terms(
-        self, suffix: str, prediction: Prediction, targets: Target, pairs: Pairs, divisor: Tensor
-    ) -> dict[str, Tensor]:
+    def _terms(self, suffix: str, prediction: Prediction, targets: Target, pairs: Pairs, divisor: Tensor) -> dict[str, Tensor]:
         terms = {"loss_ce": self.loss_classes(prediction, targets, pairs, divisor)}
         if prediction.mask_logits is not None:
             terms["loss_mask"], terms["loss_dice"] = self.loss_masks(prediction, targets, pairs, divisor)

@@ -86,9 +86,7 @@ class HungarianMatcher:
         giou = generalized_iou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(target_boxes))
         class_cost = focal_cost(logits, target.labels, alpha=self.focal_alpha, gamma=self.focal_gamma)
         cost = (
-            self.costs.classification * class_cost
-            + self.costs.box * l1_distance(boxes, target_boxes)
-            - self.costs.giou * giou
+            self.costs.classification * class_cost + self.costs.box * l1_distance(boxes, target_boxes) - self.costs.giou * giou
         )
         if prediction.mask_logits is None:
             return cost

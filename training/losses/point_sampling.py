@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from .random_source import RandomSource
 
+_LARGEST_COPY = 2**24  # pixels
+
 
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Widen half precision; sampled with coordinates of 8 or 11 bits, a mask would be smeared over several pixels."""
@@ -24,11 +26,9 @@ def sample_points(maps: Tensor, points: Tensor) -> Tensor:
     return F.grid_sample(maps, grid[:, None], align_corners=False)[:, :, 0]
 
 
+@torch.no_grad()
 def sample_masks(masks: Tensor, points: Tensor, dtype: torch.dtype, *, rows: Tensor | None = None) -> Tensor:
     """Sample (T, H, W) bool masks bilinearly.
-
-    The masks are read where the points lie and nowhere else: a float copy of all masks at full resolution would be
-    the largest tensor of a training step.
 
     Args:
         masks: (T, H, W) bool.
@@ -40,18 +40,16 @@ def sample_masks(masks: Tensor, points: Tensor, dtype: torch.dtype, *, rows: Ten
         (T, P), or (N, P) where ``rows`` is given.
     """
     height, width = masks.shape[-2:]
-    size = torch.tensor([width, height], dtype=dtype, device=points.device)
-    x, y = (points.to(dtype) * size - 0.5).unbind(-1)
-    left, top = x.floor(), y.floor()
-    flat = masks.flatten(1)
-    sampled: Tensor | float = 0.0
-    for column, row in ((left, top), (left + 1, top), (left, top + 1), (left + 1, top + 1)):
-        weight = (1 - (x - column).abs()) * (1 - (y - row).abs())
-        weight = weight * ((column >= 0) & (column < width) & (row >= 0) & (row < height))
-        pixel = row.long().clamp(0, height - 1) * width + column.long().clamp(0, width - 1)
-        value = flat[:, pixel] if rows is None else flat.take(rows[:, None] * (height * width) + pixel)
-        sampled = sampled + value * weight
-    return sampled
+    # Few at a time: all of them at full resolution as floats would be the largest tensor of a training step.
+    few = max(1, _LARGEST_COPY // (height * width))
+    if rows is None:
+        parts = [sample_points(some[None].to(dtype), points[None])[0] for some in masks.split(few)]
+    else:
+        parts = [
+            sample_points(masks[some, None].to(dtype), of_some)[:, 0]
+            for some, of_some in zip(rows.split(few), points.split(few), strict=True)
+        ]
+    return torch.cat(parts)
 
 
 @torch.no_grad()
