@@ -194,8 +194,13 @@ def _preset_text(name: str) -> str:
 
 def _header_lines(header: ModelHeader, path: Path) -> Iterator[str]:
     yield _one_line(header, path)
-    document = {"path": str(path), **header.model_dump(mode="json", exclude={"format_version"})}
-    yield from _flat_lines({key: value for key, value in document.items() if value not in (None, "")})
+    yield from _flat_lines(_told({"path": str(path), **header.model_dump(mode="json", exclude={"format_version"})}))
+
+
+def _told(document: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what nothing is known of."""
+    told = {key: _told(value) if isinstance(value, dict) else value for key, value in document.items()}
+    return {key: value for key, value in told.items() if value not in (None, "", [], {})}
 
 
 def _flat_lines(document: dict[str, Any], indent: str = "  ") -> Iterator[str]:

@@ -110,13 +110,16 @@ def save_model(
         tensors[name] = tensor.contiguous().clone()
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        partial.touch(exist_ok=False)
+        mode = partial.stat().st_mode
         save_file(tensors, partial, metadata={METADATA_KEY: header.to_json()})
+        partial.chmod(mode)  # safetensors makes files that their owner alone may read
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         raise OutputError(
-            f"The model file {str(path)!r} cannot be written: {error}.",
+            f"The model file {str(path)!r} cannot be written: {getattr(error, 'strerror', None) or error}.",
             hint="Is the folder there, writable, and the disk not full?",
         ) from error
     finally:

@@ -21,6 +21,7 @@ import numpy as np
 from engine.errors import ModelFileError, UnsafeFileError
 from engine.model.array_pickle import ArrayUnpickler
 from engine.model.file_errors import about_file, short
+from engine.model.model_file import METADATA_KEY
 from engine.model.pickled_arrays import ARRAY_GLOBALS, PickledArray
 from engine.model.tensor_pickle import TensorDryRun
 
@@ -145,13 +146,15 @@ def _torch_load(path: Path, *, mmap: bool) -> Any:
 
 
 def _read_safetensors(path: Path) -> Any:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            if METADATA_KEY in (file.metadata() or {}):
+                raise ModelFileError("it is a model file already, and needs no conversion.")
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
     except SafetensorError as error:
-        raise ModelFileError(f"it is a broken or truncated safetensors file ({error}).") from error
+        raise ModelFileError(f"it is a broken or truncated safetensors file ({short(error)}).") from error
 
 
 def _state_dict(content: Any, size: int) -> tuple[dict[str, Tensor], tuple[str, ...]]:

@@ -98,6 +98,12 @@ def test_saving_a_loaded_model_gives_the_same_file(file, tmp_path):
     assert again.read_bytes() == file.read_bytes()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are a matter of POSIX")
+def test_a_model_file_may_be_read_by_whoever_may_read_other_new_files(file):
+    file.with_name("other").touch()
+    assert file.stat().st_mode == file.with_name("other").stat().st_mode
+
+
 def test_a_shared_parameter_is_stored_once(tmp_path):
     model = build_model(SMALL_CONFIG)
     model.decoder.layers[1].linear1 = model.decoder.layers[0].linear1

@@ -166,6 +166,13 @@ def test_what_is_no_checkpoint_says_what_it_is(tmp_path, content, message):
         read_published(tmp_path / "a.pth")
 
 
+def test_a_model_file_is_not_converted_again(state, tmp_path):
+    torch.save(state, tmp_path / "a.pth")
+    convert_published(tmp_path / "a.pth", tmp_path / "a.safetensors")
+    with pytest.raises(ModelFileError, match="a model file already"):
+        convert_published(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+
+
 def test_files_that_are_not_there_or_folders_are_named(tmp_path):
     with pytest.raises(ModelFileError, match="No such file"):
         read_published(tmp_path / "missing.pth")
