@@ -1,7 +1,7 @@
 """The operator `maskdino::ms_deform_attn`: multi-scale deformable attention, registered once.
 
 Deformable DETR (arXiv 2010.04159), equation 3. The operator is opaque to torch.compile and torch.export, which see its
-shape function, its autograd and its autocast rule; which kernel runs behind it is decided here, a call at a time.
+shape function, its autograd and its autocast rule; which kernel runs behind it is decided a call at a time (`kernels`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.ops import plain
+from engine.ops.kernels import kernel_for
 
 
 def ms_deform_attn(
@@ -43,7 +43,9 @@ def ms_deform_attn(
 
 @torch.library.custom_op("maskdino::ms_deform_attn", mutates_args=())
 def _forward(value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor) -> Tensor:
-    return plain.forward(value, _checked_shapes(value, spatial_shapes), sampling_locations, attention_weights)
+    shapes = _checked_shapes(value, spatial_shapes)
+    kernel = kernel_for(value, sampling_locations, attention_weights)
+    return kernel.forward(value, shapes, sampling_locations, attention_weights)
 
 
 @_forward.register_fake
@@ -57,7 +59,8 @@ def _backward(
     grad_output: Tensor, value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     shapes = _checked_shapes(value, spatial_shapes)
-    grads = plain.backward(grad_output.contiguous(), value, shapes, sampling_locations, attention_weights)
+    kernel = kernel_for(value, grad_output, sampling_locations, attention_weights)
+    grads = kernel.backward(grad_output.contiguous(), value, shapes, sampling_locations, attention_weights)
     return grads[0].contiguous(), grads[1].contiguous(), grads[2].contiguous()
 
 
