@@ -33,6 +33,7 @@ from engine.job import Progress
 
 _REPORT_EVERY = 0.2  # seconds
 _GRACE = 0.5  # seconds that reading and model get to end by themselves after a cancel
+_ROWS_AT_ONCE = 256
 _HELD_BACK = 64  # tiles without work for the model that may wait for a batch to fill
 
 
@@ -100,6 +101,7 @@ class DetectionRun:
         self._journal = journal
         self._sink = sink
         self._stages = stages
+        self._waiting: list[Building] = []
         self._done = 0
         self._free = 0  # of those, tiles that cost nothing in this run: resumed, or outside the area
 
@@ -155,7 +157,7 @@ class DetectionRun:
         return Progress(
             done=self._done,
             total=len(self.grid),
-            buildings=self.buildings,
+            buildings=self.buildings + len(self._waiting),
             megapixels_per_second=self.megapixels / seconds if worked else None,
             seconds_left=(len(self.grid) - self._done) * seconds / worked if worked else None,
         )
@@ -242,19 +244,22 @@ class DetectionRun:
                     self._journal.add(work.tile, work.pieces)
             with self._stages.timed("seams"):
                 joiner.add(work.tile, work.pieces)
-                buildings = joiner.ready()
-            self._hand_on(buildings, to_writing)
+                self._waiting += joiner.ready()
+            if len(self._waiting) >= _ROWS_AT_ONCE:
+                self._hand_on(to_writing)
             self._free += work.recorded
             self._done += 1
         with self._stages.timed("seams"):
-            buildings = joiner.finish()
-        self._hand_on(buildings, to_writing)
+            self._waiting += joiner.finish()
+        self._hand_on(to_writing)
 
-    def _hand_on(self, buildings: list[Building], to_writing: Channel[Footprints]) -> None:
-        if not buildings:
+    def _hand_on(self, to_writing: Channel[Footprints]) -> None:
+        """Make rows of the buildings that are ready, many at once: a call for each tile would mostly be overhead."""
+        if not self._waiting:
             return
         with self._stages.timed("polygons"):
-            footprints = self._maker.footprints_of(buildings)
+            footprints = self._maker.footprints_of(self._waiting)
+        self._waiting = []
         if len(footprints):
             to_writing.put(footprints)
             self.buildings += len(footprints)
