@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from engine.model.maskdino import MaskDino
-from training.losses import Criterion, LossConfig, Target, make_denoising_queries
+from training.losses import Criterion, DenseGuide, LossConfig, Target, make_denoising_queries
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ class FitSettings:
         decay_from: the share of the training after which the rate falls.
         clip: largest norm of the whole gradient.
         average: decay of the moving average of the weights; the averaged weights are the result.
+        guide: weight of the dense loss that helps per-pixel embeddings on their way.
         checkpoint_every: seconds between two checkpoints.
         validate_every: seconds between two validations.
     """
@@ -41,6 +42,7 @@ class FitSettings:
     decay_from: float = 0.5
     clip: float = 0.1
     average: float = 0.998
+    guide: float = 20.0
     checkpoint_every: float = 300
     validate_every: float = 900
 
@@ -59,12 +61,14 @@ class Fit:
         self.model, self.settings, self.folder = model, settings, folder
         self.losses = losses
         self.criterion = Criterion(num_classes=model.config.num_classes, config=losses)
-        self.optimizer = torch.optim.AdamW(
-            _parameter_groups(model, settings.weight_decay), lr=settings.learning_rate, fused=False
-        )
+        self.guide = DenseGuide(model.config.pixel_decoder.mask_dim, weight=settings.guide).to(model.pixel_mean.device)
+        self._pixels: Tensor | None = None
+        trained = nn.ModuleList([model, self.guide])
+        self.optimizer = torch.optim.AdamW(_parameter_groups(trained, settings.weight_decay), lr=settings.learning_rate)
         self.averaged = AveragedModel(
             model, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True
         )
+        model.pixel_decoder.register_forward_hook(self._keep_pixels)  # after the copy above, which shall have none
         self.step, self.trained = 0, 0.0
         folder.mkdir(parents=True, exist_ok=True)
         if self._checkpoint.exists():
@@ -117,7 +121,8 @@ class Fit:
             noise_scale=noise.noise_scale,
         )
         losses = self.criterion(self.model(images, denoising=denoising), targets, denoising)
-        total = self.criterion.total(losses)
+        guide = self.guide(self._pixels, targets)
+        total = self.criterion.total(losses) + guide
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip, error_if_nonfinite=True)
@@ -125,7 +130,10 @@ class Fit:
         self.averaged.update_parameters(self.model)
         self.step += 1
         last = {name: loss.item() for name, loss in losses.items() if name.count("_") == 1}
-        return {"total": total.item(), "gradient": norm.item(), **last}
+        return {"total": total.item(), "gradient": norm.item(), "guide": guide.item(), **last}
+
+    def _keep_pixels(self, module: nn.Module, inputs: tuple, output: tuple[Tensor, list[Tensor]]) -> None:
+        self._pixels = output[0] if module.training else None
 
     def _rate(self) -> float:
         settings = self.settings
@@ -140,6 +148,7 @@ class Fit:
     def _save(self) -> None:
         state = {
             "model": self.model.state_dict(),
+            "guide": self.guide.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
@@ -152,6 +161,7 @@ class Fit:
     def _resume(self) -> None:
         state = torch.load(self._checkpoint, weights_only=True, map_location=self.model.pixel_mean.device)
         self.model.load_state_dict(state["model"])
+        self.guide.load_state_dict(state["guide"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.trained = state["step"], state["trained"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .config import DenoisingConfig, LossConfig, TermWeights
 from .criterion import Criterion
 from .denoising import make_denoising_queries
+from .dense_guide import DenseGuide
 from .matcher import HungarianMatcher, Match
 from .random_source import RandomSource, TorchRandom
 from .target import Target
@@ -12,6 +13,7 @@ from .target import Target
 __all__ = [
     "Criterion",
     "DenoisingConfig",
+    "DenseGuide",
     "HungarianMatcher",
     "LossConfig",
     "Match",
