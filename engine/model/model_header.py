@@ -13,8 +13,7 @@ from engine.model.config import ModelConfig, StrictModel, parse_model_config
 FORMAT_VERSION = 1
 
 EIGHT_BIT_DISPLAY = (
-    "0..255 as displayed: 8 bit values as they are, "
-    "16 bit and float values stretched by percentiles of the whole raster"
+    "0..255 as displayed: 8 bit values as they are, 16 bit and float values stretched by percentiles of the whole raster"
 )
 
 # A figure that came out as NaN (no building in the validation area, say) is an unknown one; it must not cost a training
