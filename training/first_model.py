@@ -68,7 +68,7 @@ def validation_samples(ground: Ground) -> list[Sample]:
 
 def batches(fit: Fit, real: Ground, *, batch: int, cache: Path) -> Iterator[tuple[Tensor, list[Target]]]:
     """Draw batches without end; what they hold follows from the step and the progress of the training."""
-    synthetic = SyntheticSource(400, cache=cache)
+    synthetic = SyntheticSource(150, cache=cache)
     banepa, fair = SceneSource(real.banepa), SceneSource(real.fair)
     early = MixedCrops([(synthetic, 0.6), (banepa, 0.25), (fair, 0.15)], length=2**31, size=EARLY_CROP, gsd=GSD)
     late = MixedCrops([(synthetic, 0.3), (banepa, 0.4), (fair, 0.3)], length=2**31, size=CROP, gsd=GSD)
