@@ -8,22 +8,23 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+KERNEL := .venv/.kernel
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test lint benchmark clean
 
-demo: $(READY)
+demo: $(KERNEL)
 	$(BIN)/maskdino demo -o demo
 
-test: lint
+test: lint $(KERNEL)
 	$(BIN)/python -m pytest
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-benchmark: $(READY)
+benchmark: $(KERNEL)
 	@set -e; for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python $$program; done
 
 # Installed again only when what is to be installed has changed; what is there already is not upgraded.
@@ -35,5 +36,13 @@ $(READY): pyproject.toml setup.py metadata.txt
 	$(BIN)/python -m pip install --quiet -e '.[train,test]'
 	@touch $@
 
+# The C++ kernel of the attention operator. Where it cannot be built, the plain PyTorch kernel runs: not an error.
+$(KERNEL): $(READY) $(wildcard engine/csrc/*)
+	@rm -f engine/ops/maskdino_cpu.*
+	@$(BIN)/python setup.py --quiet build_ext --inplace >.venv/kernel.log 2>&1 || true
+	@ls engine/ops/maskdino_cpu.* >/dev/null 2>&1 || \
+	  echo "The C++ kernel was not built, plain PyTorch stands in; .venv/kernel.log says why."
+	@touch $@
+
 clean:
-	rm -rf .venv build dist demo *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist demo engine/ops/maskdino_cpu.* *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -12,9 +12,7 @@ from torch import Tensor
 from engine.ops.kernels import kernel_for
 
 
-def ms_deform_attn(
-    value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor
-) -> Tensor:
+def ms_deform_attn(value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor) -> Tensor:
     """Attend to a few sampled points of every feature level.
 
     Args:

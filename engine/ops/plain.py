@@ -14,8 +14,7 @@ def forward(value: Tensor, spatial_shapes: list[list[int]], locations: Tensor, w
     """
     batch, queries, heads, levels, points = weights.shape
     samples = [
-        _sample(level_value, locations[:, :, :, level])
-        for level, level_value in enumerate(_levels(value, spatial_shapes))
+        _sample(level_value, locations[:, :, :, level]) for level, level_value in enumerate(_levels(value, spatial_shapes))
     ]  # L times (B*M, D, Q, P)
     flat_weights = weights.transpose(1, 2).reshape(batch * heads, 1, queries, levels * points)
     output = (torch.cat(samples, dim=-1) * flat_weights).sum(-1)  # (B*M, D, Q)
@@ -69,6 +68,4 @@ def _grid(locations: Tensor) -> Tensor:
 
 
 def _sample(level_value: Tensor, locations: Tensor) -> Tensor:
-    return F.grid_sample(
-        level_value, _grid(locations), mode="bilinear", padding_mode="zeros", align_corners=False
-    )
+    return F.grid_sample(level_value, _grid(locations), mode="bilinear", padding_mode="zeros", align_corners=False)
