@@ -56,7 +56,7 @@ def attacks(marker) -> dict[str, object]:
         "torch.load of a pickle": Call(_load_from_bytes(), nested),
         "getattr": Call(getattr, Call(__import__, "os"), "system"),
         "inside an array of objects": np.array([Call(exec, code)], dtype=object),
-        "numpy.load": Call(np.load, io.BytesIO(nested), None, True),
+        "numpy.load": Call(np.load, str(marker), None, True),
         "state of an object": _WithState(code),
         "in a key": {("a", Call(exec, code)): 1},
         "in the arguments of an allowed function": Call(np.dtype, Call(exec, code)),
@@ -130,10 +130,7 @@ def test_the_attacks_work_on_an_ordinary_reader(attacks, marker):
 def test_a_pickle_that_smuggles_code_is_refused(attacks, marker, tmp_path, name, protocol):
     for place, document in _documents(attacks[name]).items():
         path = tmp_path / f"{place}.pkl"
-        try:
-            path.write_bytes(pickle.dumps(document, protocol))
-        except (TypeError, pickle.PicklingError):
-            pytest.skip("this protocol cannot write it")
+        path.write_bytes(pickle.dumps(document, protocol))
         _refused(path, marker)
 
 
