@@ -106,7 +106,7 @@ class Criterion(nn.Module):
         if self.config.classification == "cross_entropy":
             wanted = torch.full(logits.shape[:2], self.num_classes, dtype=torch.int64, device=logits.device)
             wanted[pairs.image, pairs.query] = labels
-            return F.cross_entropy(logits.transpose(1, 2), wanted, self.empty_weight.to(logits.dtype))
+            return F.cross_entropy(logits.transpose(1, 2), wanted, self.empty_weight.to(logits))
         wanted = torch.zeros_like(logits)
         wanted[pairs.image, pairs.query, labels] = 1
         loss = focal_loss(logits, wanted, alpha=self.config.focal_alpha, gamma=self.config.focal_gamma)
