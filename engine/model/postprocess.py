@@ -57,12 +57,12 @@ def image_instances(
     queries, labels = chosen // classes, chosen % classes
 
     # enlarge to the padded image, cut the image out of it, then bring that to the size wanted: the published order
-    logits = prediction.mask_logits[index, queries][None].float()
+    logits = prediction.mask_logits[index, queries][:, None].float()  # (N, 1, ...): N may be 0, channels may not
     logits = F.interpolate(logits, size=padded_size, mode="bilinear", align_corners=False)
     logits = logits[..., : image_size[0], : image_size[1]]
     if (height, width) != tuple(image_size):
         logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
-    logits = logits[0]
+    logits = logits[:, 0]
     masks = logits > 0
     inside = (logits.sigmoid() * masks).flatten(1).sum(1) / (masks.flatten(1).sum(1) + 1e-6)
 
