@@ -1,4 +1,5 @@
 // The kernels for processors with AVX2 and FMA; only called where the processor has them.
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>

@@ -1,4 +1,5 @@
 // The kernels for any processor: SSE2 on x86-64, NEON on ARM.
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>

@@ -6,9 +6,16 @@
 constexpr int kChunk = 32;  // points prepared at once: their description stays in the first-level cache
 constexpr int64_t kSlab = 128;  // channels summed at once
 
+template <typename A>
+inline A not_a_number() {
+  return static_cast<A>(NAN);
+}
+
 inline int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
 
-enum Place : int32_t { kOutside, kBorder, kInside };  // how many of the four corners lie on the map: none, some, all
+// How many of the four corners of a point lie on the map: none, some, all; or that there is no telling, because its
+// location is not finite. The results of such a point are not numbers, so that a diverging model shows.
+enum Place : int32_t { kOutside, kBorder, kInside, kNowhere };
 
 // The points of one query and head, prepared in one loop without branches so that it is vectorised over the points.
 template <typename A>
@@ -30,8 +37,9 @@ inline void prepare(const PointLevels<A>& levels, int64_t first, int count, cons
   for (int i = 0; i < count; ++i) {
     const A x = widened(locations[2 * i]) * widths[i] - A(0.5);
     const A y = widened(locations[2 * i + 1]) * heights[i] - A(0.5);
-    // a location that is not a number fails every comparison and lies outside
-    const bool touches = (x > -1) & (y > -1) & (x < widths[i]) & (y < heights[i]);
+    const A weight = widened(weights[i]);
+    const bool finite = (x - x) + (y - y) + (weight - weight) == A(0);
+    const bool touches = (x >= -1) & (y >= -1) & (x < widths[i]) & (y < heights[i]);
     const A safe_x = touches ? x : A(0);
     const A safe_y = touches ? y : A(0);
     const int32_t truncated_x = static_cast<int32_t>(safe_x);
@@ -39,13 +47,13 @@ inline void prepare(const PointLevels<A>& levels, int64_t first, int count, cons
     const int32_t column = truncated_x - (safe_x < static_cast<A>(truncated_x));
     const int32_t row = truncated_y - (safe_y < static_cast<A>(truncated_y));
     const bool inside = (column >= 0) & (row >= 0) & (column + 1 < columns[i]) & (row + 1 < rows[i]);
-    points.place[i] = touches ? (inside ? kInside : kBorder) : kOutside;
+    points.place[i] = touches ? (inside ? kInside : kBorder) : (finite ? kOutside : kNowhere);
     points.column[i] = column;
     points.row[i] = row;
     points.position[i] = starts[i] + row * columns[i] + column;
     points.right[i] = safe_x - static_cast<A>(column);
     points.lower[i] = safe_y - static_cast<A>(row);
-    points.weight[i] = widened(weights[i]);
+    points.weight[i] = weight;
   }
 }
 
@@ -116,13 +124,15 @@ struct Gather {
           total[k] = total[k] + load<A, LANES>(below + c) * share[2];
           total[k] = total[k] + load<A, LANES>(below + stride + c) * share[3];
         }
-      } else {
+      } else if (points.place[i] == kBorder) {
         const Corners four = corners(levels, first, points, i);
         for (int n = 0; n < 4; ++n) {
           if (!four.on_map[n]) continue;
           const T* source = corner + four.offset[n] * stride;
           for (int k = 0; k < COUNT; ++k) total[k] = total[k] + load<A, LANES>(source + k * LANES) * share[n];
         }
+      } else {
+        for (int k = 0; k < COUNT; ++k) total[k] = total[k] * not_a_number<A>();
       }
     }
     for (int k = 0; k < COUNT; ++k) store<A, LANES>(total[k], sum + channel + k * LANES);
@@ -174,6 +184,10 @@ struct Scatter {
     for (int k = 0; k < COUNT; ++k) grad[k] = load<A, LANES>(grad_output + channel + k * LANES);
     for (int i = 0; i < count; ++i) {
       if (points.place[i] == kOutside) continue;
+      if (points.place[i] == kNowhere) {
+        for (int n = 0; n < 4; ++n) dots[4 * i + n] = not_a_number<A>();
+        continue;
+      }
       const int64_t position = points.position[i] * stride + channel;
       const Corners four = corners(levels, first, points, i);
       A share[4];
