@@ -13,7 +13,7 @@ import geopandas
 import shapely
 
 from engine.errors import ArgumentError
-from training.data.raster_tiles import read_scene, split_ground
+from training.data.raster_tiles import GroundSplit, read_scene, split_ground
 from training.data.scene import Scene
 from training.data.tile_mosaic import read_mosaics
 
@@ -56,10 +56,7 @@ def read_ground(data: str | Path) -> tuple[Ground, Ground]:
     for folder in (banepa, fair):
         if not folder.is_dir():
             raise ArgumentError(f"The folder {folder} is not there.", hint="Give the folder that holds banepa/ and fair/.")
-    area = geopandas.read_file(banepa / "labelled_area.gpkg").geometry
-    west, south, east, north = area.total_bounds
-    southern = shapely.box(west - 1, south - 1, east + 1, south + BANEPA_VALIDATION_SHARE * (north - south))
-    split = split_ground(area, southern, margin=BANEPA_MARGIN)
+    split = split_banepa(banepa)
     sides = []
     for ground, aside in ((split.training, False), (split.validation, True)):
         # The finer image shows ground that the coarser one shows too; to validate on both would count it twice.
@@ -71,3 +68,11 @@ def read_ground(data: str | Path) -> tuple[Ground, Ground]:
             mosaics += read_mosaics(fair / place, image_zoom=IMAGE_ZOOM, label_zoom=LABEL_ZOOM, within=within)
         sides.append(Ground([scene for scene in scenes if scene is not None], mosaics))
     return sides[0], sides[1]
+
+
+def split_banepa(folder: str | Path) -> GroundSplit:
+    """Cut the labelled area of Banepa into training and validation ground."""
+    area = geopandas.read_file(Path(folder, "labelled_area.gpkg")).geometry
+    west, south, east, north = area.total_bounds
+    southern = shapely.box(west - 1, south - 1, east + 1, south + BANEPA_VALIDATION_SHARE * (north - south))
+    return split_ground(area, southern, margin=BANEPA_MARGIN)
