@@ -1,0 +1,123 @@
+"""Turn outlines along pixel borders into outlines such as a person would draw.
+
+* ``raw``: the pixel borders.
+* ``simplified``: without the steps of the pixels, every vertex within a pixel of the raw outline (Douglas and Peucker 1973,
+  keeping the topology).
+* ``regular``: right angles along the building's own main directions, oblique walls where they are real. Where this would share
+  less than ``LEAST_SHARED`` of the raw outline (intersection over union), or there is no main direction, as with a round
+  tank, it is the simplified outline; where that in turn is not valid, the raw one.
+
+Every outline is straightened by itself: two neighbours may overlap, or leave a gap, by about a pixel along a common wall.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import shapely
+from shapely import Polygon
+
+from engine.detection.right_angles import main_direction, squared_ring
+
+Outline = Literal["regular", "simplified", "raw"]
+
+TOLERANCE = 1.0
+"""Pixels that a simplified outline may leave the raw one: the steps of an oblique wall are up to 0.7 high."""
+
+LEAST_SHARED = 0.9
+"""Intersection over union of a regular outline with the raw one, at least."""
+
+TURNS = (1.5, 2.5, 1.0)
+"""Tolerances, in pixels, of the simplified outlines that tell where walls begin and end. Tried on outlines of ``banepa``, drawn
+exactly and with the wobble of a network's masks, against the true ones: one alone leaves up to a quarter not squared."""
+
+VERTEX_COST = 0.005
+"""Intersection over union that a vertex more has to be worth."""
+
+GOOD_ENOUGH = 0.92
+"""Merit, intersection over union less the cost of the vertices, from which on no other view is tried: four corners at 0.945."""
+
+SMALLEST_HOLE = 9.0
+"""Square pixels. A smaller hole is a speck in the mask; a raw outline keeps it."""
+
+
+def outlines_of(polygons: Any, *, kind: Outline, pixel_size: tuple[float, float] | None = None) -> np.ndarray:
+    """Return outlines of the kind that is wanted.
+
+    Args:
+        polygons: (N,) valid polygons along pixel borders, in pixels.
+        kind: ``regular``, ``simplified`` or ``raw``.
+        pixel_size: length of a pixel on the ground along x and y, in any unit; None for square ones. Right angles are those
+            on the ground.
+
+    Returns:
+        (N,) valid polygons in pixels.
+    """
+    raw = np.asarray(polygons, dtype=object)
+    if kind == "raw" or not len(raw):
+        return raw
+    scale = np.ones(2) if pixel_size is None else np.asarray(pixel_size) / np.mean(pixel_size)
+    on_ground = raw if (scale == 1).all() else shapely.transform(raw, lambda points: points * scale)
+    outlines = _simplified(on_ground)
+    if kind == "regular":
+        outlines = _regular(on_ground, outlines)
+    return outlines if on_ground is raw else shapely.transform(outlines, lambda points: points / scale)
+
+
+def _simplified(raw: np.ndarray) -> np.ndarray:
+    outlines = shapely.simplify(_without_specks(raw), TOLERANCE, preserve_topology=True)
+    usable = shapely.is_valid(outlines) & (shapely.get_type_id(outlines) == shapely.GeometryType.POLYGON)
+    return np.where(usable & ~shapely.is_empty(outlines), outlines, raw)
+
+
+def _without_specks(polygons: np.ndarray) -> np.ndarray:
+    result = polygons.copy()
+    for index in np.flatnonzero(shapely.get_num_interior_rings(polygons)):
+        shell, *holes = shapely.get_rings(polygons[index])
+        result[index] = Polygon(shell, [hole for hole in holes if Polygon(hole).area >= SMALLEST_HOLE])
+    return result
+
+
+def _regular(raw: np.ndarray, simplified: np.ndarray) -> np.ndarray:
+    """Square each outline from finer and coarser views of where it turns, and keep the best that shares enough."""
+    whole = _without_specks(raw)
+    result = simplified.copy()
+    best = np.full(len(raw), -np.inf)
+    for turns in TURNS:
+        tried = np.flatnonzero(best < GOOD_ENOUGH)
+        views = shapely.simplify(whole[tried], turns, preserve_topology=True)
+        squared = np.array([_squared(*pair) for pair in zip(whole[tried], views, strict=True)], dtype=object)
+        usable = shapely.is_valid(squared) & ~shapely.is_missing(squared)
+        tried, squared = tried[usable], squared[usable]
+        shared = _intersection_over_union(squared, raw[tried])
+        merit = np.where(shared >= LEAST_SHARED, shared - VERTEX_COST * shapely.get_num_coordinates(squared), -np.inf)
+        better = merit > best[tried]
+        result[tried[better]] = squared[better]
+        best[tried[better]] = merit[better]
+    return result
+
+
+def _intersection_over_union(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    common = shapely.area(shapely.intersection(a, b))
+    return common / (shapely.area(a) + shapely.area(b) - common)
+
+
+def _squared(raw: Polygon, simplified: Polygon) -> Polygon | None:
+    """Square the rings of a polygon along the main direction of all of them together; holes that cannot be stay simplified."""
+    pixels = [shapely.get_coordinates(ring) for ring in shapely.get_rings(raw)]
+    simple = [shapely.get_coordinates(ring) for ring in shapely.get_rings(simplified)]
+    if len(pixels) != len(simple):
+        return None
+    angle = main_direction(simple)
+    first = squared_ring(pixels[0], simple[0], angle)
+    if first is None:
+        return None
+    # The pixels of whole walls tell the direction better than the vertices of the simplified outline did.
+    angle += first[1]
+    shell, *holes = (squared_ring(ring, turns, angle) for ring, turns in zip(pixels, simple, strict=True))
+    if shell is None:
+        return None
+    return Polygon(
+        shell[0], [hole[0] if hole is not None else turns for hole, turns in zip(holes, simple[1:], strict=True)]
+    )
