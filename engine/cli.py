@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from engine.commands import command_modules, load_command
 from engine.errors import CancelledError, MaskDinoError
-from engine.terminal import CANCELLED, leave
+from engine.terminal import CANCELLED, FAILED, leave
 
 logger = logging.getLogger("engine")
 
@@ -120,5 +120,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _fail(message: str, debug: bool) -> None:
     if debug:
         logger.exception("Failed.")
-    sys.stderr.write(f"maskdino: {' '.join(message.split())}\n")
-    sys.exit(1)
+    leave(FAILED, " ".join(message.split()))

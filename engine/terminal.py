@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from engine.job import Progress
 
+FAILED = 1
 CANCELLED = 130  # what a shell calls a program that Ctrl-C ended
 _BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {unit}{desc}"
 

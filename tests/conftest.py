@@ -11,8 +11,8 @@ import rasterio
 from hypothesis import HealthCheck, settings
 from rasterio.transform import from_origin
 
-# The tests run in small pieces; threads of the numeric libraries would only wait for one another.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# The tests run small models: threads of the numeric libraries would only wait for one another, on a busy machine for very long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No deadline: a loaded machine is not a bug of the code under test.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -36,15 +36,16 @@ def shared_data(project: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
-    """A model file with the weights of its initialisation: everything runs, nothing it finds means anything."""
+    """A small model with the weights of its initialisation: everything runs, and what it finds means nothing."""
     import torch
 
     from engine.model.build import build_model
     from engine.model.model_file import save_model
     from engine.model.model_header import ModelHeader
+    from tests.model.small_model import SMALL_CONFIG
 
     torch.manual_seed(0)
-    model = build_model("maskdino_tiny", num_classes=1)
+    model = build_model(SMALL_CONFIG.model_copy(update={"num_classes": 1, "detections_per_image": 5}))
     header = ModelHeader(name="untrained", config=model.config, gsd=0.3, tile_size=128)
     return save_model(tmp_path_factory.mktemp("model") / "untrained.safetensors", model, header)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from engine.errors import OutputError
 from engine.job import Job
 from engine.terminal import CANCELLED, ctrl_c_sets, leave, progress_bar
 
@@ -20,12 +21,16 @@ def command(
 ) -> None:
     """Generate a town, find its buildings with the embedded model, and draw what was found."""
     from engine.detection.pipeline import detect
-    from engine.detection.sink import check_folder
+    from engine.detection.sink import check_output
     from training.data.synthetic import write_town
     from training.preview import agreement, draw_preview
 
     raster, truth, buildings, preview = (output / name for name in ("town.tif", "truth.gpkg", "buildings.gpkg", "preview.png"))
-    check_folder(output)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {output} cannot be made: {error.strerror}.", hint="Name another one.") from error
+    check_output(buildings)
     write_town(raster, truth, seed=seed, size=size, gsd=GSD)
     with progress_bar() as show:
         job = Job(report=show)

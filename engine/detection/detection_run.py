@@ -8,6 +8,7 @@ through in row-major order: the same run writes the same rows in the same order.
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -140,7 +141,10 @@ class DetectionRun:
             self._journal.close(keep=self.cancelled.is_set())
         finally:
             stages.join("reading", "model", timeout=_GRACE)
-            if not stages.running("reading"):
+            if stages.running("reading", "model"):
+                # A model's forward pass cannot be interrupted, and a thread in C++ must not be there when Python ends.
+                atexit.register(stages.join, "reading", "model")
+            else:
                 self.source.close()
 
     def _watch(self, progress: Callable[[Progress], None] | None, wants_cancel: Callable[[], bool]) -> None:

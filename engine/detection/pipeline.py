@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 if TYPE_CHECKING:
     from engine.model.maskdino import MaskDino
+    from engine.model.model_header import ModelHeader
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,17 @@ def detect(
     wants_cancel = cancel.is_set if isinstance(cancel, threading.Event) else cancel or (lambda: False)
 
     def open_all() -> tuple[Predictor, RasterSource, AreaOfInterest | None]:
-        chosen = predictor or model_predictor(model, device=device, score=settings.score)
-        return (chosen, *_open(os.fspath(raster), chosen, settings))
+        # What fails most often and costs least comes first: the raster is opened by what the model's header says.
+        if predictor is None:
+            header = _header_of(model)
+            source, area = _open(os.fspath(raster), settings, bands=len(header.bands), gsd=header.gsd)
+        else:
+            source, area = _open(os.fspath(raster), settings, bands=predictor.bands, gsd=predictor.gsd)
+        try:
+            return predictor or model_predictor(model, device=device, score=settings.score), source, area
+        except BaseException:
+            source.close()
+            raise
 
     with stages.timed("loading"):
         opened = _interruptible(open_all, wants_cancel)
@@ -151,17 +161,25 @@ def model_predictor(model: str | os.PathLike[str] | MaskDino, *, device: str = "
 
     chosen = choose_device(device)
     loaded = load_model(model, device=chosen) if isinstance(model, (str, os.PathLike)) else model
-    header = getattr(loaded, "header", None)
+    header = _header_of(loaded)
+    return ModelPredictor(loaded.to(chosen), tile_size=header.tile_size, gsd=header.gsd, score=score)
+
+
+def _header_of(model: str | os.PathLike[str] | MaskDino) -> ModelHeader:
+    from engine.model.model_file import read_header
+
+    header = read_header(model) if isinstance(model, (str, os.PathLike)) else getattr(model, "header", None)
     if header is None:
         raise ArgumentError(
             "The model says neither its tile size nor its ground sampling distance.",
             hint="Load it from a model file, or give a predictor.",
         )
-    return ModelPredictor(loaded.to(chosen), tile_size=header.tile_size, gsd=header.gsd, score=score)
+    return header
 
 
-def _open(raster: str, predictor: Predictor, settings: Settings) -> tuple[RasterSource, AreaOfInterest | None]:
-    source = RasterSource.open(raster, bands=settings.bands, band_count=predictor.bands, gsd=settings.gsd or predictor.gsd)
+def _open(raster: str, settings: Settings, *, bands: int, gsd: float | None) -> tuple[RasterSource, AreaOfInterest | None]:
+    """Open the raster as a model of so many bands and this ground sampling distance wants it, and the area."""
+    source = RasterSource.open(raster, bands=settings.bands, band_count=bands, gsd=settings.gsd or gsd)
     try:
         if settings.aoi is not None:
             return source, AreaOfInterest.from_vector(settings.aoi, source)
@@ -200,7 +218,7 @@ def _set_up(
         )
         fingerprint = fingerprint_of(raster, source=source, grid=grid, predictor=predictor, settings=settings)
         journal = Journal(output.with_name(f"{output.name}.progress"), fingerprint=fingerprint, resume=resume)
-        undo.callback(journal.close, keep=resume)
+        undo.callback(lambda: journal.close(keep=len(journal) > 0))
         sink = DetectionSink(output, crs=source.crs, metadata=_metadata(source, predictor, settings))
         undo.callback(sink.abort)
         run = DetectionRun(
