@@ -75,8 +75,15 @@ class FootprintMaker:
         outlines = outlines_of(raw, kind=self._outline, pixel_size=self._pixel_size)
         if self._area is not None and len(outlines):
             kept = self._area.keeps(outlines)
-            outlines, scores = outlines[kept], scores[kept]
+            raw, outlines, scores = raw[kept], outlines[kept], scores[kept]
         geometries = self._grid.to_map(outlines)
-        areas = ground_areas(geometries, self._crs)
+        crossed = ~shapely.is_valid(geometries)  # two almost equal vertices, rounded in large coordinates
+        geometries[crossed] = self._grid.to_map(raw[crossed])
+        areas = self._ground_areas(outlines, geometries)
         large = ~(areas < self._least_area)  # an unknown area is no reason to leave a building out
         return Footprints(geometries[large], scores[large], areas[large])
+
+    def _ground_areas(self, outlines: np.ndarray, geometries: np.ndarray) -> np.ndarray:
+        if self._crs is None and self._pixel_size is not None:
+            return shapely.area(outlines) * self._pixel_size[0] * self._pixel_size[1]
+        return ground_areas(geometries, self._crs)
