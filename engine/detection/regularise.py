@@ -25,6 +25,9 @@ Outline = Literal["regular", "simplified", "raw"]
 TOLERANCE = 1.0
 """Pixels that a simplified outline may leave the raw one: the steps of an oblique wall are up to 0.7 high."""
 
+LARGEST_CHANGE = 0.1
+"""Share of the area that a simplified outline may gain or lose; where it would be more, the raw one is kept."""
+
 LEAST_SHARED = 0.9
 """Intersection over union of a regular outline with the raw one, at least."""
 
@@ -68,7 +71,9 @@ def outlines_of(polygons: Any, *, kind: Outline, pixel_size: tuple[float, float]
 def _simplified(raw: np.ndarray) -> np.ndarray:
     outlines = shapely.simplify(_without_specks(raw), TOLERANCE, preserve_topology=True)
     usable = shapely.is_valid(outlines) & (shapely.get_type_id(outlines) == shapely.GeometryType.POLYGON)
-    return np.where(usable & ~shapely.is_empty(outlines), outlines, raw)
+    # Of a building of a few pixels, a pixel less may be half.
+    areas = shapely.area(raw)
+    return np.where(usable & (np.abs(shapely.area(outlines) - areas) <= LARGEST_CHANGE * areas), outlines, raw)
 
 
 def _without_specks(polygons: np.ndarray) -> np.ndarray:
