@@ -167,6 +167,8 @@ class Candidate:
         A maximum would grow with the number of tiles that a building is cut into, and a long one would pass a
         threshold that a short one of the same quality misses.
         """
+        if len(self.nodes) == 1:
+            return self.nodes[0].piece.score
         scores = np.array([node.piece.score for node in self.nodes])
         areas = np.array([node.piece.area for node in self.nodes])
         # Equal scores stay what they were, to the last bit.
@@ -180,26 +182,30 @@ class Candidate:
 
     def decide(self) -> Building | None:
         """Give up the pixels that belong to better buildings; None where this leaves less than half."""
-        mask = self.mask
+        col, row, mask = self.col, self.row, self.mask
         rivals = [rival.building for rival in self._better_rivals() if rival.building is not None]
         if rivals:
-            mask = mask.copy()
-            for rival in rivals:
-                height, width = rival.mask.shape
-                shared = shared_bounds(self.bounds, (rival.col, rival.row, rival.col + width, rival.row + height))
-                crop_to(_Placed(self.col, self.row, mask), shared)[...] &= ~crop_to(rival, shared)
-            remaining = what_remains(self.mask, mask)
-            mask = np.zeros_like(mask) if remaining is None else remaining
-        box = bounding_box(mask)
-        if box is not None:
-            rows, cols = box
-            col, row = self.col + cols.start, self.row + rows.start
-            self.building = Building(col, row, mask[rows, cols], self.score, self.nodes[0].piece.label)
+            remaining = what_remains(mask, self._without(rivals))
+            box = None if remaining is None else bounding_box(remaining)
+            if box is None:
+                mask = mask[:0]
+            else:
+                col, row, mask = col + box[1].start, row + box[0].start, remaining[box]
+        if mask.size:
+            self.building = Building(col, row, mask, self.score, self.nodes[0].piece.label)
         self.decided = True
         for node in self.nodes:
             node.forget()
         self.mask = np.zeros((0, 0), dtype=bool)
         return self.building
+
+    def _without(self, rivals: list[Building]) -> np.ndarray:
+        mask = self.mask.copy()
+        for rival in rivals:
+            height, width = rival.mask.shape
+            shared = shared_bounds(self.bounds, (rival.col, rival.row, rival.col + width, rival.row + height))
+            crop_to(_Placed(self.col, self.row, mask), shared)[...] &= ~crop_to(rival, shared)
+        return mask
 
     def _better_rivals(self) -> list[Candidate]:
         rivals = {contact.candidate for node in self.nodes for contact in node.contacts}

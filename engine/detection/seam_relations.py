@@ -14,7 +14,7 @@ pieces a of tile A and b of tile B, let i be the pixels that they share.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,39 +104,31 @@ def lies_within(piece: Piece, tile: Tile) -> bool:
 
 def ends_before(piece: Piece, other: Tile) -> bool:
     """Say whether a piece ends before every border of its own tile that the other tile looks across."""
-    strips = border_strips(piece.tile)
-    col0, row0, col1, row1 = piece.bounds
+    low_col, low_row, high_col, high_row = other.bounds
     left, top, right, bottom = piece.tile.bounds
-    near = Sides(
-        left=other.bounds[0] < left < other.bounds[2] and col0 < left + BORDER_MARGIN,
-        top=other.bounds[1] < top < other.bounds[3] and row0 < top + BORDER_MARGIN,
-        right=other.bounds[0] < right < other.bounds[2] and col1 > right - BORDER_MARGIN,
-        bottom=other.bounds[1] < bottom < other.bounds[3] and row1 > bottom - BORDER_MARGIN,
-    )
+    across = Sides(low_col < left < high_col, low_row < top < high_row, low_col < right < high_col, low_row < bottom < high_row)
     return not any(
-        is_near and crop_to(piece, shared_bounds(strip, other.bounds)).any()
-        for is_near, strip in zip(near, strips, strict=True)
+        crop_to(piece, shared_bounds(strip, other.bounds)).any() for _, strip in _strips_reached(piece, across)
     )
-
-
-def border_strips(tile: Tile) -> list[tuple[int, int, int, int]]:
-    """Return the strips along the left, top, right and bottom border in which a mask counts as cut."""
-    left, top, right, bottom = tile.bounds
-    return [
-        (left, top, min(left + BORDER_MARGIN, right), bottom),
-        (left, top, right, min(top + BORDER_MARGIN, bottom)),
-        (max(right - BORDER_MARGIN, left), top, right, bottom),
-        (left, max(bottom - BORDER_MARGIN, top), right, bottom),
-    ]
 
 
 def cut_lengths(piece: Piece, inner: Sides) -> Sides:
     """Return how many pixels long each inner border of the tile cuts a piece: left, top, right, bottom."""
-    lengths = []
-    for side, (is_inner, strip) in enumerate(zip(inner, border_strips(piece.tile), strict=True)):
-        if not is_inner:
-            lengths.append(0)
-            continue
-        along = crop_to(piece, strip).any(axis=1 if side % 2 == 0 else 0)
-        lengths.append(int(np.count_nonzero(along)))
+    lengths = [0, 0, 0, 0]
+    for side, strip in _strips_reached(piece, inner):
+        lengths[side] = int(np.count_nonzero(crop_to(piece, strip).any(axis=1 if side % 2 == 0 else 0)))
     return Sides(*lengths)
+
+
+def _strips_reached(piece: Piece, wanted: Sides) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
+    """Give those of the wanted sides of its tile that a piece comes near, with the strip in which it counts as cut there."""
+    left, top, right, bottom = piece.tile.bounds
+    col0, row0, col1, row1 = piece.bounds
+    if wanted.left and col0 < left + BORDER_MARGIN:
+        yield 0, (left, top, left + BORDER_MARGIN, bottom)
+    if wanted.top and row0 < top + BORDER_MARGIN:
+        yield 1, (left, top, right, top + BORDER_MARGIN)
+    if wanted.right and col1 > right - BORDER_MARGIN:
+        yield 2, (right - BORDER_MARGIN, top, right, bottom)
+    if wanted.bottom and row1 > bottom - BORDER_MARGIN:
+        yield 3, (left, bottom - BORDER_MARGIN, right, bottom)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
+import rasterio
+import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.features import rasterize, shapes
 from scipy import ndimage
 
 from engine.detection.instances import Instances
 from engine.detection.pieces import Building, Piece, disjoint, pieces_of
 from engine.detection.seams import SeamJoiner
 from engine.detection.tile_grid import Tile, TileGrid
+from engine.detection.vectorise import polygons_of
 from engine.errors import ArgumentError
 from tests.detection.label_towns import (
     TOWNS,
@@ -94,6 +100,31 @@ def test_a_row_of_houses_with_common_walls_stays_a_row() -> None:
     labels[:20] = labels[70:] = 0
     for tile_size, overlap in [(64, 32), (70, 33), (256, 64)]:
         assert_exact(labels, tile_size, overlap)
+
+
+@pytest.mark.parametrize(("tile_size", "overlap"), [(512, 32), (300, 64)])
+def test_the_buildings_of_a_real_town_come_back_exactly(shared_data: Path, tile_size: int, overlap: int) -> None:
+    """Many touch. Where one was drawn over another, what is left of that may have several parts; each is a polygon."""
+    with rasterio.open(shared_data / "banepa" / "image.tif") as image:
+        buildings = geopandas.read_file(shared_data / "banepa" / "buildings.gpkg").to_crs(image.crs)
+        labels = rasterize(
+            zip(buildings.geometry, range(1, len(buildings) + 1), strict=True),
+            out_shape=image.shape,
+            transform=image.transform,
+            dtype="int32",
+        )
+    expected = sorted(
+        (value, shapely.geometry.shape(geometry).normalize().wkb) for geometry, value in shapes(labels, mask=labels > 0)
+    )
+    grid = grid_of(labels, tile_size, overlap)
+    order = [int(i) for i in np.random.default_rng(0).permutation(len(grid))]
+    joined = join(grid, known_pieces(labels, grid), order)
+    found = []
+    for b, polygons in zip(joined, polygons_of(joined), strict=True):
+        value = labels[b.row : b.row + b.mask.shape[0], b.col : b.col + b.mask.shape[1]][b.mask][0]
+        found += [(value, polygon.normalize().wkb) for polygon in polygons]
+    assert sorted(found) == expected
+    assert len(found) >= 900
 
 
 @settings(max_examples=12)
