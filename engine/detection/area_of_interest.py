@@ -14,8 +14,9 @@ import shapely
 from affine import Affine
 from pyproj.exceptions import ProjError
 
-from engine.detection.area_file import polygons_in, read_polygons
+from engine.detection.area_file import read_polygons
 from engine.detection.area_reprojection import around_raster, to_raster_crs
+from engine.detection.polygon_file import polygons_in
 from engine.detection.tile_grid import Tile
 from engine.errors import ArgumentError, VectorError
 
@@ -128,13 +129,18 @@ class AreaOfInterest:
 
     def keeps(self, footprints: Sequence[shapely.Geometry] | np.ndarray) -> np.ndarray:
         """Say which footprints, in pixels, lie inside by more than half of their area: (N,) bool."""
-        footprints = np.asarray(footprints, dtype=object)
-        kept = shapely.covers(self.geometry, footprints)
-        open_question = np.flatnonzero(~kept & shapely.intersects(self.geometry, footprints))
-        if len(open_question):
-            asked = footprints[open_question]
-            kept[open_question] = shapely.area(shapely.intersection(self.geometry, asked)) > shapely.area(asked) / 2
-        return kept
+        return more_than_half_inside(self.geometry, np.asarray(footprints, dtype=object))
+
+
+def more_than_half_inside(area: shapely.Geometry, footprints: np.ndarray) -> np.ndarray:
+    """Say which footprints (N,) lie in an area by more than half of their own: (N,) bool. Both share their coordinates."""
+    shapely.prepare(area)
+    inside = shapely.covers(area, footprints)
+    open_question = np.flatnonzero(~inside & shapely.intersects(area, footprints))
+    if len(open_question):
+        asked = footprints[open_question]
+        inside[open_question] = shapely.area(shapely.intersection(area, asked)) > shapely.area(asked) / 2
+    return inside
 
 
 def _span(low: float, high: float, smallest: int, length: int) -> tuple[int, int]:

@@ -1,0 +1,179 @@
+"""Read the polygons of a vector file, a row a feature, ready to be measured."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyogrio
+import shapely
+from pyogrio.errors import DataLayerError, DataSourceError, FieldError, GeometryError
+
+from engine.errors import VectorError
+
+logger = logging.getLogger(__name__)
+
+LAYER_MARK = "|layername="
+_PARQUET = {".parquet", ".geoparquet"}  # the GDAL that comes with pyogrio's wheels does not read it
+
+
+@dataclass(frozen=True, eq=False)
+class PolygonLayer:
+    """Features with polygons, one row each.
+
+    Attributes:
+        path: as it was asked for.
+        crs: name or WKT; None where the layer has none.
+        geometries: (N,) valid polygons and multipolygons with an area.
+        ids: (N,) int64 feature ids.
+        fields: (N,) values each, of the fields asked for that the layer has, by the name asked for.
+        features: how many the layer has, those without a polygon included.
+        mended: how many crossed themselves.
+    """
+
+    path: str
+    crs: Any
+    geometries: np.ndarray
+    ids: np.ndarray
+    fields: dict[str, np.ndarray] = field(default_factory=dict)
+    features: int = 0
+    mended: int = 0
+
+    def __len__(self) -> int:
+        return len(self.geometries)
+
+    @property
+    def name(self) -> str:
+        """The file's name, for messages."""
+        return Path(self.path).name
+
+    def only(self, rows: np.ndarray) -> PolygonLayer:
+        """Return the layer with some of its rows, in the order given."""
+        fields = {name: values[rows] for name, values in self.fields.items()}
+        return PolygonLayer(
+            self.path, self.crs, self.geometries[rows], self.ids[rows], fields, features=self.features, mended=self.mended
+        )
+
+
+def read_layer(
+    path: str | Path,
+    *,
+    role: str = "layer",
+    fields: Callable[[Sequence[str]], Sequence[str]] = lambda names: (),
+) -> PolygonLayer:
+    """Read a layer; what has no area is left out, what crosses itself is mended, what has several parts stays one row.
+
+    Args:
+        path: anything that OGR reads, and GeoParquet; ``FILE|layername=NAME``, as QGIS writes it, names one layer of several.
+            Without a name it is the only layer with polygons.
+        role: what the file is for the one who gave it, for messages.
+        fields: chooses fields to read from the names that there are.
+
+    Raises:
+        VectorError: the file or layer is not there, or cannot be read.
+    """
+    file, _, layer = str(path).partition(LAYER_MARK)
+    layer = layer.partition("|")[0]
+    if "://" not in file and not file.startswith("/vsi") and not Path(file).exists():
+        raise VectorError(f"{role} {file} does not exist.", hint="Check the path.")
+    if Path(file).suffix.lower() in _PARQUET:
+        crs, ids, shapes, values = _read_parquet(file, role, fields)
+    else:
+        crs, ids, shapes, values = _read_ogr(file, layer, path, role, fields)
+    features = len(shapes)
+    usable = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
+    if not usable.all():
+        logger.warning("%s: %d of %d features have no geometry that can be used.", path, (~usable).sum(), features)
+    broken = usable & ~shapely.is_valid(shapes)
+    if broken.any():
+        logger.info("%s: %d polygons that cross themselves are mended.", path, broken.sum())
+        shapes[broken] = mended(shapes[broken])
+    shapes = only_polygons(shapes)
+    with_area = usable & (shapely.area(shapes) > 0)
+    if with_area.sum() < usable.sum():
+        logger.warning("%s: %d of %d features are no polygons; left out.", path, usable.sum() - with_area.sum(), features)
+    rows = np.flatnonzero(with_area)
+    return PolygonLayer(
+        str(path), crs, shapes[rows], ids[rows], {name: column[rows] for name, column in values.items()},
+        features=features, mended=int(broken.sum()),
+    )  # fmt: skip
+
+
+def mended(shapes: np.ndarray) -> np.ndarray:
+    """Make geometries valid. Parts of one that overlap are united, not taken out of one another."""
+    result = shapely.make_valid(shapes)
+    for row in np.flatnonzero(shapely.get_type_id(shapes) == shapely.GeometryType.MULTIPOLYGON):
+        result[row] = shapely.union_all(shapely.make_valid(shapely.get_parts(shapes[row])))
+    return result
+
+
+def only_polygons(shapes: np.ndarray) -> np.ndarray:
+    """Keep of each geometry the polygons with an area, those within collections too; one without becomes an empty one."""
+    kinds = shapely.get_type_id(shapes)
+    result = np.where(np.isin(kinds, (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)), shapes, None)
+    for row in np.flatnonzero(kinds == shapely.GeometryType.GEOMETRYCOLLECTION):
+        parts = polygons_in(shapes[row])
+        result[row] = parts[0] if len(parts) == 1 else shapely.multipolygons(parts)
+    result[shapely.is_missing(result)] = shapely.Polygon()
+    return result
+
+
+def polygons_in(geometries: np.ndarray | shapely.Geometry) -> np.ndarray:
+    """Return every polygon with an area in some geometries, those within collections too."""
+    parts = np.atleast_1d(geometries)
+    while (shapely.get_type_id(parts) > shapely.GeometryType.POLYGON).any():
+        parts = shapely.get_parts(parts)
+    return parts[shapely.area(parts) > 0]
+
+
+_Rows = tuple[Any, np.ndarray, np.ndarray, dict[str, np.ndarray]]
+
+
+def _read_ogr(file: str, layer: str, path: str | Path, role: str, fields: Callable) -> _Rows:
+    try:
+        layer = layer or _only_layer(file, role)
+        wanted = list(fields(list(pyogrio.read_info(file, layer=layer)["fields"])))
+        meta, ids, geometries, values = pyogrio.raw.read(
+            file, layer=layer, columns=wanted, force_2d=True, return_fids=True, read_geometry=True
+        )
+    except (DataSourceError, DataLayerError, FieldError, GeometryError, ValueError) as error:
+        reason = str(error).partition(";")[0].rstrip(".")  # what follows is advice to programmers
+        raise VectorError(
+            f"{role} {path} cannot be read: {reason}.", hint="Give a polygon layer, such as a GeoPackage."
+        ) from error
+    shapes = shapely.from_wkb([] if geometries is None else geometries, on_invalid="ignore")
+    names = list(meta["fields"])  # in the order of the layer, not in that asked for
+    return meta["crs"], ids, shapes, dict(zip(names, values, strict=True)) if names else {}
+
+
+def _read_parquet(file: str, role: str, fields: Callable) -> _Rows:
+    import geopandas
+
+    try:
+        table = geopandas.read_parquet(file)
+    except (ImportError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise VectorError(
+            f"{role} {file} cannot be read: {reason}.", hint="Give a polygon layer, such as a GeoPackage."
+        ) from error
+    shapes = shapely.force_2d(table.geometry.to_numpy())
+    names = [name for name in table.columns if name != table.geometry.name]
+    crs = None if table.crs is None else table.crs.to_wkt()
+    return crs, np.arange(len(table)), shapes, {name: table[name].to_numpy() for name in fields(names)}
+
+
+def _only_layer(file: str, role: str) -> str | None:
+    """Return the one layer with polygons; None leaves the choice to OGR, which then says what is wrong."""
+    layers = {name: kind for name, kind in pyogrio.list_layers(file) if kind is not None}
+    with_polygons = [name for name, kind in layers.items() if "Polygon" in kind or "Surface" in kind]
+    candidates = with_polygons or list(layers)
+    if len(candidates) > 1:
+        raise VectorError(
+            f"{role} {file} has {len(candidates)} layers: {', '.join(candidates[:20])}.",
+            hint=f"Name one of them, for example '{file}{LAYER_MARK}{candidates[0]}'.",
+        )
+    return candidates[0] if candidates else None
