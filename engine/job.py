@@ -10,13 +10,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a detection is.
+    """How far a job is.
 
     Attributes:
         done: units of work done.
         total: units of work in all.
         unit: what is counted.
-        buildings: buildings that are ready so far; those at the moving front are still to come.
+        buildings: buildings that are ready so far, those at the moving front are still to come; None where none are looked for.
         megapixels_per_second: ground covered, in pixels that the model sees; None before there is anything to measure.
         seconds_left: estimate, None before there is anything to base it on.
     """
@@ -24,7 +24,7 @@ class Progress:
     done: int
     total: int
     unit: str = "tiles"
-    buildings: int = 0
+    buildings: int | None = 0
     megapixels_per_second: float | None = None
     seconds_left: float | None = None
 

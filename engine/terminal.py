@@ -28,7 +28,9 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
 
         def show(progress: Progress) -> None:
             bar.total, bar.n, bar.unit = progress.total, progress.done, progress.unit
-            parts = ["", f"{progress.buildings} buildings"]
+            parts = [""]
+            if progress.buildings is not None:
+                parts.append(f"{progress.buildings} buildings")
             if progress.megapixels_per_second is not None:
                 parts.append(f"{progress.megapixels_per_second:.2f} MPix/s")
             if progress.seconds_left is not None:

@@ -1,0 +1,129 @@
+"""``maskdino evaluate``: the arguments, for the terminal and for the service."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from engine.errors import ArgumentError, CancelledError, OutputError
+from engine.job import Job, Progress
+from engine.terminal import ctrl_c_sets, progress_bar
+
+if TYPE_CHECKING:
+    from training.evaluation.layer_evaluation import LayerEvaluation
+
+logger = logging.getLogger(__name__)
+
+_STEPS = 100
+
+
+def command(
+    detections: str = typer.Argument(help="What was found: polygons in any format and CRS.", metavar="DETECTIONS"),
+    annotations: str = typer.Argument(help="What is there: polygons in any format and CRS.", metavar="ANNOTATIONS"),
+    aoi: str | None = typer.Option(
+        None, help="Compare inside an area alone: what lies there by more than half.", metavar="VECTOR"
+    ),
+    json_file: Path | None = typer.Option(None, "--json", help="Write the figures as JSON.", metavar="FILE"),
+    report: Path | None = typer.Option(None, help="Write a report, one page with pictures.", metavar="FILE.html"),
+    output: Path | None = typer.Option(
+        None, "-o", "--output", help="Write hits, false positives and misses as a layer.", metavar="MATCHES.gpkg"
+    ),
+    score_field: str | None = typer.Option(None, help="Field with the detections' scores; by default score or confidence."),
+    boundary_width: float = typer.Option(1.0, help="Width of the strip along borders that boundary IoU compares.", metavar="M"),
+) -> None:
+    """Say how good a layer of detections is, measured by a layer of annotations."""
+    from training.evaluation.evaluation_document import summary_rows
+
+    arguments = {
+        "detections": detections, "annotations": annotations, "aoi": aoi, "json": json_file, "report": report,
+        "output": output, "score_field": score_field, "boundary_width": boundary_width,
+    }  # fmt: skip
+    with progress_bar() as show:
+        job = Job(report=show)
+        with ctrl_c_sets(job.cancelled):
+            evaluation = run(arguments, job)
+    for name, value in summary_rows(evaluation):
+        typer.echo(f"{name:<24}{value}")
+    for path in (json_file, report, output):
+        if path is not None:
+            typer.echo(f"written: {path}")
+
+
+def run(arguments: dict[str, Any], job: Job) -> LayerEvaluation:
+    """Compare with the arguments of the command line, by name, and write what is asked for.
+
+    Raises:
+        CancelledError: the job was cancelled; nothing is written.
+    """
+    from training.evaluation.evaluation_document import evaluation_document
+    from training.evaluation.layer_evaluation import evaluate_layers
+    from training.evaluation.match_layer import check_output, write_matches
+    from training.evaluation.report import write_report
+
+    json_file, report, output = (_path(arguments.get(name)) for name in ("json", "report", "output"))
+    for path in (json_file, report):
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            raise OutputError(f"{path} cannot be written: there is no such folder, or it is one.", hint="Name another file.")
+    if output is not None:
+        check_output(output)
+    options = {name: arguments[name] for name in ("score_field", "boundary_width") if arguments.get(name) is not None}
+    evaluation = evaluate_layers(
+        arguments["detections"], arguments["annotations"], aoi=arguments.get("aoi"), progress=_reporter(job), **options
+    )
+    if output is not None:
+        write_matches(evaluation, output)
+    if json_file is not None:
+        _write_text(json_file, json.dumps(evaluation_document(evaluation), indent=2, allow_nan=False) + "\n")
+    if report is not None:
+        _write_text(report, write_report(evaluation))
+    return evaluation
+
+
+def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
+    """Answer a request of the service: the document that ``--json`` writes.
+
+    Raises:
+        ArgumentError: an argument is missing, or unknown.
+    """
+    from training.evaluation.evaluation_document import evaluation_document
+
+    known = {name.replace("json_file", "json") for name in command.__annotations__} - {"return"}
+    for name in arguments:
+        if name not in known:
+            raise ArgumentError(f"evaluate has no argument '{name}'.", hint=f"It has {', '.join(sorted(known))}.")
+    for name in ("detections", "annotations"):
+        if not arguments.get(name):
+            raise ArgumentError(f"evaluate needs the argument '{name}'.")
+    return evaluation_document(run(arguments, job))
+
+
+def _reporter(job: Job) -> Callable[[float], None]:
+    told = -1
+
+    def report(share: float) -> None:
+        nonlocal told
+        if job.cancelled.is_set():
+            raise CancelledError("Cancelled; nothing was written.")
+        if int(share * _STEPS) > told:
+            told = int(share * _STEPS)
+            job.report(Progress(done=told, total=_STEPS, unit="%", buildings=None))
+
+    return report
+
+
+def _path(value: Any) -> Path | None:
+    return None if value is None else Path(value)
+
+
+def _write_text(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}.", hint="Name another file.") from error
