@@ -1,0 +1,143 @@
+"""Bring a layer of annotations into the pixels of a raster, and cut it into what COCO can say."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj
+import shapely
+from pyproj.exceptions import ProjError
+
+from engine.detection.polygon_file import polygons_in, read_layer
+from engine.errors import VectorError
+
+logger = logging.getLogger(__name__)
+
+DECIMALS = 2  # of a coordinate in a COCO file: half a hundredth of a pixel is far below what anybody digitises
+
+
+def read_footprints(path: str | Path, raster: Any) -> np.ndarray:
+    """Read annotations of any format and CRS.
+
+    A feature of several parts becomes a footprint a part: what does not touch is not one building, and a layer whose
+    buildings were dissolved into one feature comes apart again.
+
+    Args:
+        path: as ``engine.detection.polygon_file.read_layer`` takes it.
+        raster: an open ``RasterSource``.
+
+    Returns:
+        (N,) polygons in pixels of the raster's working grid, those alone that meet the raster.
+
+    Raises:
+        VectorError: the layer cannot be read or reprojected, or none of it lies on the raster.
+    """
+    layer = read_layer(path, role="annotations")
+    parts = polygons_in(layer.geometries) if len(layer) else layer.geometries
+    if len(parts) > len(layer):
+        logger.info("%s: %d features have %d parts; each part is a building.", layer.name, len(layer), len(parts))
+    in_pixels = _to_pixels(_reprojected(parts, layer.crs, raster, layer.name), raster)
+    # A point that the raster's projection cannot express comes out infinite; its footprint is elsewhere on the globe.
+    in_pixels = in_pixels[np.isfinite(shapely.bounds(in_pixels)).all(axis=1)]
+    broken = ~shapely.is_valid(in_pixels)  # on paper-thin parts, rounding in another CRS is enough
+    in_pixels = polygons_in(np.where(broken, shapely.make_valid(in_pixels), in_pixels)) if len(in_pixels) else in_pixels
+    on_raster = in_pixels[shapely.intersects(in_pixels, shapely.box(0, 0, raster.width, raster.height))]
+    if not len(on_raster):
+        raise VectorError(
+            f"None of the {len(parts)} polygons of {path} lies on {raster.name} (CRS {layer.crs} and {raster.crs}).",
+            hint="Is it the layer of another raster, or is one of the two CRS wrong?",
+        )
+    logger.info("%s: %d of %d polygons lie on %s.", layer.name, len(on_raster), len(parts), raster.name)
+    return on_raster
+
+
+def cut(footprints: np.ndarray, tree: shapely.STRtree, ground: shapely.Geometry, *, smallest: float) -> list[shapely.Geometry]:
+    """Return what of each footprint lies on some ground, in the order of the footprints.
+
+    Args:
+        footprints: in pixels.
+        tree: of the same.
+        ground: what a tile shows.
+        smallest: square pixels; less than that is left out.
+
+    Returns:
+        One geometry a footprint, with several parts where the ground's border takes it apart.
+    """
+    found = np.sort(tree.query(ground, predicate="intersects"))
+    pieces = []
+    for piece in shapely.intersection(footprints[found], ground):
+        parts = polygons_in(piece)
+        if len(parts) and shapely.area(parts).sum() >= smallest:
+            pieces.append(parts[0] if len(parts) == 1 else shapely.multipolygons(parts))
+    return pieces
+
+
+def rings_of(geometry: shapely.Geometry) -> list[list[float]]:
+    """Write a geometry as COCO rings: x and y by turns, each ring once round without its first point again.
+
+    The rings of an annotation are united by whoever reads them, so a ring cannot be a hole. A polygon with holes is cut in
+    two through each of them; the halves are rings that share the cut, and together they are the polygon, hole and all.
+    """
+    rings = []
+    for part in polygons_in(geometry):
+        for simple in _without_holes(part):
+            points = np.round(shapely.get_coordinates(simple.exterior)[:-1], DECIMALS)
+            points = points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
+            if len(points) >= 3:
+                rings.append((points + 0.0).ravel().tolist())  # + 0.0: no minus zero
+    return rings
+
+
+def _without_holes(polygon: shapely.Polygon) -> Sequence[shapely.Polygon]:
+    if not polygon.interiors:
+        return [polygon]
+    low_x, low_y, high_x, high_y = shapely.bounds(polygon)
+    left, _, right, _ = shapely.bounds(polygon.interiors[0])
+    middle = (left + right) / 2
+    rounded = round(middle, DECIMALS)  # the halves meet exactly, rounded or not
+    line = rounded if left < rounded < right else middle
+    halves = (shapely.box(low_x - 1, low_y - 1, line, high_y + 1), shapely.box(line, low_y - 1, high_x + 1, high_y + 1))
+    return [
+        simple
+        for half in halves
+        for part in polygons_in(shapely.intersection(polygon, half))
+        for simple in _without_holes(part)
+    ]
+
+
+def _reprojected(polygons: np.ndarray, crs: Any, raster: Any, name: str) -> np.ndarray:
+    if crs is None or raster.crs is None:
+        if crs is not None or raster.crs is not None:
+            logger.warning(
+                "%s has no CRS; the coordinates of both are taken for the same.", name if crs is None else raster.name
+            )
+        return polygons
+    try:
+        source, target = pyproj.CRS.from_user_input(crs), pyproj.CRS.from_wkt(raster.crs.to_wkt())
+        if source.equals(target, ignore_axis_order=True) and not target.is_geographic:
+            return polygons
+        transformer = pyproj.Transformer.from_crs(source, target, always_xy=True)
+    except ProjError as error:
+        raise VectorError(
+            f"{name} cannot be brought from {crs} to the raster's CRS: {error}.", hint="Save it in the raster's CRS."
+        ) from error
+    centre = raster.transform.a * raster.width / 2 + raster.transform.b * raster.height / 2 + raster.transform.c
+
+    def reproject(points: np.ndarray) -> np.ndarray:
+        x, y = transformer.transform(points[:, 0], points[:, 1])
+        if target.is_geographic:  # 181 degrees east is also 179 west
+            x = (x - centre + 180) % 360 - 180 + centre
+        return np.stack([x, y], axis=1)
+
+    return shapely.transform(polygons, reproject)
+
+
+def _to_pixels(polygons: np.ndarray, raster: Any) -> np.ndarray:
+    a, b, c, d, e, f = (~raster.transform)[:6]
+    return shapely.transform(
+        polygons, lambda p: np.stack([a * p[:, 0] + b * p[:, 1] + c, d * p[:, 0] + e * p[:, 1] + f], axis=1)
+    )
