@@ -58,7 +58,7 @@ def kernel() -> list[Extension]:
         logging.warning("The C++ kernel is not built: it needs torch 2.10 or later, and this is torch %s.", found)
         return []
     torch_folder = Path(spec.origin).parent
-    unix = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fvisibility=hidden", "-g0"]
+    unix = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-trapping-math", "-fvisibility=hidden", "-g0"]
     return [
         Extension(
             "engine.ops.maskdino_cpu",

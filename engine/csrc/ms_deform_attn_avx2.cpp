@@ -1,8 +1,10 @@
 // The kernels for processors with AVX2 and FMA; only called where the processor has them.
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "ms_deform_attn_problem.h"
 

@@ -1,8 +1,10 @@
 // The kernels for any processor: SSE2 on x86-64, NEON on ARM.
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "ms_deform_attn_problem.h"
 

@@ -95,8 +95,14 @@ inline void store(const Pack<A, LANES>& pack, T* target) {
   }
 }
 
-template <typename A, int LANES>
-inline Pack<A, LANES / 2> halved(const Pack<A, LANES>& pack) {
+// Add the upper half of the lanes to the lower half.
+template <typename A, int LANES, std::size_t... LANE>
+inline Pack<A, LANES / 2> halved(const Pack<A, LANES>& pack, std::index_sequence<LANE...>) {
+#ifdef MASKDINO_VECTOR_TYPES
+  if constexpr (LANES > 2) {
+    return __builtin_shufflevector(pack, pack, LANE...) + __builtin_shufflevector(pack, pack, (LANE + LANES / 2)...);
+  }
+#endif
   A lanes[LANES];
   std::memcpy(lanes, &pack, sizeof(pack));
   return load<A, LANES / 2>(lanes) + load<A, LANES / 2>(lanes + LANES / 2);
@@ -116,7 +122,7 @@ inline void sums(const Pack<A, LANES>& a, const Pack<A, LANES>& b, const Pack<A,
     store<A, 4>(__builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7), result);
 #endif
   } else {
-    sums<A, LANES / 2>(
-        halved<A, LANES>(a), halved<A, LANES>(b), halved<A, LANES>(c), halved<A, LANES>(d), result);
+    constexpr std::make_index_sequence<LANES / 2> half;
+    sums<A, LANES / 2>(halved<A, LANES>(a, half), halved<A, LANES>(b, half), halved<A, LANES>(c, half), halved<A, LANES>(d, half), result);
   }
 }

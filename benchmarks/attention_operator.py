@@ -1,0 +1,130 @@
+"""How fast the attention operator is: each kernel beside the usual formulation by grid_sample, forward and backward.
+
+    python benchmarks/attention_operator.py [--threads N] [--rounds N]
+
+All ways take turns within a round, so that a busy machine slows them alike; figures are the median over the rounds, with the
+quartiles behind it, and ratios are medians of the rounds' own ratios. Shapes are those of the encoders at published sizes.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import typer
+from torch import Tensor
+from torch.nn import functional as F
+
+from engine.ops import kernel_report, ms_deform_attn
+
+ENCODERS = {
+    "R50, 512 x 512": ((64, 64), (32, 32), (16, 16), (8, 8)),
+    "Swin-L, 320 x 320": ((80, 80), (40, 40), (20, 20), (10, 10), (5, 5)),
+}
+HEADS, WIDTH, POINTS = 8, 32, 4
+
+
+def main(threads: int = 2, rounds: int = 15) -> None:
+    """Print the table for a CPU."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    report = kernel_report()["cpu"]
+    print(
+        f"{_processor()}, {os.cpu_count()} cores, {threads} threads; torch {torch.__version__}; load {os.getloadavg()[0]:.1f}"
+    )
+    print(f"kernel: {report['kernel']} - {report['why']}")
+    print(f"{'':<26}{'forward ms':>28}{'backward ms':>28}{'times as fast':>20}")
+    for encoder, shapes in ENCODERS.items():
+        for dtype in (torch.float32, torch.bfloat16):
+            _compare(f"{encoder}, {str(dtype).removeprefix('torch.')}", _problem(shapes, dtype), rounds)
+    if not torch.cuda.is_available():
+        print("CUDA: no device here, nothing measured")
+
+
+def by_grid_sample(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+    """Compute the operator the usual way where no kernel is: one grid_sample a level, derivatives by autograd."""
+    batch, _, heads, width = value.shape
+    queries = locations.shape[1]
+    sizes = [(int(height), int(row)) for height, row in shapes]
+    sampled = []
+    for level, part in enumerate(value.split([height * row for height, row in sizes], dim=1)):
+        maps = part.flatten(2).transpose(1, 2).reshape(batch * heads, width, *sizes[level])
+        grid = (2 * locations[:, :, :, level] - 1).transpose(1, 2).flatten(0, 1)
+        sampled.append(F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False))
+    flat_weights = weights.transpose(1, 2).reshape(batch * heads, 1, queries, -1)
+    output = (torch.stack(sampled, dim=-2).flatten(-2) * flat_weights).sum(-1)
+    return output.view(batch, heads * width, queries).transpose(1, 2).contiguous()
+
+
+def _problem(shapes: tuple[tuple[int, int], ...], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """An encoder's: every pixel of every level is a query that looks at points a few pixels around it."""
+    centres = [
+        torch.cartesian_prod((torch.arange(height) + 0.5) / height, (torch.arange(row) + 0.5) / row).flip(1)
+        for height, row in shapes
+    ]
+    reference = torch.cat(centres)[None, :, None, None, None]  # (1, Q, 1, 1, 1, 2)
+    queries, levels = reference.shape[1], len(shapes)
+    sizes = torch.tensor(shapes).flip(1)[:, None]
+    locations = reference + 2 * torch.randn(1, queries, HEADS, levels, POINTS, 2) / sizes
+    weights = torch.randn(1, queries, HEADS, levels * POINTS).softmax(-1).view(1, queries, HEADS, levels, POINTS)
+    value = torch.randn(1, queries, HEADS, WIDTH)
+    return value.to(dtype), torch.tensor(shapes), locations.to(dtype), weights.to(dtype)
+
+
+def _compare(title: str, problem: tuple[Tensor, Tensor, Tensor, Tensor], rounds: int) -> None:
+    ways: dict[str, tuple[str, Callable[..., Tensor]]] = {
+        "grid_sample formulation": ("plain", by_grid_sample),
+        "plain kernel": ("plain", ms_deform_attn),
+    }
+    if kernel_report()["cpu"]["kernel"] != "plain PyTorch":
+        ways["C++ kernel"] = ("auto", ms_deform_attn)
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for _ in range(rounds + 1):
+        for name, (kernel, way) in ways.items():
+            os.environ["MASKDINO_KERNEL"] = kernel
+            seconds[name].append(_time(way, problem))
+    os.environ.pop("MASKDINO_KERNEL")
+    print(title)
+    reference = seconds["grid_sample formulation"][1:]  # the first round warms up
+    for name, measured in seconds.items():
+        line = f"  {name:<24}"
+        for part in (0, 1):
+            line += f"{_spread([1000 * each[part] for each in measured[1:]]):>28}"
+        for part in (0, 1):
+            line += f"{statistics.median(r[part] / m[part] for r, m in zip(reference, measured[1:], strict=True)):>9.1f}x"
+        print(line)
+
+
+def _time(way: Callable[..., Tensor], problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[float, float]:
+    """Return the seconds of a forward pass without gradients and of a backward pass."""
+    with torch.no_grad():
+        start = time.perf_counter()
+        way(*problem)
+        forward = time.perf_counter() - start
+    value, shapes, locations, weights = problem
+    inputs = [tensor.detach().requires_grad_() for tensor in (value, locations, weights)]
+    output = way(inputs[0], shapes, inputs[1], inputs[2])
+    grad = torch.randn_like(output)
+    start = time.perf_counter()
+    torch.autograd.grad(output, inputs, grad)
+    return forward, time.perf_counter() - start
+
+
+def _spread(values: list[float]) -> str:
+    lower, median, upper = statistics.quantiles(values, n=4)
+    return f"{median:.1f} ({lower:.1f}-{upper:.1f})"
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] if cpuinfo.exists() else []
+    return names[0].split(":")[1].strip() if names else platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    typer.run(main)
