@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from engine.job import Progress
 
@@ -24,13 +24,15 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
         return
     from tqdm import tqdm
 
-    with tqdm(total=1, dynamic_ncols=True, bar_format=_BAR) as bar:
+    with ExitStack() as drawn:
+        bar = None
 
         def show(progress: Progress) -> None:
+            nonlocal bar
+            if bar is None:
+                bar = drawn.enter_context(tqdm(total=progress.total, dynamic_ncols=True, bar_format=_BAR))
             bar.total, bar.n, bar.unit = progress.total, progress.done, progress.unit
-            parts = [""]
-            if progress.buildings is not None:
-                parts.append(f"{progress.buildings} buildings")
+            parts = ["", f"{progress.buildings} buildings"]
             if progress.megapixels_per_second is not None:
                 parts.append(f"{progress.megapixels_per_second:.2f} MPix/s")
             if progress.seconds_left is not None:
