@@ -1,4 +1,4 @@
-"""Pieces that may be one building, and what becomes of them: the joining's look at a component as a whole."""
+"""Pieces that may be one building: which of them are poorer views of the same thing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from engine.detection.pieces import Building, Piece, bounding_box, crop_to, shared_bounds, what_remains
+from engine.detection.pieces import Piece
+from engine.detection.seam_candidates import Candidate, united
 from engine.detection.seam_relations import BORDER_MARGIN, cut_lengths
 from engine.detection.tile_grid import Sides, Tile
 
@@ -22,11 +21,14 @@ class Node:
     """A piece, and what is known of it.
 
     Attributes:
-        order: place in the total order of trust, smaller is better. It depends on the data alone, never on when a
-            piece came. cuts: how many pixels long each border of its tile cuts it. drops: nodes that it may drop, and
-            whether it does so whatever the order says. agrees: nodes that show the same building, and how well. Kept
-            on one of the two. contacts: nodes that share pixels with it. candidate: the building that it became part
-            of; None before, and where it was dropped.
+        order: place in the total order of trust, smaller is better; a function of the data, never of when a piece came.
+        cuts: how many pixels long each border of its tile cuts it.
+        drops: nodes that it may drop, and whether it does so whatever the order says.
+        agrees: nodes that show the same building, and how well; kept on one of the two.
+        contacts: nodes that share pixels with it.
+        related_tiles: tiles that show the same building, whichever of the two views is the better one.
+        candidate: the building that it became part of; None before, and where it was dropped.
+        resolved: whether that is known.
     """
 
     piece: Piece
@@ -109,114 +111,13 @@ class Component:
         kept = [node for node in self.nodes if not node.is_disowned(beholders)]
         if len(kept) > 1:
             kept = _without_poorer_views(kept)
-        candidates = [Candidate.of(nodes) for nodes in _united(kept)]
+        candidates = [Candidate.of(nodes) for nodes in united(kept)]
         for node in self.nodes:
             node.resolved = True
             if node.candidate is None:
                 node.forget()
         self.nodes = []
         return candidates
-
-
-@dataclass(eq=False)
-class Candidate:
-    """A building as its pieces show it, before it is settled with the others that claim some of its pixels.
-
-    The best of ``nodes`` comes first.
-    """
-
-    nodes: list[Node]
-    col: int
-    row: int
-    mask: np.ndarray
-    decided: bool = False
-    building: Building | None = None
-
-    @classmethod
-    def of(cls, nodes: list[Node]) -> Candidate:
-        """Unite the masks of nodes, best first."""
-        if len(nodes) == 1:
-            piece = nodes[0].piece
-            candidate = cls(nodes, piece.col, piece.row, piece.mask)
-        else:
-            boxes = np.array([node.piece.bounds for node in nodes])
-            col, row = int(boxes[:, 0].min()), int(boxes[:, 1].min())
-            mask = np.zeros((int(boxes[:, 3].max()) - row, int(boxes[:, 2].max()) - col), dtype=bool)
-            for node in nodes:
-                crop_to(_Placed(col, row, mask), node.piece.bounds)[...] |= node.piece.mask
-            candidate = cls(nodes, col, row, mask)
-        for node in nodes:
-            node.candidate = candidate
-        return candidate
-
-    @property
-    def bounds(self) -> tuple[int, int, int, int]:
-        """Half-open pixel bounds ``(col0, row0, col1, row1)``."""
-        height, width = self.mask.shape
-        return self.col, self.row, self.col + width, self.row + height
-
-    @property
-    def order(self) -> Order:
-        """Its place in the total order of trust: that of its best piece."""
-        return self.nodes[0].order
-
-    @property
-    def score(self) -> float:
-        """Mean score of its pieces, weighted by their pixels.
-
-        A maximum would grow with the number of tiles that a building is cut into, and a long one would pass a
-        threshold that a short one of the same quality misses.
-        """
-        if len(self.nodes) == 1:
-            return self.nodes[0].piece.score
-        scores = np.array([node.piece.score for node in self.nodes])
-        areas = np.array([node.piece.area for node in self.nodes])
-        # Equal scores stay what they were, to the last bit.
-        return float(np.clip((scores * areas).sum() / areas.sum(), scores.min(), scores.max()))
-
-    def is_decidable(self) -> bool:
-        """Say whether all that claim its pixels are known, and the better ones among them decided."""
-        return all(contact.resolved for node in self.nodes for contact in node.contacts) and all(
-            rival.decided for rival in self._better_rivals()
-        )
-
-    def decide(self) -> Building | None:
-        """Give up the pixels that belong to better buildings; None where this leaves less than half."""
-        col, row, mask = self.col, self.row, self.mask
-        rivals = [rival.building for rival in self._better_rivals() if rival.building is not None]
-        if rivals:
-            remaining = what_remains(mask, self._without(rivals))
-            box = None if remaining is None else bounding_box(remaining)
-            if box is None:
-                mask = mask[:0]
-            else:
-                col, row, mask = col + box[1].start, row + box[0].start, remaining[box]
-        if mask.size:
-            self.building = Building(col, row, mask, self.score, self.nodes[0].piece.label)
-        self.decided = True
-        for node in self.nodes:
-            node.forget()
-        self.mask = np.zeros((0, 0), dtype=bool)
-        return self.building
-
-    def _without(self, rivals: list[Building]) -> np.ndarray:
-        mask = self.mask.copy()
-        for rival in rivals:
-            height, width = rival.mask.shape
-            shared = shared_bounds(self.bounds, (rival.col, rival.row, rival.col + width, rival.row + height))
-            crop_to(_Placed(self.col, self.row, mask), shared)[...] &= ~crop_to(rival, shared)
-        return mask
-
-    def _better_rivals(self) -> list[Candidate]:
-        rivals = {contact.candidate for node in self.nodes for contact in node.contacts}
-        return [rival for rival in rivals if rival is not None and rival is not self and rival.order < self.order]
-
-
-@dataclass(eq=False)
-class _Placed:
-    col: int
-    row: int
-    mask: np.ndarray
 
 
 def _without_poorer_views(nodes: list[Node]) -> list[Node]:
@@ -248,30 +149,6 @@ def _without_poorer_views(nodes: list[Node]) -> list[Node]:
                 if strict and not masters[other] and other in undecided:
                     heapq.heappush(free, (other.order, other))
     return kept
-
-
-def _united(kept: list[Node]) -> list[list[Node]]:
-    """Group the nodes that agree, best agreement first; a group has as many tiles as nodes, the best node first."""
-    groups = {node: [node] for node in kept}
-    tiles = {node: {node.piece.tile.index} for node in kept}
-    agreements = sorted(
-        (-agreement, *sorted((node.order, other.order)), node, other)
-        for node in kept
-        for other, agreement in node.agrees
-        if other in groups
-    )
-    root = {node: node for node in kept}
-    for *_, a, b in agreements:
-        a, b = root[a], root[b]
-        if a is b or tiles[a] & tiles[b]:
-            continue
-        if len(groups[a]) < len(groups[b]):
-            a, b = b, a
-        tiles[a] |= tiles.pop(b)
-        for node in groups[b]:
-            root[node] = a
-        groups[a] += groups.pop(b)
-    return [sorted(group, key=lambda node: node.order) for group in groups.values()]
 
 
 def _depths(piece: Piece) -> Sides:

@@ -25,7 +25,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from engine.detection.pieces import Building, Piece, disjoint, pieces_of
-from engine.detection.seam_components import Candidate, Component, Node
+from engine.detection.seam_candidates import Candidate
+from engine.detection.seam_components import Component, Node
 from engine.detection.seam_relations import relations
 from engine.detection.tile_grid import Tile, TileGrid
 from engine.errors import ArgumentError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -308,6 +310,30 @@ def test_buildings_leave_as_soon_as_no_tile_can_change_them() -> None:
         early += len(joiner.ready())
     seen_whole = [n for n in np.unique(labels) if not (labels[:, grid[len(grid) // 2].col :] == n).any()]
     assert early == len(seen_whole) > 0
+
+
+def test_memory_holds_the_front_not_the_raster() -> None:
+    labels = TOWNS["cells"](np.random.default_rng(1), 40, 60)
+    labels = np.concatenate([labels + n * labels.max() for n in range(30)], axis=1)
+    grid = grid_of(labels, 64, 32)
+    rng = np.random.default_rng(2)
+    joiner = SeamJoiner(grid)
+    living: list[weakref.ref[Piece]] = []
+    most = 0
+    gc.disable()
+    try:
+        for tile in grid:
+            pieces = mistaken(rng, pieces_of(tile, known_instances(labels, tile)))
+            joiner.add(tile, pieces)
+            living = [reference for reference in living if reference() is not None] + [weakref.ref(p) for p in pieces]
+            del pieces
+            joiner.ready()
+            most = max(most, sum(reference() is not None for reference in living))
+        joiner.finish()
+        assert not any(reference() is not None for reference in living)
+    finally:
+        gc.enable()
+    assert most < 200  # of some two thousand
 
 
 def test_a_tile_is_added_once() -> None:
