@@ -53,7 +53,10 @@ def main(
         rate = f"{summary.megapixels / spent:.2f}" if spent else "-"
         print(f"{stage:<10}{spent:>10.2f}{rate:>10}{spent / wall:>25.1%}")
     print(f"{'wall time':<10}{wall:>10.2f}{summary.megapixels / wall:>10.2f}")
-    print(f"outside the model: {1 - seconds['model'] / wall:.1%} of the wall time")
+    work = sum(seconds.get(stage, 0.0) for stage in STAGES)
+    print(
+        f"outside the model: {1 - seconds['model'] / wall:.1%} of the wall time, {1 - seconds['model'] / work:.1%} of all work"
+    )
 
 
 def _machine() -> str:

@@ -181,7 +181,7 @@ def as_text(report: dict[str, Any]) -> str:
                 lines.append(f"  {name}")
                 lines += [f"    {key:<14} {_short(item)}" for key, item in value.items()]
             else:
-                lines.append(f"  {name:<16} {_short(value)}")
+                lines.append(f"  {name:<18} {_short(value)}")
         lines.append("")
     return "\n".join(lines).rstrip()
 
