@@ -38,7 +38,9 @@ def rows_of(path) -> set[tuple[bytes, float]]:
 
 
 def truth_of(labels, transform=TRANSFORM) -> set[tuple[bytes, float]]:
-    return {(shapely.to_wkb(shapely.normalize(polygon)), round(score, 6)) for polygon, score in known_polygons(labels, transform)}
+    return {
+        (shapely.to_wkb(shapely.normalize(polygon)), round(score, 6)) for polygon, score in known_polygons(labels, transform)
+    }
 
 
 @settings(max_examples=25)
@@ -199,7 +201,9 @@ class TestGeoreference:
     def test_degrees(self, tmp_path):
         labels = connected(town(8))
         transform = Affine(5e-6, 0, 13.4, 0, -5e-6, 52.5)
-        summary = detect(write_label_raster(tmp_path / "town.tif", labels, crs="EPSG:4326", transform=transform), tmp_path / "o.gpkg")
+        summary = detect(
+            write_label_raster(tmp_path / "town.tif", labels, crs="EPSG:4326", transform=transform), tmp_path / "o.gpkg"
+        )
         layer = geopandas.read_file(tmp_path / "o.gpkg")
         assert layer.crs == "EPSG:4326"
         truly = layer.to_crs("EPSG:25833").area.sum()

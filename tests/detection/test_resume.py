@@ -123,9 +123,7 @@ def test_without_resume_it_starts_afresh(tmp_path, labels, caplog):
     caplog.set_level("INFO", "engine")
     raster = write_label_raster(tmp_path / "town.tif", labels)
     interrupted(raster, tmp_path / "out.gpkg")
-    summary = engine.detect(
-        raster, tmp_path / "out.gpkg", predictor=LabelPredictor(64), overlap=32, outline="raw", min_area=0
-    )
+    summary = engine.detect(raster, tmp_path / "out.gpkg", predictor=LabelPredictor(64), overlap=32, outline="raw", min_area=0)
     assert summary.tiles_seen == summary.tiles
     assert rows_of(tmp_path / "out.gpkg") == truth_of(labels)
     assert "--resume would have gone on" in caplog.text
