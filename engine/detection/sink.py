@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import warnings
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ import numpy as np
 import pyogrio
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
+from pyogrio.util import vsi_path
 
 from engine.errors import ArgumentError, MaskDinoError, OutputError
 
@@ -57,6 +59,11 @@ def check_output(path: Path) -> None:
     if not path.parent.is_dir():
         raise OutputError(f"The folder of the output {path} does not exist.", hint="Create it, or write elsewhere.")
     part = part_of(path)
+    if vsi_path(part) != str(part):
+        raise OutputError(
+            f"The folder of the output {path} has a character in its name that GDAL takes for part of an address.",
+            hint="Write elsewhere.",
+        )
     with _explained(path):
         if path.exists():
             # Asks for the right to write without changing anything; on Windows this fails while a program holds the file.
@@ -70,7 +77,9 @@ def check_output(path: Path) -> None:
 
 def part_of(path: Path) -> Path:
     """Return the name under which an output grows. The extension stays, since GDAL goes by it."""
-    return path.with_name(f"{path.stem}.part{path.suffix}")
+    # pyogrio takes "!" and ";" for parts of an address and would write elsewhere.
+    stem = re.sub(r"[^\w .()+-]", "_", path.stem)
+    return path.absolute().with_name(f"{stem}.part{path.suffix}")
 
 
 class DetectionSink:

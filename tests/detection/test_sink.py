@@ -180,6 +180,27 @@ def test_a_folder_that_is_missing_or_in_the_way_is_refused(tmp_path: Path) -> No
         check_output(tmp_path / "file" / "b.gpkg")
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("name", ["b!c", "b;c", "50 % #1?", "tab\tin it", "-b"])
+def test_a_name_that_looks_like_an_address_is_only_a_name(tmp_path: Path, name: str, suffix: str) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    sink = DetectionSink(tmp_path / f"{name}{suffix}", crs=UTM)
+    sink.write(squares(2))
+    sink.close()
+    assert os.listdir(tmp_path) == [f"{name}{suffix}"]
+
+
+def test_a_folder_that_looks_like_an_archive_is_refused(tmp_path: Path) -> None:
+    for name in ("a.zip!b", "a;b"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(OutputError, match="part of an address"):
+        check_output(tmp_path / "a.zip!b" / "b.gpkg")
+    sink = DetectionSink(tmp_path / "a;b" / "b.gpkg", crs=UTM)
+    sink.close()
+    assert os.listdir(tmp_path / "a;b") == ["b.gpkg"]
+
+
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     folder.mkdir()
