@@ -135,8 +135,9 @@ void run_forward(
 
 template <typename T, typename A>
 void run_backward(
-    Kernel<T, A> kernel, const Tensor& grad_output, const Tensor& value, const Tensor& spatial_shapes, const Tensor& locations,
-    const Tensor& weights, const Tensor& grad_value, const Tensor& grad_locations, const Tensor& grad_weights) {
+    Kernel<T, A> kernel, const Tensor& grad_output, const Tensor& value, const Tensor& spatial_shapes,
+    const Tensor& locations, const Tensor& weights, const Tensor& grad_value, const Tensor& grad_locations,
+    const Tensor& grad_weights) {
   const LevelTable<A> table(spatial_shapes, weights.size(4));
   Problem<T, A> problem = problem_of<T, A>(value, table, locations, weights);
   problem.grad_output = static_cast<const T*>(grad_output.const_data_ptr());
@@ -149,7 +150,8 @@ void run_backward(
 
 // Write (B, Q, M*D) into `output`.
 void ms_deform_attn_cpu(
-    const Tensor& value, const Tensor& spatial_shapes, const Tensor& locations, const Tensor& weights, const Tensor& output) {
+    const Tensor& value, const Tensor& spatial_shapes, const Tensor& locations, const Tensor& weights,
+    const Tensor& output) {
   check_inputs(value, spatial_shapes, locations, weights);
   check(output, "output", 3, value.scalar_type(), value.size(0) * weights.size(1) * value.size(2) * value.size(3));
   switch (value.scalar_type()) {
@@ -166,8 +168,8 @@ void ms_deform_attn_cpu(
 
 // Write the gradients; `grad_value` holds zeros before, and is float32 where value is bfloat16.
 void ms_deform_attn_cpu_backward(
-    const Tensor& grad_output, const Tensor& value, const Tensor& spatial_shapes, const Tensor& locations, const Tensor& weights,
-    const Tensor& grad_value, const Tensor& grad_locations, const Tensor& grad_weights) {
+    const Tensor& grad_output, const Tensor& value, const Tensor& spatial_shapes, const Tensor& locations,
+    const Tensor& weights, const Tensor& grad_value, const Tensor& grad_locations, const Tensor& grad_weights) {
   check_inputs(value, spatial_shapes, locations, weights);
   const ScalarType type = value.scalar_type();
   check(grad_output, "grad_output", 3, type, value.size(0) * weights.size(1) * value.size(2) * value.size(3));

@@ -28,7 +28,8 @@ struct Points {
 };
 
 template <typename T, typename A>
-inline void prepare(const PointLevels<A>& levels, int64_t first, int count, const T* locations, const T* weights, Points<A>& points) {
+inline void prepare(
+    const PointLevels<A>& levels, int64_t first, int count, const T* locations, const T* weights, Points<A>& points) {
   const A* widths = levels.width + first;
   const A* heights = levels.height + first;
   const int32_t* columns = levels.columns + first;

@@ -110,7 +110,8 @@ inline Pack<A, LANES / 2> halved(const Pack<A, LANES>& pack, std::index_sequence
 
 // Write the sum over the lanes of each of four packs.
 template <typename A, int LANES>
-inline void sums(const Pack<A, LANES>& a, const Pack<A, LANES>& b, const Pack<A, LANES>& c, const Pack<A, LANES>& d, A* result) {
+inline void sums(
+    const Pack<A, LANES>& a, const Pack<A, LANES>& b, const Pack<A, LANES>& c, const Pack<A, LANES>& d, A* result) {
   if constexpr (LANES == 1) {
     result[0] = a, result[1] = b, result[2] = c, result[3] = d;
     return;
@@ -123,6 +124,7 @@ inline void sums(const Pack<A, LANES>& a, const Pack<A, LANES>& b, const Pack<A,
 #endif
   } else {
     constexpr std::make_index_sequence<LANES / 2> half;
-    sums<A, LANES / 2>(halved<A, LANES>(a, half), halved<A, LANES>(b, half), halved<A, LANES>(c, half), halved<A, LANES>(d, half), result);
+    sums<A, LANES / 2>(
+        halved<A, LANES>(a, half), halved<A, LANES>(b, half), halved<A, LANES>(c, half), halved<A, LANES>(d, half), result);
   }
 }
