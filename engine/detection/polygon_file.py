@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,20 +135,29 @@ _Rows = tuple[Any, np.ndarray, np.ndarray, dict[str, np.ndarray]]
 
 
 def _read_ogr(file: str, layer: str, path: str | Path, role: str, fields: Callable) -> _Rows:
-    try:
+    with _explained(path, role):
         layer = layer or _only_layer(file, role)
-        wanted = list(fields(list(pyogrio.read_info(file, layer=layer)["fields"])))
+        names = list(pyogrio.read_info(file, layer=layer)["fields"])
+    wanted = list(fields(names))
+    with _explained(path, role):
         meta, ids, geometries, values = pyogrio.raw.read(
             file, layer=layer, columns=wanted, force_2d=True, return_fids=True, read_geometry=True
         )
+    shapes = shapely.from_wkb([] if geometries is None else geometries, on_invalid="ignore")
+    read = list(meta["fields"])  # in the order of the layer, not in that asked for
+    return meta["crs"], ids, shapes, dict(zip(read, values, strict=True)) if read else {}
+
+
+@contextmanager
+def _explained(path: str | Path, role: str) -> Iterator[None]:
+    """Turn the errors of reading into one line that names the file."""
+    try:
+        yield
     except (DataSourceError, DataLayerError, FieldError, GeometryError, ValueError) as error:
         reason = str(error).partition(";")[0].rstrip(".")  # what follows is advice to programmers
         raise VectorError(
             f"{role} {path} cannot be read: {reason}.", hint="Give a polygon layer, such as a GeoPackage."
         ) from error
-    shapes = shapely.from_wkb([] if geometries is None else geometries, on_invalid="ignore")
-    names = list(meta["fields"])  # in the order of the layer, not in that asked for
-    return meta["crs"], ids, shapes, dict(zip(names, values, strict=True)) if names else {}
 
 
 def _read_parquet(file: str, role: str, fields: Callable) -> _Rows:

@@ -104,6 +104,7 @@ def evaluate_layers(
     """
     if not boundary_width > 0:
         raise ArgumentError(f"boundary_width is {boundary_width:g}.", hint="Give metres above 0.")
+    progress(0.0)
     warnings = _Warnings()
     found = read_layer(detections, role="detections", fields=lambda names: _score_names(names, score_field, detections))
     there = read_layer(annotations, role="annotations")

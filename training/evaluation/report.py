@@ -11,7 +11,7 @@ import shapely
 
 from training.evaluation.evaluation_document import summary_rows
 from training.evaluation.layer_evaluation import LayerEvaluation
-from training.evaluation.report_charts import Axis, bar_chart, curve_chart
+from training.evaluation.report_charts import Axis, bar_chart, curve_chart, round_axis
 from training.evaluation.report_map import MISSED, RIGHT, WRONG, CloseLooks, map_picture
 
 MISSES = 12
@@ -114,9 +114,8 @@ def _charts(evaluation: LayerEvaluation) -> str:
         across = Axis("IoU with the annotation", 0.5, 1, (0.5, 0.6, 0.7, 0.8, 0.9, 1))
         edges = np.linspace(0.5, 1, 26)
         charts.append(bar_chart([("", "right", shapes.iou)], edges, across=across, title="IoU of matches", counted="matches"))
-        high = max(float(np.quantile(shapes.polis, 0.98)), 0.1)
-        across = Axis(f"PoLiS distance, {unit}", 0, high, np.linspace(0, high, 6), form=".2g")
-        edges = np.linspace(0, high, 26)
+        across = round_axis(f"PoLiS distance, {unit}", max(float(np.quantile(shapes.polis, 0.98)), 0.1))
+        edges = np.linspace(0, across.high, 26)
         charts.append(bar_chart([("", "right", shapes.polis)], edges, across=across, title="PoLiS", counted="matches"))
     if len(evaluation.annotated):
         charts.append(_sizes(evaluation))

@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 
 WIDTH, HEIGHT = 440, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 22, 14, 44
 _POINTS = 600  # of a curve: more than there are pixels across
 
 
@@ -69,7 +69,8 @@ def bar_chart(
     """
     inside = [np.clip(values, edges[0], np.nextafter(edges[-1], edges[0])) for _, _, values in groups]
     counts = np.array([np.histogram(values, bins=edges)[0] for values in inside])
-    up = _count_axis(int(counts.sum(axis=0).max(initial=0)), counted)
+    highest = max(int(counts.sum(axis=0).max(initial=0)), 1)
+    up = round_axis(counted, 1.3 * highest if len(groups) > 1 else highest, form=",.0f", whole=True)  # room for the legend
     left, right = _column(across, edges[:-1]), _column(across, edges[1:])
     body, floor = [], np.zeros(len(edges) - 1)
     for (_, style, _), heights in zip(groups, counts, strict=True):
@@ -88,14 +89,13 @@ def bar_chart(
     return _frame(title, across, up, "".join(body))
 
 
-def _count_axis(most: int, label: str) -> Axis:
-    """Choose an axis for counts that leaves room above, for the legend."""
-    target = max(most, 1) * 1.3
-    magnitude = 10.0 ** np.floor(np.log10(target))
-    step = next(size * magnitude for size in (0.2, 0.5, 1, 2, 5) if target / (size * magnitude) <= 6)
-    step = max(step, 1)
-    high = max(np.ceil(target / step) * step, 1)
-    return Axis(label, 0, high, np.arange(0, high + step / 2, step), form=",.0f")
+def round_axis(label: str, most: float, *, form: str = ".3g", whole: bool = False) -> Axis:
+    """Choose an axis from 0 to some round number beyond ``most``."""
+    magnitude = 10.0 ** np.floor(np.log10(most))
+    step = next(size * magnitude for size in (0.2, 0.5, 1, 2, 5) if most / (size * magnitude) <= 6)
+    step = max(step, 1.0) if whole else step
+    high = np.ceil(most / step) * step
+    return Axis(label, 0, high, np.arange(0, high + step / 2, step), form=form)
 
 
 def _column(axis: Axis, values: np.ndarray | float) -> np.ndarray:

@@ -24,7 +24,9 @@ def in_chunks(
     """
     count = len(columns[0])
     if count <= CHUNK:
-        return function(*columns)
+        result = function(*columns)
+        progress(1.0)
+        return result
     starts = range(0, count, CHUNK)
     workers = min(4, os.cpu_count() or 1)
     results = []
