@@ -11,6 +11,7 @@ from engine.errors import DeviceError
 from engine.model.maskdino import MaskDino
 from engine.model.outputs import Outputs
 from engine.model.postprocess import image_instances
+from engine.ops.kernels import kernel_name
 
 _SPECK = 0.1  # a part of a mask smaller than this share of its largest part is noise, not a wing of the building
 
@@ -37,6 +38,11 @@ class ModelPredictor:
     def device(self) -> torch.device:
         """Where the model is."""
         return self.model.pixel_mean.device
+
+    @property
+    def kernel(self) -> str:
+        """Which kernel runs the attention operator there."""
+        return kernel_name(self.device)
 
     @property
     def batch_size(self) -> int:
