@@ -1,0 +1,185 @@
+"""One side of a data set: its images, and what is wrong with them and their annotations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from engine.errors import ArgumentError, CancelledError
+from training.data.audit_annotations import AnnotationChecker
+from training.data.audit_stream import walk
+from training.data.coco import ANNOTATION_NAMES
+
+EXAMPLES = 20  # kept of each fault
+
+IMAGE_FAULTS = {
+    "missing": "names a file that is not there; left out",
+    "unreadable": "names a file that is no picture; left out",
+    "wrong_size": "is of another size than the file says; left out",
+    "duplicate_image_id": "has the id of another image; left out",
+    "duplicate_file": "names the file of another image; left out",
+    "malformed_image": "has no id, file name, width or height; left out",
+}
+
+
+@dataclass
+class Fault:
+    """How often a fault was met, and some examples in words."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, example: str) -> None:
+        """Count one more."""
+        self.count += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(example)
+
+
+@dataclass
+class Split:
+    """One folder in the MapChallenge layout, and what was found in it.
+
+    Attributes:
+        name: ``train`` or ``val``.
+        folder: that holds it.
+        annotation_file: COCO.
+        ids, names, sizes, places: of the images that can be used as far as the file says; a place is ``(crs, bounds)`` or None.
+        usable: (N,) bool, which of them are pictures of the size that the file says.
+        annotation_counts: (N,) sound annotations of each.
+        annotations, crowds: how many the file holds.
+        classes: annotations by the name of their category.
+        faults: by name, those of ``IMAGE_FAULTS`` and ``audit_annotations.FAULTS``.
+        blank: images that show nothing to compare.
+        drop: (N,) bool, images that a clean copy leaves out.
+    """
+
+    name: str
+    folder: Path
+    annotation_file: Path
+    ids: list[Any] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    places: list[tuple[str, tuple] | None] = field(default_factory=list)
+    categories: dict[Any, str] = field(default_factory=dict)
+    usable: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    annotation_counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    annotations: int = 0
+    crowds: int = 0
+    classes: Counter = field(default_factory=Counter)
+    faults: dict[str, Fault] = field(default_factory=dict)
+    blank: int = 0
+    drop: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+
+    def path(self, index: int) -> Path:
+        """Return the file of an image."""
+        return self.folder / "images" / self.names[index]
+
+    def fault(self, kind: str, example: str) -> None:
+        """Count a fault."""
+        self.faults.setdefault(kind, Fault()).add(example)
+
+    def checker(self) -> AnnotationChecker:
+        """Return a new checker for this file's annotations."""
+        return AnnotationChecker(dict(zip(self.ids, self.sizes, strict=True)), set(self.categories))
+
+
+def read_images(name: str, folder: Path) -> Split:
+    """Read what a file says of its images.
+
+    Raises:
+        ArgumentError: there is no annotation file, or it is not COCO.
+    """
+    split = Split(name, folder, _annotation_file(folder))
+    seen_ids: set[Any] = set()
+    seen_names: set[str] = set()
+    keys = set()
+    for key, item in walk(split.annotation_file, {"images", "categories", "annotations"}):
+        keys.add(key)
+        if item is None or key == "annotations":
+            continue
+        if key == "categories":
+            if isinstance(item, dict) and isinstance(item.get("id"), (int, str)):
+                split.categories[item["id"]] = str(item.get("name", item["id"]))
+            continue
+        entry = _image_entry(item)
+        if entry is None:
+            split.fault("malformed_image", str(item)[:120])
+        elif entry[0] in seen_ids:
+            split.fault("duplicate_image_id", f"{entry[1]} (id {entry[0]})")
+        elif entry[1] in seen_names:
+            split.fault("duplicate_file", f"{entry[1]} (id {entry[0]})")
+        else:
+            seen_ids.add(entry[0])
+            seen_names.add(entry[1])
+            for target, value in zip((split.ids, split.names, split.sizes, split.places), entry, strict=True):
+                target.append(value)
+    if not {"images", "annotations"} <= keys:
+        raise ArgumentError(
+            f"The annotation file {split.annotation_file} has no images or no annotations.", hint="Give a COCO file."
+        )
+    return split
+
+
+def _annotation_file(folder: Path) -> Path:
+    for name in ANNOTATION_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    raise ArgumentError(
+        f"The data set {folder} holds none of {', '.join(ANNOTATION_NAMES)}.",
+        hint="Give the folder that holds images/ and annotation.json.",
+    )
+
+
+def _image_entry(item: Any) -> tuple[Any, str, tuple[int, int], tuple[str, tuple] | None] | None:
+    if not isinstance(item, dict) or not isinstance(item.get("id"), (int, str)) or not isinstance(item.get("file_name"), str):
+        return None
+    size = item.get("width"), item.get("height")
+    if not all(isinstance(value, int) and value > 0 for value in size):
+        return None
+    bounds, place = item.get("bounds"), None
+    if isinstance(bounds, list) and len(bounds) == 4 and all(isinstance(value, (int, float)) for value in bounds):
+        place = (str(item.get("crs")), tuple(float(value) for value in bounds))
+    return item["id"], item["file_name"], size, place
+
+
+def check_pictures(split: Split, sizes: np.ndarray, unreadable: dict[int, str]) -> None:
+    """Compare what the file says of its images with the images: (N, 2) width and height, and why some cannot be read."""
+    stated = np.array(split.sizes, dtype=np.int64).reshape(-1, 2)
+    split.usable = (sizes == stated).all(axis=1)
+    for index in np.flatnonzero(~split.usable).tolist():
+        reason = unreadable.get(index)
+        if reason is None:
+            (width, height), (w, h) = sizes[index], stated[index]
+            split.fault("wrong_size", f"{split.names[index]} is {width}x{height}, the file says {w}x{h}")
+        else:
+            split.fault("missing" if reason == "is not there" else "unreadable", f"{split.names[index]} {reason}")
+
+
+def check_annotations(split: Split, cancel: Event | None) -> None:
+    """Check the annotations one by one."""
+    checker = split.checker()
+    number_of = {identity: index for index, identity in enumerate(split.ids)}
+    split.annotation_counts = np.zeros(len(split.ids), np.int64)
+    for _, item in walk(split.annotation_file, {"annotations"}):
+        if item is None:
+            continue
+        split.annotations += 1
+        if split.annotations % 1000 == 0 and cancel is not None and cancel.is_set():
+            raise CancelledError("cancelled; nothing was written.")
+        checked = checker.check(item)
+        if checked.faults:
+            index = number_of.get(item.get("image_id")) if isinstance(item, dict) and "no_image" not in checked.faults else None
+            where = "" if index is None else f" on {split.names[index]}"
+            for kind in checked.faults:
+                split.fault(kind, f"annotation {item.get('id') if isinstance(item, dict) else str(item)[:60]}{where}")
+        if checked.mended is not None:
+            split.annotation_counts[number_of[item["image_id"]]] += 1
+            split.crowds += bool(item.get("iscrowd"))
+            category = item.get("category_id")
+            split.classes[split.categories.get(category, f"unknown ({category})")] += 1
