@@ -65,9 +65,7 @@ class Fit:
         self._pixels: Tensor | None = None
         trained = nn.ModuleList([model, self.guide])
         self.optimizer = torch.optim.AdamW(_parameter_groups(trained, settings.weight_decay), lr=settings.learning_rate)
-        self.averaged = AveragedModel(
-            model, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True
-        )
+        self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True)
         model.pixel_decoder.register_forward_hook(self._keep_pixels)  # after the copy above, which shall have none
         self.step, self.trained = 0, 0.0
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,9 +77,7 @@ class Fit:
         """How much of the training is done, 0..1."""
         return min(self.trained / self.settings.seconds, 1.0)
 
-    def run(
-        self, batches: Iterable[tuple[Tensor, list[Target]]], *, validate: Callable[[MaskDino], dict[str, float]]
-    ) -> None:
+    def run(self, batches: Iterable[tuple[Tensor, list[Target]]], *, validate: Callable[[MaskDino], dict[str, float]]) -> None:
         """Train until the time is over.
 
         Args:
