@@ -15,7 +15,7 @@ from rasterio.features import shapes
 from rasterio.transform import from_origin
 from shapely.geometry import Polygon, shape
 
-from engine.detection.instances import Instances
+from engine.detection import Instances
 
 UTM = "EPSG:32633"
 TRANSFORM = from_origin(500_000, 5_000_000, 0.5, 0.5)

@@ -343,3 +343,23 @@ def test_batches_are_as_large_as_asked_for(tmp_path):
     summary = engine.detect(raster, tmp_path / "out.gpkg", predictor=predictor, batch_size=4, overlap=32)
     assert set(predictor.batches[:-1]) == {4}
     assert sum(predictor.batches) == summary.tiles_seen == summary.tiles
+
+
+def test_whoever_writes_a_predictor_finds_what_it_needs_in_one_place(tmp_path):
+    """``Instances`` and ``Predictor`` live in ``engine.detection``; three attributes and one method make a predictor."""
+    from engine.detection import Instances, Predictor
+
+    class Blocks:
+        tile_size, gsd, bands = 64, None, 3
+
+        def predict(self, tiles):
+            return [
+                Instances(scores=np.ones(1, np.float32), labels=np.zeros(1, np.int64), masks=tile[:1] > 0) for tile in tiles
+            ]
+
+    assert set(Predictor.__annotations__) == {"tile_size", "gsd", "bands"}
+    labels = np.zeros((100, 100), np.int32)
+    labels[20:90, 30:70] = 1
+    raster = write_label_raster(tmp_path / "town.tif", labels)
+    engine.detect(raster, tmp_path / "out.gpkg", predictor=Blocks(), overlap=32, outline="raw", min_area=0)
+    assert len(rows_of(tmp_path / "out.gpkg")) == 1
