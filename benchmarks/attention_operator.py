@@ -34,9 +34,8 @@ def main(threads: int = 2, rounds: int = 15) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     report = kernel_report()["cpu"]
-    print(
-        f"{_processor()}, {os.cpu_count()} cores, {threads} threads; torch {torch.__version__}; load {os.getloadavg()[0]:.1f}"
-    )
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""  # above the cores: not a quiet machine
+    print(f"{_processor()}, {os.cpu_count()} cores{load}; {threads} threads, torch {torch.__version__}")
     print(f"kernel: {report['kernel']} - {report['why']}")
     print(f"{'':<26}{'forward ms':>28}{'backward ms':>28}{'times as fast':>20}")
     for encoder, shapes in ENCODERS.items():
