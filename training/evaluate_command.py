@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from engine.errors import ArgumentError, CancelledError, OutputError
+from engine.errors import ArgumentError, CancelledError
 from engine.job import Job, Progress
 from engine.terminal import ctrl_c_sets, progress_bar
+from training.evaluation.text_output import check_text_output, write_text
 
 if TYPE_CHECKING:
     from training.evaluation.layer_evaluation import LayerEvaluation
-
-logger = logging.getLogger(__name__)
 
 _STEPS = 100
 
@@ -67,8 +65,8 @@ def run(arguments: dict[str, Any], job: Job) -> LayerEvaluation:
 
     json_file, report, output = (_path(arguments.get(name)) for name in ("json", "report", "output"))
     for path in (json_file, report):
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            raise OutputError(f"{path} cannot be written: there is no such folder, or it is one.", hint="Name another file.")
+        if path is not None:
+            check_text_output(path)
     if output is not None:
         check_output(output)
     options = {name: arguments[name] for name in ("score_field", "boundary_width") if arguments.get(name) is not None}
@@ -78,9 +76,9 @@ def run(arguments: dict[str, Any], job: Job) -> LayerEvaluation:
     if output is not None:
         write_matches(evaluation, output)
     if json_file is not None:
-        _write_text(json_file, json.dumps(evaluation_document(evaluation), indent=2, allow_nan=False) + "\n")
+        write_text(json_file, json.dumps(evaluation_document(evaluation), indent=2, allow_nan=False) + "\n")
     if report is not None:
-        _write_text(report, write_report(evaluation))
+        write_text(report, write_report(evaluation))
     return evaluation
 
 
@@ -118,12 +116,3 @@ def _reporter(job: Job) -> Callable[[float], None]:
 
 def _path(value: Any) -> Path | None:
     return None if value is None else Path(value)
-
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.", hint="Name another file.") from error

@@ -54,8 +54,8 @@ class CocoFolder:
         folder = Path(folder)
         self.annotation_file = Path(annotations) if annotations is not None else _find_annotations(folder)
         directory = Path(images) if images is not None else folder / "images"
-        content = _read_json(self.annotation_file)
-        self.images = [_image_entry(entry, directory, self.annotation_file) for entry in content["images"]]
+        content = read_coco(self.annotation_file)
+        self.images = [image_entry(entry, directory, self.annotation_file) for entry in content["images"]]
         self._annotations: dict[int, list[dict]] = defaultdict(list)
         for annotation in content["annotations"]:
             self._annotations[annotation["image_id"]].append(annotation)
@@ -141,7 +141,12 @@ def _find_annotations(folder: Path) -> Path:
     )
 
 
-def _read_json(path: Path) -> dict:
+def read_coco(path: Path) -> dict:
+    """Read a COCO file as it is.
+
+    Raises:
+        ArgumentError: it cannot be read, or has no images or annotations.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -151,7 +156,8 @@ def _read_json(path: Path) -> dict:
     return content
 
 
-def _image_entry(entry: dict, directory: Path, source: Path) -> CocoImage:
+def image_entry(entry: dict, directory: Path, source: Path) -> CocoImage:
+    """Understand one entry of ``images``; ``source`` is the file that it stands in."""
     try:
         bounds = tuple(float(value) for value in entry["bounds"]) if entry.get("bounds") else None
         path = directory / entry["file_name"]

@@ -1,0 +1,156 @@
+"""``maskdino evaluate-coco``: the arguments, for the terminal and for the service."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from engine.errors import ArgumentError, CancelledError
+from engine.job import Job, Progress
+from engine.terminal import ctrl_c_sets, progress_bar
+from training.evaluation.text_output import check_text_output, write_text
+
+_NUMBERS = ("max_detections", "resize", "batch_size")
+
+
+def command(
+    images: Path = typer.Option(..., help="Folder of the images.", metavar="DIR"),
+    annotations: Path = typer.Option(..., help="COCO file with what is in them.", metavar="FILE.json"),
+    model: str | None = typer.Option(None, help="An embedded model by name, or a model file."),
+    results: Path | None = typer.Option(
+        None, help="Detections to be measured instead of a model's, in COCO's format.", metavar="FILE.json"
+    ),
+    json_file: Path | None = typer.Option(None, "--json", help="Write the figures as JSON.", metavar="FILE"),
+    save_results: Path | None = typer.Option(None, help="Write the detections in COCO's format.", metavar="FILE.json"),
+    max_detections: int = typer.Option(100, help="Best detections of an image that count: COCO's 100, or MapChallenge's 1000."),
+    resize: int | None = typer.Option(None, help="Shorter side that images are brought to for the model.", metavar="PIXELS"),
+    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
+    batch_size: int | None = typer.Option(None, help="Images that the model sees at once."),
+) -> None:
+    """Measure a model by annotated images, in the columns of the published tables."""
+    if (model is None) == (results is None):
+        raise typer.BadParameter("give --model or --results, one of them")
+    arguments = {
+        "images": images, "annotations": annotations, "model": model, "results": results, "json": json_file,
+        "save_results": save_results, "max_detections": max_detections, "resize": resize, "device": device,
+        "batch_size": batch_size,
+    }  # fmt: skip
+    with progress_bar() as show:
+        job = Job(report=show)
+        with ctrl_c_sets(job.cancelled):
+            document = run(arguments, job)
+    typer.echo("\n".join(table_lines(document)))
+
+
+def run(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
+    """Measure with the arguments of the command line, by name, write what is asked for, and return the figures.
+
+    Raises:
+        CancelledError: the job was cancelled; nothing is written.
+    """
+    from training.evaluation.coco_predictions import read_results, results_text
+    from training.evaluation.coco_table import KINDS, backends, coco_row
+    from training.evaluation.coco_truth import read_truth
+
+    for name in _NUMBERS:
+        if arguments.get(name) is not None and arguments[name] < 1:
+            raise ArgumentError(f"{name} is {arguments[name]}.", hint="Give 1 or more.")
+    outputs = {name: Path(arguments[name]) for name in ("json", "save_results") if arguments.get(name)}
+    for path in outputs.values():
+        check_text_output(path)
+    most = arguments.get("max_detections") or 100
+    truth = read_truth(arguments["annotations"], arguments["images"])
+    found = (
+        read_results(Path(arguments["results"]), truth) if arguments.get("results") else _predict(arguments, truth, most, job)
+    )
+    document = {
+        "format": 1,
+        "program": f"maskdino {version('qgis-maskdino')}",
+        "model": None if arguments.get("model") is None else str(arguments["model"]),
+        "annotations": str(arguments["annotations"]),
+        "images": len(truth.images),
+        "images_without_objects": truth.empty_images,
+        "objects": truth.objects,
+        "crowds": truth.crowds,
+        "detections": len(found),
+        "max_detections": most,
+        "resize": arguments.get("resize"),
+        "repairs": truth.repairs,
+        "backend": backends()[0],
+        "figures": {},
+    }
+    for kind in KINDS:
+        if job.cancelled.is_set():
+            raise CancelledError("Cancelled; nothing was written.")
+        row = coco_row(truth.dataset, found, kind, max_detections=most)
+        document["figures"][kind] = {name: None if value != value else value for name, value in asdict(row).items()}
+    if "save_results" in outputs:
+        write_text(outputs["save_results"], results_text(found))
+    if "json" in outputs:
+        write_text(outputs["json"], json.dumps(document, indent=2, allow_nan=False) + "\n")
+    return document
+
+
+def _predict(arguments: dict[str, Any], truth: Any, most: int, job: Job) -> list[dict[str, Any]]:
+    import engine
+    from engine.device import choose_device
+    from training.evaluation.coco_predictions import predict_images
+
+    device = choose_device(arguments.get("device") or "auto")
+    total = len(truth.images)
+
+    def report(done: int, found: int) -> None:
+        if job.cancelled.is_set():
+            raise CancelledError("Cancelled; nothing was written.")
+        job.report(Progress(done=done, total=total, unit="images", buildings=found))
+
+    return predict_images(
+        engine.load_model(arguments["model"], device=device),
+        truth,
+        max_detections=most,
+        resize=arguments.get("resize"),
+        batch_size=arguments.get("batch_size") or (1 if device == "cpu" else 8),
+        progress=report,
+    )
+
+
+def table_lines(document: dict[str, Any]) -> list[str]:
+    """Return the figures as a person reads them: what they rest on, then a row a kind."""
+    from training.evaluation.coco_table import COLUMNS
+
+    empty, crowds, repairs = document["images_without_objects"], document["crowds"], document["repairs"]
+    lines = [
+        f"{document['images']:,} images with {document['objects']:,} annotated objects, "
+        f"{document['detections']:,} detections, at most {document['max_detections']} of an image counted",
+        *([f"{empty:,} images have no annotated object: every detection there counts as wrong"] if empty else []),
+        *([f"{crowds:,} annotated crowds are not counted"] if crowds else []),
+        *(f"{count:,} {what}" for what, count in repairs.items()),
+        "",
+        "          " + "".join(f"{name:>7}" for name in COLUMNS),
+    ]
+    for kind, figures in document["figures"].items():
+        lines.append(f"{kind:<10}" + "".join("      -" if value is None else f"{value:7.3f}" for value in figures.values()))
+    return lines
+
+
+def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
+    """Answer a request of the service: the document that ``--json`` writes.
+
+    Raises:
+        ArgumentError: an argument is missing, or unknown.
+    """
+    known = {name.replace("json_file", "json") for name in command.__annotations__} - {"return"}
+    for name in arguments:
+        if name not in known:
+            raise ArgumentError(f"evaluate-coco has no argument '{name}'.", hint=f"It has {', '.join(sorted(known))}.")
+    for name in ("images", "annotations"):
+        if not arguments.get(name):
+            raise ArgumentError(f"evaluate-coco needs the argument '{name}'.")
+    if bool(arguments.get("model")) == bool(arguments.get("results")):
+        raise ArgumentError("evaluate-coco needs the argument 'model' or 'results', one of them.")
+    return run(arguments, job)
