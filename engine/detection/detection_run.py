@@ -262,7 +262,7 @@ class DetectionRun:
         if not self._waiting:
             return
         with self._stages.timed("polygons"):
-            footprints = self._maker.footprints_of(self._waiting)
+            footprints = self._maker.footprints_of(self._waiting, in_a_hurry=self.cancelled.is_set)
         self._waiting = []
         if len(footprints):
             to_writing.put(footprints)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import geopandas
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import engine
+from engine.detection.instances import Instances
 from engine.errors import ArgumentError, CancelledError, OutputError, RasterError
 from tests.detection.label_raster import TRANSFORM, UTM, LabelPredictor, known_polygons, write_label_raster
 from tests.detection.label_towns import TOWNS, connected
@@ -317,8 +319,6 @@ class TestCancel:
                 threading.Event().wait(6)
                 return super().predict(tiles)
 
-        import time
-
         began = time.monotonic()
         summary = engine.detect(raster, tmp_path / "out.gpkg", predictor=Slow(64), cancel=started.is_set)
         assert summary.cancelled
@@ -363,3 +363,28 @@ def test_whoever_writes_a_predictor_finds_what_it_needs_in_one_place(tmp_path):
     raster = write_label_raster(tmp_path / "town.tif", labels)
     engine.detect(raster, tmp_path / "out.gpkg", predictor=Blocks(), overlap=32, outline="raw", min_area=0)
     assert len(rows_of(tmp_path / "out.gpkg")) == 1
+
+
+class Noise(LabelPredictor):
+    """An untrained model at its worst: every mask is thousands of specks, each of which would be a building."""
+
+    def predict(self, tiles):
+        super().predict(tiles)
+        masks = np.random.default_rng(0).random((5, self.tile_size // 4, self.tile_size // 4)) < 0.35
+        masks = masks.repeat(4, axis=1).repeat(4, axis=2)
+        return [Instances(np.full(5, 0.9, np.float32), np.zeros(5, np.int64), masks) for _ in tiles]
+
+
+def test_a_cancel_is_quick_whatever_the_masks_are(tmp_path):
+    raster = write_label_raster(tmp_path / "town.tif", np.zeros((1500, 1500), int))
+    predictor, cancelled = Noise(512), []
+
+    def cancel():
+        if len(predictor.batches) > 3 and not cancelled:
+            cancelled.append(time.monotonic())
+        return bool(cancelled)
+
+    summary = engine.detect(raster, tmp_path / "out.gpkg", predictor=predictor, min_area=0, cancel=cancel)
+    assert time.monotonic() - cancelled[0] < 5  # two seconds, on a machine that has nothing else to do
+    assert summary.cancelled
+    assert len(geopandas.read_file(tmp_path / "out.gpkg")) == summary.buildings > 1000
