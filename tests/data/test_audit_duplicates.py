@@ -15,6 +15,7 @@ from training.data.audit_duplicates import (
     MAX_DIFFERENT_BITS,
     Pictures,
     bit_count,
+    find_leakage,
     find_pairs,
     groups_of,
     read_pictures,
@@ -167,6 +168,12 @@ def test_thousands_of_copies_of_one_picture_hang_together_in_no_time() -> None:
     group = groups_of(pairs, 3200)
     assert (group[:3000] == 0).all() and np.array_equal(group[3000:], np.arange(3000, 3200))
     assert len(pairs) < 3000 * 700
+
+
+def test_leakage_names_both_pictures(originals, tmp_path) -> None:
+    copy = save(tmp_path, "copy.jpg", reopened(Image.open(originals[3]).rotate(180), quality=70))
+    assert find_leakage(originals[:10], [originals[12], copy]) == [(copy, originals[3])]
+    assert find_leakage(originals[:10], []) == [] and find_leakage([], [copy, copy]) == []
 
 
 def test_likeness_is_symmetric_and_that_of_a_picture_with_itself_is_one() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 from itertools import pairwise
 from pathlib import Path
@@ -103,6 +106,25 @@ def test_a_courtyard_stays_open() -> None:
     assert len(polygon_of_rings(rings).interiors) == 2
     for courtyard in house.interiors:
         assert not polygon_of_rings(rings).contains(shapely.Polygon(courtyard).representative_point())
+
+
+def test_other_readers_of_coco_see_the_courtyard_too(raster, tmp_path) -> None:
+    from pycocotools.coco import COCO
+
+    house = shapely.box(20, 20, 80, 70).difference(shapely.box(40, 30, 60, 50))
+    export_dataset(raster, write_layer(tmp_path / "l.gpkg", [house]), tmp_path / "out")
+    coco = COCO(tmp_path / "out" / "annotation.json")
+    mask = coco.annToMask(coco.loadAnns(1)[0])
+    assert mask[32:48, 42:58].sum() == 0 and abs(int(mask.sum()) - house.area) < 60
+
+
+def test_a_picture_without_a_crs_takes_pixels_as_its_layer_has_them(tmp_path) -> None:
+    write_raster(tmp_path / "photo.tif", transform=None, crs=None)
+    upright = [shapely.box(20, -60, 50, -30)]  # QGIS draws such a picture below its origin
+    geopandas.GeoDataFrame(geometry=upright).to_file(tmp_path / "l.gpkg")
+    export_dataset(tmp_path / "photo.tif", tmp_path / "l.gpkg", tmp_path / "out")
+    content = json.loads((tmp_path / "out/annotation.json").read_text())
+    assert content["annotations"][0]["bbox"] == [20.0, 30.0, 30.0, 30.0] and content["images"][0]["crs"] is None
 
 
 def test_parts_of_a_feature_are_buildings_and_parts_of_a_cut_building_are_not(raster, tmp_path) -> None:
@@ -244,6 +266,33 @@ def test_cancel_leaves_nothing_and_an_empty_folder_is_taken(raster, tmp_path) ->
     assert sorted(tmp_path.iterdir()) == before and not any((tmp_path / "out").iterdir())
     export_dataset(raster, layer, tmp_path / "out")
     assert (tmp_path / "out" / "annotation.json").is_file() and sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("way", ["full", "killed"])
+def test_a_full_disk_or_a_kill_leaves_nothing_under_the_name(raster, tmp_path, way) -> None:
+    layer = write_layer(tmp_path / "l.gpkg", blocks(1))
+    program = f"""
+import os, resource, signal, sys
+from engine.errors import OutputError
+from training.data.export import export_dataset
+from training.data.export_plan import Layout
+if {way == "full"}:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+stop = lambda p: os.kill(os.getpid(), signal.SIGKILL) if {way == "killed"} else None
+try:
+    export_dataset({str(raster)!r}, {str(layer)!r}, {str(tmp_path / "out")!r}, layout=Layout(50), progress=stop)
+except OutputError as error:
+    sys.exit(str(error))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert not (tmp_path / "out").exists()
+    if way == "full":
+        assert "out cannot be written: File too large" in done.stderr and "Traceback" not in done.stderr
+        assert not list(tmp_path.glob(".out*"))
+    else:
+        assert done.returncode == -signal.SIGKILL
+    export_dataset(raster, layer, tmp_path / "out", layout=Layout(50))
+    assert len(CocoFolder(tmp_path / "out")) > 10 and not list(tmp_path.glob(".out*"))
 
 
 def test_real_buildings_come_back_whole(shared_data, tmp_path) -> None:

@@ -148,6 +148,14 @@ def find_pairs(pictures: Pictures) -> list[Pair]:
     return [found[key] for key in sorted(found)]
 
 
+def find_leakage(train: Sequence[Path], val: Sequence[Path], *, workers: int = 1) -> list[tuple[Path, Path]]:
+    """Return each validation picture that shows the same as one of training, with that one; unreadable ones are left out."""
+    paths = [*train, *val]
+    group = groups_of(find_pairs(read_pictures(paths, workers=workers)), len(paths))
+    # A group has the number of its first picture, which is one of training where any is.
+    return [(paths[n], paths[group[n]]) for n in range(len(train), len(paths)) if group[n] < len(train)]
+
+
 def groups_of(pairs: Sequence[Pair], count: int) -> np.ndarray:
     """Give pictures that hang together by pairs one number, the lowest of theirs: (count,) int64."""
     group = np.arange(count)

@@ -36,7 +36,8 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 62rem; m
 h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #d0d7de }
 table { border-collapse: collapse; margin: .6rem 0 } td, th { padding: .25rem .8rem; text-align: left; vertical-align: top }
 tr:nth-child(even) { background: #f6f8fa } td.n { text-align: right; font-variant-numeric: tabular-nums }
-.pairs { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0; width: 24rem } figure img { width: 49%; }
+.pairs { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0; width: 24rem }
+figure img { width: 49% } figure img + img { margin-left: 2% }
 figcaption { font-size: .8rem; color: #57606a; overflow-wrap: anywhere } .bad { color: #b42318 } .good { color: #1a7f37 }
 details { font-size: .85rem; color: #57606a }
 """

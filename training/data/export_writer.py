@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from engine.errors import OutputError
+from engine.errors import MaskDinoError, OutputError
 
 CATEGORY = 100  # what MapChallenge calls a building
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EROFS}
 CATEGORIES = [{"id": CATEGORY, "name": "building", "supercategory": "building"}]
 
 
@@ -39,7 +41,9 @@ def finished_folder(output: str | Path) -> Iterator[Path]:
             output.rmdir()
         partial.replace(output)
     except OSError as error:
-        if isinstance(error, OutputError) or error.filename is None or str(partial) not in str(error.filename):
+        # Most of what fails for want of space does not say in which file.
+        written = error.errno in _DISK or (error.filename is not None and str(partial) in str(error.filename))
+        if isinstance(error, MaskDinoError) or not written:
             raise
         raise OutputError(f"{output} cannot be written: {error.strerror}.", hint="Is the disk full?") from error
     finally:
