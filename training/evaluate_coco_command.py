@@ -127,9 +127,9 @@ def table_lines(document: dict[str, Any]) -> list[str]:
     lines = [
         f"{document['images']:,} images with {document['objects']:,} annotated objects, "
         f"{document['detections']:,} detections, at most {document['max_detections']} of an image counted",
-        *([f"{empty:,} images have no annotated object: every detection there counts as wrong"] if empty else []),
-        *([f"{crowds:,} annotated crowds are not counted"] if crowds else []),
-        *(f"{count:,} {what}" for what, count in repairs.items()),
+        *([f"images without an annotated object, where every detection counts as wrong: {empty:,}"] if empty else []),
+        *([f"annotated crowds, which are not counted: {crowds:,}"] if crowds else []),
+        *(f"{what}: {count:,}" for what, count in repairs.items()),
         "",
         "          " + "".join(f"{name:>7}" for name in COLUMNS),
     ]

@@ -57,7 +57,7 @@ def test_it_prints_the_tables_and_what_they_rest_on(folder, tiny_model, tmp_path
                     "--model", tiny_model, "--device", "cpu", "--json", outputs[0], "--save-results", outputs[1])  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert "3 images with 2 annotated objects" in done.stdout
-    assert "1 images have no annotated object" in done.stdout
+    assert "where every detection counts as wrong: 1\n" in done.stdout
     assert [line.split()[0] for line in done.stdout.splitlines()[-3:]] == ["box", "mask", "boundary"]
     document = json.loads(outputs[0].read_text())
     assert (document["images"], document["images_without_objects"], document["objects"]) == (3, 1, 2)

@@ -30,7 +30,7 @@ def boundary_of(encoded: dict[str, Any]) -> dict[str, Any]:
 
 
 class BoundaryEvaluation(COCOeval):
-    """COCO's evaluation with the smaller of mask IoU and boundary IoU: boundary AP, section 5 of the paper."""
+    """COCO's evaluation with the smaller of mask IoU and boundary IoU: boundary AP, as in the paper's code."""
 
     def computeIoU(self, imgId: Any, catId: Any) -> Any:
         """Return (D, G) IoUs of one image and category, as the base class has it."""

@@ -82,7 +82,7 @@ def read_truth(annotations: str | Path, images: str | Path) -> CocoTruth:
     for annotation in content["annotations"]:
         image = entries.get(annotation.get("image_id"))
         if image is None or annotation.get("category_id") not in known:
-            repairs["left out: of an image or category that is not listed"] += 1
+            repairs["objects left out, of an image or category that is not listed"] += 1
             continue
         repairs["ids that occur again"] += annotation.get("id") in seen
         seen.add(annotation.get("id"))

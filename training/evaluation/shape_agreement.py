@@ -16,8 +16,7 @@ diagonal in COCO). Footprints drawn twice from imagery at 0.3 m differ by some t
 def area_errors(detections: np.ndarray, annotations: np.ndarray) -> np.ndarray:
     """Return (detected - annotated) / annotated area, (N,); below 0 where the detection is too small.
 
-    The relative area error of building reconstruction (Zeng et al. 2013, An Evaluation System for Building Footprint
-    Extraction From Remotely Sensed Data, IEEE JSTARS 6(3)), with its sign.
+    The plain relative error of a measured quantity, with its sign: what a sum of built-up area is off by.
     """
     return shapely.area(detections) / shapely.area(annotations) - 1
 
@@ -26,8 +25,8 @@ def polis_distances(detections: np.ndarray, annotations: np.ndarray) -> np.ndarr
     """Return the PoLiS distance (N,), in the unit of the coordinates: 0 for equal outlines.
 
     Half the mean distance of one's vertices from the other's border, plus half of that the other way round (Avbelj, Mueller
-    and Bamler 2015, A Metric for Polygon Comparison and Building Extraction Evaluation, IEEE GRSL 12(1), equation 4). The
-    border includes that of holes.
+    and Bamler 2015, A Metric for Polygon Comparison and Building Extraction Evaluation, IEEE GRSL 12(1)). The border
+    includes that of holes.
     """
     return (_distances_to_border(detections, annotations) + _distances_to_border(annotations, detections)) / 2
 
@@ -59,7 +58,7 @@ def direction_errors(detections: np.ndarray, annotations: np.ndarray) -> np.ndar
     """Return by how many degrees the main directions differ (N,), 0 to 45.
 
     The main direction of a footprint is that of its smallest enclosing rectangle (Freeman and Shapira 1975, Determining the
-    minimum-area encasing rectangle for an arbitrary closed curve, CACM 18(7)), whose sides cannot be told apart: so modulo
+    minimum-area encasing rectangle for an arbitrary closed curve, CACM 18(7)), whose sides are not told apart here: so modulo
     90 degrees.
     """
     turned = np.abs(main_directions(detections) - main_directions(annotations)) % 90
