@@ -103,7 +103,7 @@ def audit_dataset(
         split.blank = int((pictures.blank[start:stop] & split.usable).sum())
     for split in audit.splits:
         check_annotations(split, cancel)
-    audit.pairs = find_pairs(pictures)
+    audit.pairs = find_pairs(pictures, cancel=cancel)
     audit.group = groups_of(audit.pairs, len(paths))
     audit.shared_ground = _shared_ground(audit)
     _choose_drops(audit)

@@ -133,7 +133,8 @@ class _Rings:
         """Return faults, and the rings that it should have; None where nothing is left of it."""
         faults = ["malformed"] if self._malformed else []
         polygons = [shapely.Polygon(ring) for ring in self._rings]
-        bounds = shapely.total_bounds(polygons)
+        points = np.concatenate(self._rings)
+        bounds = np.concatenate([points.min(axis=0), points.max(axis=0)])
         self.stated_box = _box(bounds)
         whole: shapely.Geometry = polygons[0]
         if not shapely.is_valid(polygons).all():

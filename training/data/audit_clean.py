@@ -9,9 +9,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from engine.errors import CancelledError
 from engine.job import Progress
 from training.data.audit import Audit
+from training.data.audit_duplicates import stop_if
 from training.data.audit_split import Split
 from training.data.audit_stream import walk
 from training.data.export_writer import CocoWriter, finished_folder
@@ -52,14 +52,14 @@ def write_clean(
                 names = _new_names(split)
                 kept = {split.ids[index] for index in names}
                 for key, entry in _kept_images(split, names):
-                    if cancel is not None and cancel.is_set():
-                        raise CancelledError("cancelled; nothing was written.")
+                    stop_if(cancel)
                     shutil.copyfile(split.path(key), writer.images / entry["file_name"])
                     writer.add_image(entry)
                     done += 1
                     progress(Progress(done, total, unit="images"))
                 checker = split.checker()
                 for _, item in walk(split.annotation_file, {"annotations"}):
+                    stop_if(cancel)
                     mended = None if item is None else checker.check(item).mended
                     if mended is not None and mended["image_id"] in kept:
                         writer.add_annotation({**mended, "id": writer.annotation_count + 1})

@@ -98,12 +98,15 @@ def read_pictures(
         np.zeros((count, ORIENTATIONS), np.uint64), np.zeros((count, SIDE, SIDE), np.uint8), np.zeros((count, 2), np.int32),
         np.ones(count, bool),
     )  # fmt: skip
+
+    def read(path: Path) -> tuple[np.ndarray, tuple[int, int]] | str:
+        return "cancelled" if cancel is not None and cancel.is_set() else _read(path)  # large pictures take a second each
+
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, count, AT_ONCE):
-            if cancel is not None and cancel.is_set():
-                raise CancelledError("cancelled; nothing was written.")
+            stop_if(cancel)
             stop = min(start + AT_ONCE, count)
-            for number, result in enumerate(pool.map(_read, islice(paths, start, stop)), start=start):
+            for number, result in enumerate(pool.map(read, islice(paths, start, stop)), start=start):
                 if isinstance(result, str):
                     pictures.unreadable[number] = result
                 else:
@@ -112,7 +115,18 @@ def read_pictures(
             pictures.hashes[start:stop] = hash_orientations(part)
             pictures.blank[start:stop] = is_blank(part)
             progress(stop)
+    stop_if(cancel)
     return pictures
+
+
+def stop_if(cancel: Event | None) -> None:
+    """End what is going on if it was cancelled.
+
+    Raises:
+        CancelledError: ``cancel`` was set.
+    """
+    if cancel is not None and cancel.is_set():
+        raise CancelledError("cancelled; nothing was written.")
 
 
 def _read(path: Path) -> tuple[np.ndarray, tuple[int, int]] | str:
@@ -124,10 +138,13 @@ def _read(path: Path) -> tuple[np.ndarray, tuple[int, int]] | str:
         return f"cannot be read: {error}"
 
 
-def find_pairs(pictures: Pictures) -> list[Pair]:
+def find_pairs(pictures: Pictures, *, cancel: Event | None = None) -> list[Pair]:
     """Find the pictures that show the same, in any of the eight orientations; blank ones are left out.
 
     Where many show the same not every two of them are named, but all hang together by pairs.
+
+    Raises:
+        CancelledError: ``cancel`` was set.
     """
     numbers = np.flatnonzero(~pictures.blank)
     canonical = pictures.hashes[numbers].min(axis=1)
@@ -137,13 +154,13 @@ def find_pairs(pictures: Pictures) -> list[Pair]:
     group = np.cumsum(is_first) - 1
     leaders = numbers[order[is_first]]
     members = np.flatnonzero(~is_first)
-    confirmed = _compare(pictures, leaders[group[members]], numbers[order[members]])
+    confirmed = _compare(pictures, leaders[group[members]], numbers[order[members]], cancel)
     matched = {pair.second for pair in confirmed}
     # A copy of the hash that does not look like the first of them is looked at like any other picture.
     alone = [number for number in numbers[order[members]].tolist() if number not in matched]
     entering = np.sort(np.r_[leaders, np.array(alone, dtype=leaders.dtype)])
     found = {(pair.first, pair.second): pair for pair in confirmed}
-    for pair in _compare(pictures, *_candidates(pictures.hashes, entering)):
+    for pair in _compare(pictures, *_candidates(pictures.hashes, entering, cancel), cancel):
         found.setdefault((pair.first, pair.second), pair)
     return [found[key] for key in sorted(found)]
 
@@ -172,7 +189,7 @@ def groups_of(pairs: Sequence[Pair], count: int) -> np.ndarray:
     return np.array([root(number) for number in range(count)], dtype=np.int64)
 
 
-def _candidates(hashes: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _candidates(hashes: np.ndarray, numbers: np.ndarray, cancel: Event | None) -> tuple[np.ndarray, np.ndarray]:
     """Return pairs of numbers, the lower one first, whose hashes share a band in some orientation and differ in few bits."""
     keys = [np.zeros(0, np.int64)]
     for band in range(BANDS):
@@ -180,6 +197,7 @@ def _candidates(hashes: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np
         order = np.argsort(upright, kind="stable")
         index = upright[order]
         for orientation in range(ORIENTATIONS):
+            stop_if(cancel)
             wanted = _rotated(hashes[numbers, orientation], band)
             for query, place in _within_bucket(index, wanted):
                 found = order[place]
@@ -217,10 +235,11 @@ def _within_bucket(index: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[np.n
         start = stop
 
 
-def _compare(pictures: Pictures, first: np.ndarray, second: np.ndarray) -> list[Pair]:
+def _compare(pictures: Pictures, first: np.ndarray, second: np.ndarray, cancel: Event | None) -> list[Pair]:
     """Look at the thumbnails of pairs and keep those that show the same."""
     pairs = []
     for start in range(0, len(first), PAIRS_AT_ONCE):
+        stop_if(cancel)
         a, b = first[start : start + PAIRS_AT_ONCE], second[start : start + PAIRS_AT_ONCE]
         bits = bit_count(pictures.hashes[a] ^ pictures.hashes[b, :1])  # (N, 8)
         best = bits.argmin(axis=1)

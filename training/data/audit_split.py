@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import ArgumentError, CancelledError
+from engine.errors import ArgumentError
 from training.data.audit_annotations import AnnotationChecker
+from training.data.audit_duplicates import stop_if
 from training.data.audit_stream import walk
 from training.data.coco import ANNOTATION_NAMES
 
@@ -170,8 +171,7 @@ def check_annotations(split: Split, cancel: Event | None) -> None:
         if item is None:
             continue
         split.annotations += 1
-        if split.annotations % 1000 == 0 and cancel is not None and cancel.is_set():
-            raise CancelledError("cancelled; nothing was written.")
+        stop_if(cancel)
         checked = checker.check(item)
         if checked.faults:
             index = number_of.get(item.get("image_id")) if isinstance(item, dict) and "no_image" not in checked.faults else None
