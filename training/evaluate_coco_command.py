@@ -13,6 +13,7 @@ import typer
 from engine.errors import ArgumentError, CancelledError
 from engine.job import Job, Progress
 from engine.terminal import ctrl_c_sets, progress_bar
+from training.errors import require
 from training.evaluation.text_output import check_text_output, write_text
 
 _NUMBERS = ("max_detections", "resize", "batch_size")
@@ -53,6 +54,8 @@ def run(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     Raises:
         CancelledError: the job was cancelled; nothing is written.
     """
+    require("pycocotools", for_what="evaluate-coco")
+    require("PIL", for_what="evaluate-coco")
     from training.evaluation.coco_predictions import read_results, results_text
     from training.evaluation.coco_table import KINDS, backends, coco_row
     from training.evaluation.coco_truth import read_truth

@@ -12,6 +12,7 @@ import typer
 from engine.errors import ArgumentError, CancelledError
 from engine.job import Job, Progress
 from engine.terminal import ctrl_c_sets, progress_bar
+from training.errors import require
 from training.evaluation.text_output import check_text_output, write_text
 
 if TYPE_CHECKING:
@@ -61,14 +62,19 @@ def run(arguments: dict[str, Any], job: Job) -> LayerEvaluation:
     from training.evaluation.evaluation_document import evaluation_document
     from training.evaluation.layer_evaluation import evaluate_layers
     from training.evaluation.match_layer import check_output, write_matches
-    from training.evaluation.report import write_report
 
     json_file, report, output = (_path(arguments.get(name)) for name in ("json", "report", "output"))
+    inputs = [Path(str(arguments[name]).partition("|")[0]).resolve() for name in ("detections", "annotations")]
+    for path in (json_file, report, output):
+        if path is not None and path.resolve() in inputs:
+            raise ArgumentError(f"The output {path} is one of the layers to be compared.", hint="Name another file.")
     for path in (json_file, report):
         if path is not None:
             check_text_output(path)
     if output is not None:
         check_output(output)
+    if report is not None:
+        require("PIL", for_what="A report")
     options = {name: arguments[name] for name in ("score_field", "boundary_width") if arguments.get(name) is not None}
     evaluation = evaluate_layers(
         arguments["detections"], arguments["annotations"], aoi=arguments.get("aoi"), progress=_reporter(job), **options
@@ -78,6 +84,8 @@ def run(arguments: dict[str, Any], job: Job) -> LayerEvaluation:
     if json_file is not None:
         write_text(json_file, json.dumps(evaluation_document(evaluation), indent=2, allow_nan=False) + "\n")
     if report is not None:
+        from training.evaluation.report import write_report
+
         write_text(report, write_report(evaluation))
     return evaluation
 

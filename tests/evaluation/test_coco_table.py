@@ -173,6 +173,13 @@ def test_boundary_ap_is_never_above_mask_ap(folder):
     assert 0 < boundaries.ap < masks.ap
 
 
+def test_boundaries_left_undrawn_change_nothing(folder, monkeypatch):
+    truth, results = read(folder)
+    quick = coco_row(truth.dataset, results, "boundary")
+    monkeypatch.setattr("training.evaluation.boundary_masks._ROUNDING", 2.0)  # draws them all
+    assert coco_row(truth.dataset, results, "boundary") == quick
+
+
 # Files as they come
 
 

@@ -15,7 +15,7 @@ import pytest
 import shapely
 
 from engine.commands import load_command
-from engine.errors import ArgumentError, CancelledError, OutputError
+from engine.errors import ArgumentError, CancelledError, MaskDinoError, OutputError
 from engine.job import Job
 from tests.evaluation.layers import house, redrawn, street, write
 from training.evaluate_command import serve
@@ -119,6 +119,21 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_work(layers, tmp_
     for name, value in [("output", tmp_path / "m.doc"), ("output", tmp_path / "no" / "m.gpkg"), ("report", tmp_path)]:
         with pytest.raises((ArgumentError, OutputError)):
             ask(detections="never read", annotations=layers[1], **{name: value})
+
+
+def test_an_input_is_never_written_over(layers):
+    before = layers[0].read_bytes()
+    for name in ("output", "json", "report"):
+        with pytest.raises(ArgumentError, match="one of the layers to be compared"):
+            ask(detections=f"{layers[0]}|layername=found", annotations=layers[1], **{name: layers[0]})
+    assert layers[0].read_bytes() == before
+
+
+def test_without_the_packages_of_training_a_report_is_refused_in_one_sentence(layers, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.errors.find_spec", lambda name: None)
+    assert ask(detections=layers[0], annotations=layers[1])["figures"]["true_positives"] == 15
+    with pytest.raises(MaskDinoError, match=r"A report needs the package PIL.*qgis-maskdino\[train\]"):
+        ask(detections=layers[0], annotations=layers[1], report=tmp_path / "e.html")
 
 
 def test_the_service_refuses_what_it_does_not_know(layers):

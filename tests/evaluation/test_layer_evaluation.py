@@ -126,6 +126,14 @@ def test_the_area_may_be_the_world_or_elsewhere(tmp_path):
     assert "beside" in " ".join(evaluation.warnings)
 
 
+def test_an_area_without_crs_is_in_that_of_the_annotations(tmp_path):
+    there = write(tmp_path / "t.gpkg", [house(0, 0), house(100, 0)])
+    found = write(tmp_path / "f.gpkg", [house(0, 0), house(100, 0)], to="EPSG:4326")
+    evaluation = evaluate_layers(found, there, aoi=write(tmp_path / "a.gpkg", [house(-5, -5, 30, 30)], crs=None))
+    assert (evaluation.figures.annotations, evaluation.figures.f1) == (1, 1)
+    assert "a.gpkg has no CRS" in " ".join(evaluation.warnings)
+
+
 # Odd layers
 
 

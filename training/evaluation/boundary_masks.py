@@ -10,6 +10,7 @@ from pycocotools.cocoeval import COCOeval
 from scipy import ndimage
 
 WIDTH = 0.02  # of the image's diagonal, as for COCO
+_ROUNDING = 1e-9
 
 
 def boundary_of(encoded: dict[str, Any]) -> dict[str, Any]:
@@ -34,15 +35,20 @@ class BoundaryEvaluation(COCOeval):
 
     def computeIoU(self, imgId: Any, catId: Any) -> Any:
         """Return (D, G) IoUs of one image and category, as the base class has it."""
-        of_masks = super().computeIoU(imgId, catId)
-        if len(of_masks) == 0:
-            return of_masks
+        ious = super().computeIoU(imgId, catId)
+        if len(ious) == 0:
+            return ious
         found, known = self._dts[imgId, catId], self._gts[imgId, catId]
-        order = np.argsort([-detection["score"] for detection in found], kind="mergesort")
-        found = [found[place] for place in order[: self.params.maxDets[-1]]]
-        of_boundaries = run_lengths.iou(
-            [boundary_of(detection["segmentation"]) for detection in found],
-            [boundary_of(annotation["segmentation"]) for annotation in known],
-            [int(annotation["iscrowd"]) for annotation in known],
-        )
-        return np.minimum(of_masks, of_boundaries)
+        order = np.argsort([-detection["score"] for detection in found], kind="mergesort")[: self.params.maxDets[-1]]
+        # Boundaries are slow to draw, and no boundary makes a match of masks that are none.
+        close = ious >= self.params.iouThrs[0] - _ROUNDING
+        rows, columns = np.flatnonzero(close.any(axis=1)), np.flatnonzero(close.any(axis=0))
+        if len(rows):
+            of_boundaries = run_lengths.iou(
+                [boundary_of(found[order[row]]["segmentation"]) for row in rows],
+                [boundary_of(known[column]["segmentation"]) for column in columns],
+                [int(known[column]["iscrowd"]) for column in columns],
+            )
+            block = np.ix_(rows, columns)
+            ious[block] = np.minimum(ious[block], of_boundaries)
+        return ious

@@ -20,7 +20,7 @@ _FAR = 1_000_000.0  # metres from the centre: lengths are off by 0.3 % here, are
 class GroundPlane:
     """Lambert's azimuthal equal-area projection around the middle of a layer (Snyder 1987, section 24).
 
-    Areas are those on the ellipsoid. Lengths are off by one part in 30,000 at 75 km from the centre. Where no CRS places the
+    Areas are those on the ellipsoid. Lengths are off by one part in 30,000 at 100 km from the centre. Where no CRS places the
     layers on Earth, it is their own plane.
 
     Attributes:

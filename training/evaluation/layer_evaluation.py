@@ -115,7 +115,7 @@ def evaluate_layers(
         warnings.add("No CRS places the layers on Earth: lengths and areas are in their own units.")
     detected = plane.bring(found.geometries, found_crs, name=found.name)
     annotated = plane.bring(there.geometries, there_crs, name=there.name)
-    area = None if aoi is None else _area(aoi, plane, np.concatenate([detected, annotated]), warnings)
+    area = None if aoi is None else _area(aoi, plane, there_crs, np.concatenate([detected, annotated]), warnings)
     kept, known = _inside(area, detected), _inside(area, annotated)
     if area is not None:
         logger.info(
@@ -196,12 +196,16 @@ def _common_crs(found: PolygonLayer, there: PolygonLayer, warnings: _Warnings) -
     return found.crs, there.crs
 
 
-def _area(aoi: str | Path, plane: GroundPlane, footprints: np.ndarray, warnings: _Warnings) -> shapely.Geometry:
+def _area(
+    aoi: str | Path, plane: GroundPlane, layers_crs: Any, footprints: np.ndarray, warnings: _Warnings
+) -> shapely.Geometry:
     area, crs = read_polygons(aoi)
+    if (crs is None) != (layers_crs is None):
+        bare = f"area {aoi} has" if crs is None else "The layers have"
+        warnings.add(f"{bare} no CRS; its coordinates are taken for those of the {'layers' if crs is None else 'area'}.")
     if plane.crs is None:
-        return area
-    if crs is None:
-        raise VectorError(f"area {aoi} has no CRS.", hint="Save it with one.")
+        return plane.bring(np.array([area], dtype=object), crs, name=str(aoi))[0]
+    crs = layers_crs if crs is None else crs
     bounds = shapely.total_bounds(footprints)
     left, bottom, right, top = bounds.tolist() if np.isfinite(bounds).all() else (0.0, 0.0, 0.0, 0.0)
     try:
