@@ -13,10 +13,10 @@ import platform
 import tempfile
 from pathlib import Path
 
-import torch
 import typer
 
 import engine
+from engine.device import share_the_cores
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "banepa" / "image.tif"
 STAGES = ("reading", "model", "cropping", "journal", "seams", "polygons", "writing")
@@ -30,6 +30,7 @@ def main(
     score: float = 0.5,
 ) -> None:
     """Measure one detection after a short one that loads what is loaded once."""
+    share_the_cores()
     with tempfile.TemporaryDirectory() as folder:
         if raster is None:
             raster = REAL if REAL.exists() else _town(Path(folder))
@@ -60,6 +61,8 @@ def main(
 
 
 def _machine() -> str:
+    import torch
+
     return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 

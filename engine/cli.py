@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from engine.commands import command_modules, load_command
+from engine.device import share_the_cores
 from engine.errors import CancelledError, MaskDinoError
 from engine.terminal import CANCELLED, FAILED, leave
 
@@ -101,6 +102,7 @@ class NotesHandler(logging.Handler):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit: 0 done, 1 failed with one line on standard error, 2 wrong usage, 130 cancelled."""
+    share_the_cores()
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     if debug:  # wherever it stands

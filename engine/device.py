@@ -1,10 +1,19 @@
-"""Choose the device that a model runs on. Torch is imported on use only."""
+"""Choose the device that a model runs on, and how it treats the machine. Torch is imported on use only."""
 
 from __future__ import annotations
 
+import os
 import re
 
 from engine.errors import ArgumentError, DeviceError
+
+
+def share_the_cores() -> None:
+    """Let torch's threads sleep, not spin, while they wait for one another; it has to be said before torch is imported.
+
+    A desktop is rarely idle. With other programs busy on two cores, spinning threads made a tile take 9.6 s in place of 0.5 s.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def choose_device(wanted: str = "auto") -> str:

@@ -20,6 +20,7 @@ from importlib.metadata import version
 from typing import Any
 
 from engine.commands import command_modules, load_command
+from engine.device import share_the_cores
 from engine.errors import ArgumentError, CancelledError, MaskDinoError
 from engine.job import Job
 from engine.json_lines import EventHandler, EventStream
@@ -153,6 +154,7 @@ def _fields(progress: Any) -> dict[str, Any]:
 
 def main() -> None:
     """Serve standard input until it closes."""
+    share_the_cores()
     events = EventStream.take_stdout()
     logging.captureWarnings(True)
     for name in ("engine", "training"):
