@@ -150,6 +150,15 @@ class TestDetect:
         service.send({"id": 2, "command": "detect"})  # and it goes on serving
         assert service.until("error")[-1]["id"] == 2
 
+    def test_cancel_while_the_model_is_still_loading(self, service, large, tiny_model, tmp_path):
+        service.event()
+        service.send(self.request(large, tmp_path, tiny_model))
+        began = time.monotonic()
+        service.send({"command": "cancel", "id": "town"})
+        assert service.until("cancelled", "result", "error")[-1]["event"] == "cancelled"
+        assert time.monotonic() - began < 2 + 3  # Python holds on to a few imports that cannot be interrupted
+        assert {path.name for path in tmp_path.iterdir()} == {"large.vrt"}
+
     def test_a_waiting_job_can_be_cancelled(self, service, large, tiny_model, tmp_path):
         service.event()
         service.send(self.request(large, tmp_path, tiny_model))
