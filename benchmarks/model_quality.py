@@ -36,8 +36,8 @@ def main(model: str = "maskdino_tiny", data: Path = DATA, score: float = 0.5) ->
     for name, ground in (("unseen ground", validation), ("training ground", training)):
         found = score_model(loaded, validation_samples(ground), threshold=score)
         print(
-            f"{name}, {found.images} crops of {CROP} pixels, {found.buildings} buildings: AP50 {found.ap50:.3f}, AP {found.ap:.3f}; "
-            f"at score {score:g}: precision {found.precision:.3f}, recall {found.recall:.3f}, F1 {found.f1:.3f}"
+            f"{name}, {found.images} crops of {CROP} pixels, {found.buildings} buildings: "
+            f"AP50 {found.ap50:.3f}, AP {found.ap:.3f}; at score {score:g}: precision {found.precision:.3f}, recall {found.recall:.3f}, F1 {found.f1:.3f}"
         )
     image, annotated = data / "banepa" / "image.tif", geopandas.read_file(data / "banepa" / "buildings.gpkg")
     with tempfile.TemporaryDirectory() as folder:

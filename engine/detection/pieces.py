@@ -80,9 +80,7 @@ def pieces_of(tile: Tile, instances: Instances) -> list[Piece]:
     masks = np.asarray(instances.masks, dtype=bool)[:, : tile.height, : tile.width]
     pieces = []
     for index in range(len(masks)):
-        piece = Piece(
-            tile, tile.col, tile.row, masks[index], float(instances.scores[index]), int(instances.labels[index])
-        )
+        piece = Piece(tile, tile.col, tile.row, masks[index], float(instances.scores[index]), int(instances.labels[index]))
         cropped = cropped_piece(piece, masks[index])
         if cropped is not None:
             pieces.append(cropped)
@@ -96,9 +94,7 @@ def cropped_piece(piece: Piece, mask: np.ndarray) -> Piece | None:
         return None
     rows, cols = box
     # A copy: a view would keep the masks of the whole tile alive for as long as the piece waits at a seam.
-    return replace(
-        piece, col=piece.col + cols.start, row=piece.row + rows.start, mask=np.ascontiguousarray(mask[rows, cols])
-    )
+    return replace(piece, col=piece.col + cols.start, row=piece.row + rows.start, mask=np.ascontiguousarray(mask[rows, cols]))
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, slice] | None:

@@ -130,6 +130,4 @@ def _squared(raw: Polygon, simplified: Polygon) -> Polygon | None:
     shell, *holes = (squared_ring(ring, turns, angle) for ring, turns in zip(pixels, simple, strict=True))
     if shell is None:
         return None
-    return Polygon(
-        shell[0], [hole[0] if hole is not None else turns for hole, turns in zip(holes, simple[1:], strict=True)]
-    )
+    return Polygon(shell[0], [hole[0] if hole is not None else turns for hole, turns in zip(holes, simple[1:], strict=True)])

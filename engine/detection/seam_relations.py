@@ -107,9 +107,7 @@ def ends_before(piece: Piece, other: Tile) -> bool:
     low_col, low_row, high_col, high_row = other.bounds
     left, top, right, bottom = piece.tile.bounds
     across = Sides(low_col < left < high_col, low_row < top < high_row, low_col < right < high_col, low_row < bottom < high_row)
-    return not any(
-        crop_to(piece, shared_bounds(strip, other.bounds)).any() for _, strip in _strips_reached(piece, across)
-    )
+    return not any(crop_to(piece, shared_bounds(strip, other.bounds)).any() for _, strip in _strips_reached(piece, across))
 
 
 def cut_lengths(piece: Piece, inner: Sides) -> Sides:

@@ -31,9 +31,7 @@ class ResNetBackbone(nn.Module):
             **deep_stem,
         )
         self.body = freeze_batch_norm_2d(body) if config.norm == "frozen" else body
-        self.channels = {
-            name: width * block.expansion for name, width in zip(STRIDES, config.widths, strict=True)
-        }
+        self.channels = {name: width * block.expansion for name, width in zip(STRIDES, config.widths, strict=True)}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) normalised -> res2 to res5."""

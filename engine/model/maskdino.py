@@ -124,6 +124,4 @@ class MaskDino(nn.Module):
 
 
 def _queries(prediction: Prediction, which: slice) -> Prediction:
-    return Prediction(
-        prediction.class_logits[:, which], prediction.boxes[:, which], prediction.mask_logits[:, which]
-    )
+    return Prediction(prediction.class_logits[:, which], prediction.boxes[:, which], prediction.mask_logits[:, which])

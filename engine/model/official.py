@@ -102,9 +102,7 @@ def export_official(model: MaskDino) -> dict[str, Tensor]:
     return state | _constants(model)
 
 
-def load_official(
-    model: MaskDino, state_dict: Mapping[str, Tensor], *, skip_class_heads: bool = False
-) -> LoadReport:
+def load_official(model: MaskDino, state_dict: Mapping[str, Tensor], *, skip_class_heads: bool = False) -> LoadReport:
     """Fill the model with a published state dict.
 
     Args:

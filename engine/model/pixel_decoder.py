@@ -46,9 +46,7 @@ class PixelDecoder(nn.Module):
         Returns:
             Per-pixel embeddings (B, mask_dim, H/4, W/4), and the encoder's maps, one a level, each (B, dim, H_l, W_l).
         """
-        maps = [
-            project(features[name]) for name, project in zip(self.features, self.input_projections, strict=False)
-        ]
+        maps = [project(features[name]) for name, project in zip(self.features, self.input_projections, strict=False)]
         coarser = features[max(self.features, key=STRIDES.__getitem__)]
         for project in self.input_projections[len(self.features) :]:
             coarser = project(coarser)
@@ -73,8 +71,7 @@ class PixelDecoder(nn.Module):
             tokens = layer(tokens, positions, reference, spatial_shapes)
         sizes = [height * width for height, width in shapes]
         return [
-            part.transpose(1, 2).unflatten(2, shape)
-            for part, shape in zip(tokens.split(sizes, dim=1), shapes, strict=True)
+            part.transpose(1, 2).unflatten(2, shape) for part, shape in zip(tokens.split(sizes, dim=1), shapes, strict=True)
         ]
 
 

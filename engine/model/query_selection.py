@@ -43,9 +43,7 @@ class QuerySelection(nn.Module):
         self.projection = nn.Linear(dim, dim)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(
-        self, memory: Tensor, shapes: list[tuple[int, int]], pixels: Tensor, heads: PredictionHeads
-    ) -> SelectedQueries:
+    def forward(self, memory: Tensor, shapes: list[tuple[int, int]], pixels: Tensor, heads: PredictionHeads) -> SelectedQueries:
         """Score every position of the memory (B, S, C) and take the best.
 
         ``shapes`` are the levels' heights and widths in the memory's order, ``pixels`` the per-pixel embeddings.
@@ -85,9 +83,7 @@ def mask_boxes(masks: Tensor, *, kind: str) -> Tensor:
         last = length - 1 - line.flip(-1).int().argmax(-1) + far
         spans.append((first.float(), last.float(), length))
     (x0, x1, _), (y0, y1, _) = spans
-    boxes = torch.stack(
-        [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height], dim=-1
-    )
+    boxes = torch.stack([(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height], dim=-1)
     nothing = boxes.new_tensor([0.0, 0.0, 0.0, 0.0] if kind == "bitmask" else [1.0, 1.0, 0.0, 0.0])
     return torch.where(empty[..., None], nothing, boxes)
 

@@ -74,9 +74,7 @@ class SwinStage(nn.Module):
 class SwinBlock(nn.Module):
     """Attention within windows, shifted by half a window in every second block, then an MLP."""
 
-    def __init__(
-        self, width: int, *, heads: int, window: int, shift: int, mlp_ratio: float, drop_path: float
-    ) -> None:
+    def __init__(self, width: int, *, heads: int, window: int, shift: int, mlp_ratio: float, drop_path: float) -> None:
         super().__init__()
         self.window, self.shift = window, shift
         self.norm1 = nn.LayerNorm(width)

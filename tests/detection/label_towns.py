@@ -26,9 +26,7 @@ def shapes_town(rng: np.random.Generator, height: int, width: int) -> np.ndarray
             shape[: max(h - thick, 0), thick : max(w - thick, thick)] = False
         elif kind == 3:
             shape[thick : max(h - thick, thick), thick : max(w - thick, thick)] = False
-        np.putmask(
-            labels[row : row + h, col : col + w], np.rot90(shape, 2 * int(rng.integers(0, 2))), np.int32(number)
-        )
+        np.putmask(labels[row : row + h, col : col + w], np.rot90(shape, 2 * int(rng.integers(0, 2))), np.int32(number))
     return connected(labels)
 
 
@@ -106,9 +104,7 @@ def join(grid: TileGrid, pieces: list[list[Piece]], order: list[int], *, ready_e
 
 def fingerprint(buildings: list[Building]) -> set[tuple[int, int, tuple[int, ...], bytes, float, int]]:
     """Buildings as a set that compares by value."""
-    return {
-        (b.col, b.row, b.mask.shape, np.packbits(b.mask).tobytes(), b.score, b.label) for b in buildings
-    }
+    return {(b.col, b.row, b.mask.shape, np.packbits(b.mask).tobytes(), b.score, b.label) for b in buildings}
 
 
 def label_fingerprint(labels: np.ndarray, score: float = 0.9) -> set[tuple[int, int, tuple[int, ...], bytes, float, int]]:
@@ -116,7 +112,5 @@ def label_fingerprint(labels: np.ndarray, score: float = 0.9) -> set[tuple[int, 
     buildings = []
     for number, box in enumerate(ndimage.find_objects(labels), 1):
         if box is not None:
-            buildings.append(
-                Building(box[1].start, box[0].start, labels[box] == number, float(np.float32(score)), 0)
-            )
+            buildings.append(Building(box[1].start, box[0].start, labels[box] == number, float(np.float32(score)), 0))
     return fingerprint(buildings)

@@ -56,9 +56,7 @@ def assert_exact(labels: np.ndarray, tile_size: int, overlap: int, seed: int = 0
     stride=st.integers(24, 90),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_known_instances_come_back_exactly(
-    town: str, height: int, width: int, tile_size: int, stride: int, seed: int
-) -> None:
+def test_known_instances_come_back_exactly(town: str, height: int, width: int, tile_size: int, stride: int, seed: int) -> None:
     labels = TOWNS[town](np.random.default_rng(seed), height, width)
     assert_exact(labels, tile_size, max(tile_size - stride, 1), seed)
 

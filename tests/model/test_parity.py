@@ -114,9 +114,7 @@ def _instances_agree(golden: Golden, outputs, index: int, image, padded_size, co
     """Compare the final instances pair by pair: near-ties may stand in another order."""
     size = tuple(image.shape[-2:])
     output_size = tuple(golden.output_size[index]) if isinstance(golden.output_size, list) else size
-    found = image_instances(
-        outputs, index, image_size=size, padded_size=padded_size, output_size=output_size, count=count
-    )
+    found = image_instances(outputs, index, image_size=size, padded_size=padded_size, output_size=output_size, count=count)
     scores, classes, boxes, areas = (
         golden.arrays[f"inst{index}_{name}"].astype(np.float64) for name in ("scores", "classes", "boxes", "areas")
     )
