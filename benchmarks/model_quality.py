@@ -35,10 +35,9 @@ def main(model: str = "maskdino_tiny", data: Path = DATA, score: float = 0.5) ->
     training, validation = read_ground(data)
     for name, ground in (("unseen ground", validation), ("training ground", training)):
         found = score_model(loaded, validation_samples(ground), threshold=score)
-        print(
-            f"{name}, {found.images} crops of {CROP} pixels, {found.buildings} buildings: "
-            f"AP50 {found.ap50:.3f}, AP {found.ap:.3f}; at score {score:g}: precision {found.precision:.3f}, recall {found.recall:.3f}, F1 {found.f1:.3f}"
-        )
+        rests_on = f"{found.images} crops of {CROP} pixels, {found.buildings} buildings"
+        at_score = f"precision {found.precision:.3f}, recall {found.recall:.3f}, F1 {found.f1:.3f}"
+        print(f"{name}, {rests_on}: AP50 {found.ap50:.3f}, AP {found.ap:.3f}; at score {score:g}: {at_score}")
     image, annotated = data / "banepa" / "image.tif", geopandas.read_file(data / "banepa" / "buildings.gpkg")
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "buildings.gpkg")
