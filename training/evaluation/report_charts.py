@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 
 WIDTH, HEIGHT = 440, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 22, 14, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 22, 14, 44
 _POINTS = 600  # of a curve: more than there are pixels across
 
 
