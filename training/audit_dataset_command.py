@@ -19,7 +19,9 @@ def command(
     ),
     val: Path | None = typer.Argument(None, help="The validation folder.", metavar="VAL_DIR"),
     json_file: Path | None = typer.Option(None, "--json", help="Write everything found as JSON.", metavar="FILE"),
-    report: Path | None = typer.Option(None, help="Write a page with pictures of the pairs.", metavar="FILE.html"),
+    report: Path | None = typer.Option(
+        None, help="Write a page with pictures of the pairs and of broken annotations.", metavar="FILE.html"
+    ),
     write: Path | None = typer.Option(
         None, help="Write a clean copy: mended annotations, no duplicates, nothing of validation in training.", metavar="DIR"
     ),

@@ -218,7 +218,7 @@ def test_images_on_the_same_ground_leak_whatever_they_show(tmp_path) -> None:
 def test_the_report_stands_alone(faulty) -> None:
     audit = audit_dataset(*faulty, workers=1)
     page = as_html(audit)
-    assert page.count("data:image/jpeg;base64,") == 4 and "http" not in page and "<script" not in page
+    assert page.count("data:image/jpeg;base64,") == 5 and "http" not in page and "<script" not in page
     assert "turned" in page and "gone.png is not there" in page
     found = json.loads(json.dumps(as_json(audit)))
     assert found["leakage"] == {"validation_images": 1, "share": 0.5, "files": ["val/x.png"]}

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from rasterio.transform import Affine
 
 from engine.errors import ArgumentError, CancelledError, MaskDinoError, OutputError, VectorError
+from training.data.audit import audit_dataset
 from training.data.coco import CocoFolder, polygon_of_rings
 from training.data.export import export_dataset
 from training.data.export_footprints import rings_of
@@ -179,7 +180,7 @@ def test_ground_without_data_teaches_nothing(tmp_path) -> None:
 
 @settings(max_examples=20)
 @given(
-    width=st.integers(260, 1500), height=st.integers(260, 1500), tile_size=st.integers(40, 120), lap=st.integers(0, 30),
+    width=st.integers(260, 900), height=st.integers(260, 900), tile_size=st.integers(60, 120), lap=st.integers(0, 30),
     share=st.floats(0.05, 0.95), margin=st.integers(0, 40), seed=st.integers(0, 99),
 )  # fmt: skip
 def test_the_sides_of_a_split_keep_their_distance(width, height, tile_size, lap, share, margin, seed) -> None:
@@ -188,9 +189,10 @@ def test_the_sides_of_a_split_keep_their_distance(width, height, tile_size, lap,
     assert plan == plan_tiles((7, 11, 7 + width, 11 + height), layout), "the same seed draws the same ground"
     sides = [shapely.union_all([shapely.box(*tile.bounds) for tile in plan[side]]) for side in ("train", "val")]
     assert not sides[0].is_empty and not sides[1].is_empty
-    assert sides[0].distance(sides[1]) >= margin
+    assert sides[0].distance(sides[1]) >= margin - 1e-9
     assert shapely.intersection(*sides).area == 0
     assert shapely.box(7, 11, 7 + width, 11 + height).covers(shapely.union(*sides))
+    assert sides[1].area == sum(tile.width * tile.height for tile in plan["val"]), "nothing counts twice in validation"
 
 
 def test_the_share_is_met() -> None:
@@ -203,6 +205,16 @@ def test_spans_lose_nothing_but_the_margins(low, length, side, margin) -> None:
     found = spans(low, low + length, side=side, margin=margin, smallest=50)
     assert found[0][0] == low and found[-1][1] == low + length
     assert all(b[0] - a[1] == margin and a[1] - a[0] == side for a, b in pairwise(found))
+
+
+def test_an_audit_of_what_was_exported_finds_nothing(tmp_path) -> None:
+    write_raster(tmp_path / "r.tif", transform=TURNED)
+    layer = write_layer(tmp_path / "l.gpkg", blocks(7, count=30), transform=TURNED)
+    export_dataset(tmp_path / "r.tif", layer, tmp_path / "out", layout=Layout(32, share=0.7, margin=2), min_area=12)
+    audit = audit_dataset(tmp_path / "out", workers=1)
+    assert [split.name for split in audit.splits] == ["train", "val"] and audit.splits[1].annotations > 3
+    assert not audit.shared_ground and not audit.pairs
+    assert not any(split.faults or split.drop.any() for split in audit.splits)
 
 
 def test_a_split_on_disk_shares_no_ground(raster, tmp_path) -> None:

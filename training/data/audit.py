@@ -27,7 +27,7 @@ class Audit:
         splits: one or two.
         pairs: images that show the same.
         group: (N,) the lowest number of all images that show the same.
-        shared_ground: pairs of images of both splits whose bounds overlap, and the share of the second's that does.
+        shared_ground: pairs of images of both splits that lie on the same ground, and the share of the second's that does.
         seconds: that it took.
     """
 
@@ -127,13 +127,12 @@ def _shared_ground(audit: Audit) -> list[tuple[int, int, float]]:
     border = audit.start(1)
     first, second = audit.splits
     for crs in {place[0] for place in first.places if place} & {place[0] for place in second.places if place}:
-        rows = [np.array([i for i, place in enumerate(split.places) if place and place[0] == crs]) for split in (first, second)]
-        boxes = [
-            shapely.box(*np.array([split.places[i][1] for i in row]).T)
-            for split, row in zip((first, second), rows, strict=True)
-        ]
+        rows = [np.array([i for i, place in enumerate(s.places) if place and place[0] == crs]) for s in (first, second)]
+        boxes = [shapely.polygons([s.places[i][1] for i in row]) for s, row in zip((first, second), rows, strict=True)]
         one, other = shapely.STRtree(boxes[1]).query(boxes[0], predicate="intersects")
-        shares = shapely.area(shapely.intersection(boxes[0][one], boxes[1][other])) / shapely.area(boxes[1][other])
+        shares = shapely.area(shapely.intersection(boxes[0][one], boxes[1][other])) / np.maximum(
+            shapely.area(boxes[1][other]), 1e-300
+        )
         kept = shares > SHARED_GROUND
         found += zip(rows[0][one[kept]].tolist(), (border + rows[1][other[kept]]).tolist(), shares[kept].tolist(), strict=True)
     return sorted(found)

@@ -93,14 +93,14 @@ class AnnotationChecker:
         if outline.area < TINY:
             faults.append("tiny")
         box = annotation.get("bbox")
-        if not _numbers(box, 4) or np.abs(np.subtract(box, outline.stated_box)).max() > BOX_TOLERANCE:
+        if not are_numbers(box, 4) or np.abs(np.subtract(box, outline.stated_box)).max() > BOX_TOLERANCE:
             faults.append("wrong_box")
             mended["bbox"] = [round(value, 2) for value in outline.box]
         elif "beyond" in faults or "crossing" in faults:
             mended["bbox"] = [round(value, 2) for value in outline.box]
         area = annotation.get("area")
         # Areas are counted in pixels by many programs, which is off by up to half the perimeter.
-        if not _numbers([area], 1) or abs(area - outline.stated_area) > 2 + outline.perimeter / 2:
+        if not are_numbers([area], 1) or abs(area - outline.stated_area) > 2 + outline.perimeter / 2:
             faults.append("wrong_area")
             mended["area"] = round(outline.area, 2)
         elif "beyond" in faults or "crossing" in faults:
@@ -125,7 +125,7 @@ class _Rings:
             return None
         rings = []
         for ring in segmentation:
-            if isinstance(ring, list) and len(ring) >= 6 and len(ring) % 2 == 0 and _numbers(ring, len(ring)):
+            if isinstance(ring, list) and len(ring) >= 6 and len(ring) % 2 == 0 and are_numbers(ring, len(ring)):
                 rings.append(np.array(ring, dtype=float).reshape(-1, 2))
         return cls(rings, len(rings) < len(segmentation)) if rings else None
 
@@ -185,7 +185,7 @@ class _Mask:
             return None
         if isinstance(counts, str):
             return cls(segmentation, {"size": shape, "counts": counts.encode("ascii", "replace")})
-        if _numbers(counts, -1) and sum(counts) == width * height and min(counts) >= 0:
+        if are_numbers(counts, -1) and sum(counts) == width * height and min(counts) >= 0:
             return cls(segmentation, run_lengths.frPyObjects({"size": shape, "counts": counts}, height, width))
         return None
 
@@ -199,7 +199,7 @@ def _box(bounds: np.ndarray) -> tuple[float, float, float, float]:
     return left, top, right - left, bottom - top
 
 
-def _numbers(values: Any, count: int) -> bool:
+def are_numbers(values: Any, count: int) -> bool:
     """Say whether these are finite numbers, so many of them; -1 is any number but none."""
     if not isinstance(values, list) or (len(values) != count if count >= 0 else not values):
         return False

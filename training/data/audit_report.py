@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from training.data.audit import Audit
 from training.data.audit_annotations import FAULTS
 from training.data.audit_duplicates import Pair
+from training.data.audit_pictures import outlined_picture, whole_picture
 from training.data.audit_split import IMAGE_FAULTS, Split
-from training.data.perceptual_hash import orient
 
 PICTURED = 40  # pairs of each kind
-_PIXELS = 180  # longer side of a picture in the report
 # How ``perceptual_hash.orient`` turns, by number.
 _WAYS = (
     "as it is",
@@ -39,6 +35,7 @@ tr:nth-child(even) { background: #f6f8fa } td.n { text-align: right; font-varian
 .pairs { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0; width: 24rem }
 figure img { width: 49% } figure img + img { margin-left: 2% }
 figcaption { font-size: .8rem; color: #57606a; overflow-wrap: anywhere } .bad { color: #b42318 } .good { color: #1a7f37 }
+td img { height: 7rem; margin: .3rem .3rem 0 0 }
 details { font-size: .85rem; color: #57606a }
 """
 
@@ -153,9 +150,10 @@ def _faults(split: Split) -> str:
     rows = []
     for kind, fault in sorted(split.faults.items(), key=lambda item: -item[1].count):
         examples = "<br>".join(html.escape(example) for example in fault.examples)
+        drawn = "".join(outlined_picture(split.path(index), annotation) for index, annotation in fault.annotations)
         rows.append(
             f'<tr><td>{kind}</td><td class="n">{fault.count:,}</td><td>{html.escape(_meaning(kind))}'
-            f"<details><summary>examples</summary>{examples}</details></td></tr>"
+            f"<details><summary>examples</summary>{examples}</details>{drawn}</td></tr>"
         )
     return f"<table><tr><th>fault</th><th>count</th><th>the image or annotation ...</th></tr>{''.join(rows)}</table>"
 
@@ -167,25 +165,13 @@ def _pictures(audit: Audit, title: str, pairs: list[Pair]) -> str:
     figures = []
     for pair in chosen:
         names = " · ".join(html.escape(_name(audit, number)) for number in (pair.first, pair.second))
-        pictures = _picture(audit, pair.first, pair.orientation) + _picture(audit, pair.second, 0)
+        pictures = whole_picture(_path(audit, pair.first), pair.orientation) + whole_picture(_path(audit, pair.second))
         figures.append(
             f"<figure>{pictures}<figcaption>{names}<br>the first {_WAYS[pair.orientation]}; likeness {pair.likeness:.2f}"
             "</figcaption></figure>"
         )
     shown = "" if len(chosen) == len(pairs) else f" (of {len(pairs):,} pairs, {len(chosen)})"
     return f'<h2>{html.escape(title)}{shown}</h2><div class="pairs">{"".join(figures)}</div>'
-
-
-def _picture(audit: Audit, number: int, orientation: int) -> str:
-    split, index = audit.place(number)
-    with Image.open(audit.splits[split].path(index)) as picture:
-        picture.draft("RGB", (_PIXELS, _PIXELS))
-        small = picture.convert("RGB")
-    small.thumbnail((_PIXELS, _PIXELS))
-    turned = orient(np.moveaxis(np.asarray(small), -1, 0), orientation)
-    target = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(np.moveaxis(turned, 0, -1))).save(target, "JPEG", quality=80)
-    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(target.getvalue()).decode("ascii")}">'
 
 
 def _pair(audit: Audit, pair: Pair) -> dict[str, Any]:
@@ -196,6 +182,11 @@ def _pair(audit: Audit, pair: Pair) -> dict[str, Any]:
         "bits": pair.bits,
         "likeness": pair.likeness,
     }
+
+
+def _path(audit: Audit, number: int) -> Path:
+    split, index = audit.place(number)
+    return audit.splits[split].path(index)
 
 
 def _name(audit: Audit, number: int) -> str:

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from engine.errors import ArgumentError
-from training.data.audit_annotations import AnnotationChecker
+from training.data.audit_annotations import AnnotationChecker, are_numbers
 from training.data.audit_duplicates import stop_if
 from training.data.audit_stream import walk
 from training.data.coco import ANNOTATION_NAMES
 
-EXAMPLES = 20  # kept of each fault
+EXAMPLES = 20  # kept of each fault, in words
+DRAWN = 6  # kept of each fault, to be drawn
+Place = tuple[str, tuple[tuple[float, float], ...]]
 
 IMAGE_FAULTS = {
     "missing": "names a file that is not there; left out",
@@ -30,10 +32,17 @@ IMAGE_FAULTS = {
 
 @dataclass
 class Fault:
-    """How often a fault was met, and some examples in words."""
+    """How often a fault was met, and some examples.
+
+    Attributes:
+        count: times.
+        examples: in words.
+        annotations: index of the image, and the annotation, of those that can be drawn.
+    """
 
     count: int = 0
     examples: list[str] = field(default_factory=list)
+    annotations: list[tuple[int, dict]] = field(default_factory=list)
 
     def add(self, example: str) -> None:
         """Count one more."""
@@ -50,7 +59,7 @@ class Split:
         name: ``train`` or ``val``.
         folder: that holds it.
         annotation_file: COCO.
-        ids, names, sizes, places: of the images that can be used as far as the file says; a place is ``(crs, bounds)`` or None.
+        ids, names, sizes, places: of the images that can be used as far as the file says; a place is a CRS and four corners.
         usable: (N,) bool, which of them are pictures of the size that the file says.
         annotation_counts: (N,) sound annotations of each.
         annotations, crowds: how many the file holds.
@@ -66,7 +75,7 @@ class Split:
     ids: list[Any] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
-    places: list[tuple[str, tuple] | None] = field(default_factory=list)
+    places: list[Place | None] = field(default_factory=list)
     categories: dict[Any, str] = field(default_factory=dict)
     usable: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     annotation_counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -137,16 +146,28 @@ def _annotation_file(folder: Path) -> Path:
     )
 
 
-def _image_entry(item: Any) -> tuple[Any, str, tuple[int, int], tuple[str, tuple] | None] | None:
+def _image_entry(item: Any) -> tuple[Any, str, tuple[int, int], Place | None] | None:
     if not isinstance(item, dict) or not isinstance(item.get("id"), (int, str)) or not isinstance(item.get("file_name"), str):
         return None
     size = item.get("width"), item.get("height")
     if not all(isinstance(value, int) and value > 0 for value in size):
         return None
-    bounds, place = item.get("bounds"), None
-    if isinstance(bounds, list) and len(bounds) == 4 and all(isinstance(value, (int, float)) for value in bounds):
-        place = (str(item.get("crs")), tuple(float(value) for value in bounds))
-    return item["id"], item["file_name"], size, place
+    return item["id"], item["file_name"], size, _place(item, size)
+
+
+def _place(item: dict, size: tuple[int, int]) -> Place | None:
+    """Return where an image lies: the CRS and its corners there; by its affine, since the bounds of a turned one are larger."""
+    crs, affine, bounds = item.get("crs"), item.get("transform"), item.get("bounds")
+    if not isinstance(crs, str) or not crs:  # pictures without one all begin at 0, 0
+        return None
+    if are_numbers(affine, 6):
+        a, b, c, d, e, f = affine
+        corners = [(0, 0), (size[0], 0), size, (0, size[1])]
+        return crs, tuple((a * col + b * row + c, d * col + e * row + f) for col, row in corners)
+    if are_numbers(bounds, 4):
+        left, bottom, right, top = bounds
+        return crs, ((left, bottom), (right, bottom), (right, top), (left, top))
+    return None
 
 
 def check_pictures(split: Split, sizes: np.ndarray, unreadable: dict[int, str]) -> None:
@@ -178,6 +199,10 @@ def check_annotations(split: Split, cancel: Event | None) -> None:
             where = "" if index is None else f" on {split.names[index]}"
             for kind in checked.faults:
                 split.fault(kind, f"annotation {item.get('id') if isinstance(item, dict) else str(item)[:60]}{where}")
+            if index is not None and split.usable[index]:
+                for fault in (split.faults[kind] for kind in checked.faults):
+                    if len(fault.annotations) < DRAWN:
+                        fault.annotations.append((index, item))
         if checked.mended is not None:
             split.annotation_counts[number_of[item["image_id"]]] += 1
             split.crowds += bool(item.get("iscrowd"))

@@ -8,7 +8,7 @@ as a whole, and no tile reaches out of its block.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
@@ -68,7 +68,8 @@ def plan_tiles(window: Bounds, layout: Layout, area: shapely.Geometry | None = N
             out.
 
     Returns:
-        Tiles by the name of their side: ``train`` and ``val``, or all under an empty name where nothing is split.
+        Tiles by the name of their side: ``train`` and ``val``, or all under an empty name where nothing is split. Those of
+        ``val`` never overlap: a building that stood in two of them would count twice.
 
     Raises:
         ArgumentError: there is too little ground to split.
@@ -77,21 +78,23 @@ def plan_tiles(window: Bounds, layout: Layout, area: shapely.Geometry | None = N
         return {"": list(_tiles(window, layout, area))}
     size = layout.block or _block_size(len(list(_tiles(window, layout, area))))
     side = size * layout.stride + layout.tile_size - layout.stride
+    lengths = {"side": side, "margin": layout.margin, "smallest": layout.tile_size // 2}
     blocks = [
-        list(_tiles((left, top, right, bottom), layout, area))
-        for top, bottom in spans(window[1], window[3], side=side, margin=layout.margin, smallest=layout.tile_size // 2)
-        for left, right in spans(window[0], window[2], side=side, margin=layout.margin, smallest=layout.tile_size // 2)
+        (left, top, right, bottom)
+        for top, bottom in spans(window[1], window[3], **lengths)
+        for left, right in spans(window[0], window[2], **lengths)
     ]
-    blocks = [block for block in blocks if block]
-    if len(blocks) < 2:
+    weights = {block: count for block in blocks if (count := len(list(_tiles(block, layout, area))))}
+    if len(weights) < 2:
         raise ArgumentError(
-            f"split is {layout.share}, but the ground makes {len(blocks)} blocks of {side} pixels: too little to share out.",
+            f"split is {layout.share}, but the ground makes {len(weights)} blocks of {side} pixels: too little to share out.",
             hint="Give a smaller tile size or block, or more ground.",
         )
-    held = _draw([len(block) for block in blocks], 1 - layout.share, np.random.default_rng(layout.seed))
+    held = _draw(list(weights.values()), 1 - layout.share, np.random.default_rng(layout.seed))
+    apart = replace(layout, stride=layout.tile_size)
     sides: dict[str, list[Tile]] = {"train": [], "val": []}
-    for block, is_held in zip(blocks, held, strict=True):
-        sides["val" if is_held else "train"] += block
+    for block, is_held in zip(weights, held, strict=True):
+        sides["val" if is_held else "train"] += _tiles(block, apart if is_held else layout, area)
     return sides
 
 
