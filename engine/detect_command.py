@@ -119,11 +119,14 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     Raises:
         ArgumentError: an argument is missing, or unknown.
     """
-    known = {name.replace("json_lines", "") for name in command.__annotations__} - {"", "return"}
+    known = set(command.__annotations__) - {"json_lines", "return"}
     for name in arguments:
         if name not in known:
             raise ArgumentError(f"detect has no argument '{name}'.", hint=f"It has {', '.join(sorted(known))}.")
     for name in ("raster", "output"):
         if not arguments.get(name):
             raise ArgumentError(f"detect needs the argument '{name}'.")
+    for name, kind in (("raster", str), ("output", str), ("model", str), ("device", str), ("resume", bool)):
+        if not isinstance(arguments.get(name, kind()), kind):
+            raise ArgumentError(f"{name} is {arguments[name]!r}; it should be a {kind.__name__}.")
     return asdict(run(arguments, job))

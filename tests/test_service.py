@@ -39,6 +39,7 @@ def test_it_says_hello(service):
         (b'{"id": 3, "command": "detect", "arguments": [1]}', "JSON object"),
         (b'{"id": 3, "command": "detect"}', "needs the argument 'raster'"),
         (b'{"id": 3, "command": "detect", "arguments": {"raster": "a.tif", "output": "b.gpkg", "wobble": 1}}', "wobble"),
+        (b'{"id": 3, "command": "detect", "arguments": {"raster": 5, "output": "b.gpkg"}}', "raster is 5"),
         (b"[" * 100_000, "not JSON"),
     ],
 )

@@ -47,19 +47,16 @@ class Work:
         pixels: (bands, tile_size, tile_size) float32 for the model; None where there is nothing for it to do.
         valid: (height, width) bool of the pixels with data, or None where all have.
         pieces: what was found, where that is known.
-        recorded: whether the journal has this tile, or needs none because nothing was read for it.
+        resumed: whether the journal has this tile from an earlier run.
+        outside: whether it lies outside the area, so that nothing was read for it.
     """
 
     tile: Tile
     pixels: np.ndarray | None = None
     valid: np.ndarray | None = None
     pieces: list[Piece] | None = None
-    recorded: bool = False
-
-
-def batch_size_on(device: str) -> int:
-    """Return how many tiles a call are worth it: one keeps all cores of a CPU busy, a GPU wants more."""
-    return 8 if device.startswith("cuda") else 1
+    resumed: bool = False
+    outside: bool = False
 
 
 class DetectionRun:
@@ -97,18 +94,20 @@ class DetectionRun:
         self._raster = raster
         self._area = area
         self._score = settings.score
-        self._batch_size = settings.batch_size or batch_size_on(str(getattr(predictor, "device", "cpu")))
+        self._batch_size = settings.batch_size or getattr(predictor, "batch_size", 1)
         self._maker = maker
         self._journal = journal
         self._sink = sink
         self._stages = stages
         self._waiting: list[Building] = []
         self._done = 0
-        self._free = 0  # of those, tiles that cost nothing in this run: resumed, or outside the area
+        self._resumed = 0  # of those, how many an earlier run did
+        self._outside = 0  # and how many lie outside the area
 
     @property
     def megapixels(self) -> float:
-        return (self._done - self._free) * self.grid.width * self.grid.height / len(self.grid) / 1e6
+        worked = self._done - self._resumed - self._outside
+        return worked * self.grid.width * self.grid.height / len(self.grid) / 1e6
 
     def run(self, *, progress: Callable[[Progress], None] | None, wants_cancel: Callable[[], bool]) -> None:
         """Run all stages; report and listen for a cancel meanwhile, in the calling thread.
@@ -150,20 +149,20 @@ class DetectionRun:
     def _watch(self, progress: Callable[[Progress], None] | None, wants_cancel: Callable[[], bool]) -> None:
         started = time.monotonic()
         while self._stages.running("joining", "writing"):
-            self._stages.join("writing", timeout=_REPORT_EVERY)
+            self._stages.join("joining" if self._stages.running("joining") else "writing", timeout=_REPORT_EVERY)
             if wants_cancel():
                 self.cancelled.set()
             if progress is not None:
                 progress(self._progress(time.monotonic() - started))
 
     def _progress(self, seconds: float) -> Progress:
-        worked = self._done - self._free
+        done = self._done - self._resumed
         return Progress(
             done=self._done,
             total=len(self.grid),
             buildings=self.buildings + len(self._waiting),
-            megapixels_per_second=self.megapixels / seconds if worked else None,
-            seconds_left=(len(self.grid) - self._done) * seconds / worked if worked else None,
+            megapixels_per_second=self.megapixels / seconds if done else None,
+            seconds_left=(len(self.grid) - self._done) * seconds / done if done else None,
         )
 
     def _worth_resuming(self, error: BaseException) -> bool:
@@ -177,10 +176,10 @@ class DetectionRun:
         for tile in self.grid:
             pieces = self._journal.load(tile)
             if pieces is not None:
-                to_model.put(Work(tile, pieces=pieces, recorded=True))
+                to_model.put(Work(tile, pieces=pieces, resumed=True))
                 continue
             if self._area is not None and not self._area.touches(tile, margin=self.grid.overlap):
-                to_model.put(Work(tile, pieces=[], recorded=True))
+                to_model.put(Work(tile, pieces=[], outside=True))
                 continue
             with self._stages.timed("reading"):
                 pixels, valid = self.source.read(tile.window)
@@ -243,7 +242,7 @@ class DetectionRun:
     def _join(self, to_joining: Channel[Work], to_writing: Channel[Footprints]) -> None:
         joiner = SeamJoiner(self.grid)
         for work in to_joining:
-            if not work.recorded:
+            if not work.resumed and not work.outside:
                 with self._stages.timed("journal"):
                     self._journal.add(work.tile, work.pieces)
             with self._stages.timed("seams"):
@@ -251,7 +250,8 @@ class DetectionRun:
                 self._waiting += joiner.ready()
             if len(self._waiting) >= _ROWS_AT_ONCE:
                 self._hand_on(to_writing)
-            self._free += work.recorded
+            self._resumed += work.resumed
+            self._outside += work.outside
             self._done += 1
         with self._stages.timed("seams"):
             self._waiting += joiner.finish()

@@ -22,12 +22,12 @@ def fingerprint_of(
     Outline and smallest area are not in it: they shape what is made of the pieces afterwards.
     """
     return {
-        "raster": raster,
+        "raster": _place_of(raster),
         **_state_of(raster),
         "working grid": f"{source.width} x {source.height} pixels, {source.bands} bands",
         "bands": ",".join(map(str, settings.bands)) if settings.bands else "chosen by the program",
         "part of the raster": "{} {} {} {}".format(*grid.bounds),
-        "area of interest": " ".join([settings.aoi, *_state_of(settings.aoi).values()]) if settings.aoi else "none",
+        "area of interest": " ".join([_place_of(settings.aoi), *_state_of(settings.aoi).values()]) if settings.aoi else "none",
         "score": str(settings.score),
         "tile size": str(grid.tile_size),
         "overlap": str(grid.overlap),
@@ -46,6 +46,11 @@ def identity_of(predictor: Predictor) -> str:
     for tensor in predictor.model.state_dict().values():
         checksum = zlib.crc32(np.ascontiguousarray(tensor.detach().cpu().numpy()), checksum)
     return f"{header.name} (weights {checksum:08x})"
+
+
+def _place_of(path: str) -> str:
+    """Name a file wherever the program was started; what is no file here, such as a URL, as it was named."""
+    return os.path.abspath(path) if os.path.isfile(path) else path
 
 
 def _state_of(path: str) -> dict[str, str]:

@@ -11,11 +11,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from engine.detection.area_of_interest import AreaOfInterest
 from engine.detection.detection_run import DetectionRun
-from engine.detection.fingerprint import fingerprint_of, identity_of
+from engine.detection.fingerprint import fingerprint_of
 from engine.detection.footprints import FootprintMaker
 from engine.detection.instances import Predictor
 from engine.detection.journal import Journal
@@ -120,9 +120,11 @@ def detect(
         # What fails most often and costs least comes first: the raster is opened by what the model's header says.
         if predictor is None:
             header = _header_of(model)
-            source, area = _open(os.fspath(raster), settings, bands=len(header.bands), gsd=header.gsd)
+            # Where there is no data, the model sees what it sees beyond the edge of an image: its mean, which it makes zero.
+            wanted = {"band_count": len(header.bands), "gsd": header.gsd, "fill": header.config.pixel_mean}
         else:
-            source, area = _open(os.fspath(raster), settings, bands=predictor.bands, gsd=predictor.gsd)
+            wanted = {"band_count": predictor.bands, "gsd": predictor.gsd}
+        source, area = _open(os.fspath(raster), settings, wanted)
         try:
             return predictor or model_predictor(model, device=device, score=settings.score), source, area
         except BaseException:
@@ -177,9 +179,11 @@ def _header_of(model: str | os.PathLike[str] | MaskDino) -> ModelHeader:
     return header
 
 
-def _open(raster: str, settings: Settings, *, bands: int, gsd: float | None) -> tuple[RasterSource, AreaOfInterest | None]:
-    """Open the raster as a model of so many bands and this ground sampling distance wants it, and the area."""
-    source = RasterSource.open(raster, bands=settings.bands, band_count=bands, gsd=settings.gsd or gsd)
+def _open(raster: str, settings: Settings, wanted: dict[str, Any]) -> tuple[RasterSource, AreaOfInterest | None]:
+    """Open the raster as the model wants it, unless the settings want something else, and the area."""
+    if settings.gsd is not None:
+        wanted = {**wanted, "gsd": settings.gsd}
+    source = RasterSource.open(raster, bands=settings.bands, **wanted)
     try:
         if settings.aoi is not None:
             return source, AreaOfInterest.from_vector(settings.aoi, source)
@@ -219,7 +223,7 @@ def _set_up(
         fingerprint = fingerprint_of(raster, source=source, grid=grid, predictor=predictor, settings=settings)
         journal = Journal(output.with_name(f"{output.name}.progress"), fingerprint=fingerprint, resume=resume)
         undo.callback(lambda: journal.close(keep=len(journal) > 0))
-        sink = DetectionSink(output, crs=source.crs, metadata=_metadata(source, predictor, settings))
+        sink = DetectionSink(output, crs=source.crs, metadata=_metadata(source, fingerprint["model"], settings))
         undo.callback(sink.abort)
         run = DetectionRun(
             raster=raster,
@@ -237,11 +241,11 @@ def _set_up(
         return run
 
 
-def _metadata(source: RasterSource, predictor: Predictor, settings: Settings) -> dict[str, str]:
+def _metadata(source: RasterSource, model: str, settings: Settings) -> dict[str, str]:
     """Return what somebody who finds the layer in a year needs to know of how it came to be."""
     return {
         "software": f"qgis-maskdino {version('qgis-maskdino')}",
-        "model": identity_of(predictor),
+        "model": model,
         "raster": source.name,
         "settings": json.dumps(settings.model_dump(exclude_none=True)),
         **{name: str(value) for name, value in source.metadata.items()},
