@@ -37,6 +37,7 @@ MIN_LIKENESS = 0.6
 BAND_BITS = 16
 BANDS = 8  # that overlap by half
 LARGEST_BUCKET = 128  # pictures of which each is compared with each; in larger ones each with its neighbours by hash
+NEIGHBOURS = 16  # on each side
 AT_ONCE = 256  # pictures read before they are hashed together
 COMPARED_AT_ONCE = 1 << 20  # hashes
 PAIRS_AT_ONCE = 2048  # thumbnails
@@ -141,7 +142,8 @@ def _read(path: Path) -> tuple[np.ndarray, tuple[int, int]] | str:
 def find_pairs(pictures: Pictures, *, cancel: Event | None = None) -> list[Pair]:
     """Find the pictures that show the same, in any of the eight orientations; blank ones are left out.
 
-    Where many show the same not every two of them are named, but all hang together by pairs.
+    Where several show the same, all hang together by pairs, most of them with the first one, but not every two are named: of
+    a thousand copies that would be half a million.
 
     Raises:
         CancelledError: ``cancel`` was set.
@@ -154,15 +156,14 @@ def find_pairs(pictures: Pictures, *, cancel: Event | None = None) -> list[Pair]
     group = np.cumsum(is_first) - 1
     leaders = numbers[order[is_first]]
     members = np.flatnonzero(~is_first)
-    confirmed = _compare(pictures, leaders[group[members]], numbers[order[members]], cancel)
-    matched = {pair.second for pair in confirmed}
+    groups = Groups(len(pictures.hashes))
+    pairs = _compare(pictures, leaders[group[members]], numbers[order[members]], groups, cancel)
     # A copy of the hash that does not look like the first of them is looked at like any other picture.
+    matched = {pair.second for pair in pairs}
     alone = [number for number in numbers[order[members]].tolist() if number not in matched]
     entering = np.sort(np.r_[leaders, np.array(alone, dtype=leaders.dtype)])
-    found = {(pair.first, pair.second): pair for pair in confirmed}
-    for pair in _compare(pictures, *_candidates(pictures.hashes, entering, cancel), cancel):
-        found.setdefault((pair.first, pair.second), pair)
-    return [found[key] for key in sorted(found)]
+    pairs += _compare(pictures, *_candidates(pictures.hashes, entering, cancel), groups, cancel)
+    return sorted(pairs, key=lambda pair: (pair.first, pair.second))
 
 
 def find_leakage(train: Sequence[Path], val: Sequence[Path], *, workers: int = 1) -> list[tuple[Path, Path]]:
@@ -175,18 +176,30 @@ def find_leakage(train: Sequence[Path], val: Sequence[Path], *, workers: int = 1
 
 def groups_of(pairs: Sequence[Pair], count: int) -> np.ndarray:
     """Give pictures that hang together by pairs one number, the lowest of theirs: (count,) int64."""
-    group = np.arange(count)
+    groups = Groups(count)
+    for pair in pairs:
+        groups.join(pair.first, pair.second)
+    return np.array([groups.root(number) for number in range(count)], dtype=np.int64)
 
-    def root(number: int) -> int:
-        while group[number] != number:
-            group[number] = group[group[number]]
-            number = group[number]
+
+class Groups:
+    """Which of many numbers hang together (union-find); a group is known by its lowest number."""
+
+    def __init__(self, count: int) -> None:
+        self._parent = list(range(count))
+
+    def root(self, number: int) -> int:
+        """Return the lowest number of a number's group."""
+        parent = self._parent
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
         return number
 
-    for pair in pairs:
-        low, high = sorted((root(pair.first), root(pair.second)))
-        group[high] = low
-    return np.array([root(number) for number in range(count)], dtype=np.int64)
+    def join(self, first: int, second: int) -> None:
+        """Make one group of two."""
+        low, high = sorted((self.root(first), self.root(second)))
+        self._parent[high] = low
 
 
 def _candidates(hashes: np.ndarray, numbers: np.ndarray, cancel: Event | None) -> tuple[np.ndarray, np.ndarray]:
@@ -222,8 +235,8 @@ def _within_bucket(index: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[np.n
     large = high - low > LARGEST_BUCKET
     if large.any():
         middle = np.searchsorted(index, wanted)
-        low = np.where(large, np.maximum(low, middle - LARGEST_BUCKET // 2), low)
-        high = np.where(large, np.minimum(high, middle + LARGEST_BUCKET // 2), high)
+        low = np.where(large, np.maximum(low, middle - NEIGHBOURS), low)
+        high = np.where(large, np.minimum(high, middle + NEIGHBOURS), high)
     ends = np.cumsum(high - low)
     start = 0
     while start < len(wanted):
@@ -235,12 +248,13 @@ def _within_bucket(index: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[np.n
         start = stop
 
 
-def _compare(pictures: Pictures, first: np.ndarray, second: np.ndarray, cancel: Event | None) -> list[Pair]:
-    """Look at the thumbnails of pairs and keep those that show the same."""
+def _compare(pictures: Pictures, first: np.ndarray, second: np.ndarray, groups: Groups, cancel: Event | None) -> list[Pair]:
+    """Look at the thumbnails of pairs that do not hang together yet, and keep those that show the same."""
     pairs = []
     for start in range(0, len(first), PAIRS_AT_ONCE):
         stop_if(cancel)
-        a, b = first[start : start + PAIRS_AT_ONCE], second[start : start + PAIRS_AT_ONCE]
+        part = np.stack([first[start : start + PAIRS_AT_ONCE], second[start : start + PAIRS_AT_ONCE]], axis=1)
+        a, b = part[[groups.root(one) != groups.root(other) for one, other in part.tolist()]].T
         bits = bit_count(pictures.hashes[a] ^ pictures.hashes[b, :1])  # (N, 8)
         best = bits.argmin(axis=1)
         turned = pictures.thumbnails[a]
@@ -251,6 +265,7 @@ def _compare(pictures: Pictures, first: np.ndarray, second: np.ndarray, cancel: 
         for row in np.flatnonzero(alike >= MIN_LIKENESS):
             way = int(best[row])
             pairs.append(Pair(int(a[row]), int(b[row]), way, int(bits[row, way]), round(float(alike[row]), 4)))
+            groups.join(pairs[-1].first, pairs[-1].second)
     return pairs
 
 
