@@ -260,6 +260,16 @@ def test_a_layer_of_another_place_is_refused(raster, tmp_path) -> None:
         export_dataset(raster, layer, tmp_path / "out")
 
 
+def test_a_layer_of_the_whole_world_is_taken_where_the_raster_is_and_each_building_once(raster, tmp_path) -> None:
+    house = shapely.box(40, 40, 60, 60)
+    layer = geopandas.read_file(write_layer(tmp_path / "l.gpkg", [house, house.reverse()], crs="EPSG:4326"))
+    far = [shapely.box(-179, -90, -120, -60), shapely.box(100, 89, 180, 90), shapely.box(-80, 0, -70, 5)]
+    world = geopandas.GeoDataFrame(geometry=[*far, *layer.geometry], crs="EPSG:4326")
+    world.to_file(tmp_path / "world.gpkg")
+    summary = export_dataset(raster, tmp_path / "world.gpkg", tmp_path / "out")
+    assert summary.annotations == {"": 1} and CocoFolder(tmp_path / "out")[0].masks.sum() == 400
+
+
 def test_a_folder_with_something_in_it_is_left_alone(raster, tmp_path) -> None:
     layer = write_layer(tmp_path / "l.gpkg", blocks(1))
     (tmp_path / "out").mkdir()

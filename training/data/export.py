@@ -22,7 +22,7 @@ from engine.detection.tile_grid import Tile, TileGrid
 from engine.errors import ArgumentError, CancelledError
 from engine.job import Progress
 from training.data.export_footprints import cut, read_footprints, rings_of
-from training.data.export_plan import Bounds, Layout, plan_tiles
+from training.data.export_plan import Layout, plan_tiles
 from training.data.export_writer import CATEGORY, CocoWriter, finished_folder
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def export_dataset(
         area = None if aoi is None else AreaOfInterest.from_vector(aoi, source)
         window = (0, 0, source.width, source.height) if area is None else area.window()
         footprints = read_footprints(annotations, source)
-        cutter = TileCutter(source, footprints, None if area is None else area.geometry, window, min_area=min_area)
+        cutter = TileCutter(source, footprints, None if area is None else area.geometry, min_area=min_area)
         plan = plan_tiles(window, layout, cutter.area)
         summary = ExportSummary(str(output), tile_size=layout.tile_size, gsd=source.gsd)
         total, done = sum(map(len, plan.values())), 0
@@ -135,9 +135,7 @@ class CutTile:
 class TileCutter:
     """Cuts tiles out of a raster and its footprints; counts what it leaves out."""
 
-    def __init__(
-        self, source: RasterSource, footprints: np.ndarray, area: shapely.Geometry | None, window: Bounds, *, min_area: float
-    ) -> None:
+    def __init__(self, source: RasterSource, footprints: np.ndarray, area: shapely.Geometry | None, *, min_area: float) -> None:
         self.area = area
         self.empty_tiles = self.unseen = 0
         self._source, self._footprints, self._min_area = source, footprints, max(min_area, 1e-9)

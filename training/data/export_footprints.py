@@ -37,22 +37,23 @@ def read_footprints(path: str | Path, raster: Any) -> np.ndarray:
         VectorError: the layer cannot be read or reprojected, or none of it lies on the raster.
     """
     layer = read_layer(path, role="annotations")
-    parts = polygons_in(layer.geometries) if len(layer) else layer.geometries
+    parts = polygons_in(layer.geometries)
     if len(parts) > len(layer):
         logger.info("%s: %d features have %d parts; each part is a building.", layer.name, len(layer), len(parts))
-    in_pixels = _to_pixels(_reprojected(parts, layer.crs, raster, layer.name), raster)
-    # A point that the raster's projection cannot express comes out infinite; its footprint is elsewhere on the globe.
-    in_pixels = in_pixels[np.isfinite(shapely.bounds(in_pixels)).all(axis=1)]
+    in_pixels = _to_pixels(_finite(_reprojected(parts, layer.crs, raster, layer.name)), raster)
     broken = ~shapely.is_valid(in_pixels)  # on paper-thin parts, rounding in another CRS is enough
-    in_pixels = polygons_in(np.where(broken, shapely.make_valid(in_pixels), in_pixels)) if len(in_pixels) else in_pixels
-    on_raster = in_pixels[shapely.intersects(in_pixels, shapely.box(0, 0, raster.width, raster.height))]
+    in_pixels[broken] = shapely.make_valid(in_pixels[broken])
+    on_raster = polygons_in(in_pixels[shapely.intersects(in_pixels, shapely.box(0, 0, raster.width, raster.height))])
     if not len(on_raster):
         raise VectorError(
             f"None of the {len(parts)} polygons of {path} lies on {raster.name} (CRS {layer.crs} and {raster.crs}).",
             hint="Is it the layer of another raster, or is one of the two CRS wrong?",
         )
     logger.info("%s: %d of %d polygons lie on %s.", layer.name, len(on_raster), len(parts), raster.name)
-    return on_raster
+    _, firsts = np.unique(shapely.to_wkb(shapely.normalize(on_raster)), return_index=True)
+    if len(firsts) < len(on_raster):
+        logger.warning("%s: %d polygons are there twice; each is taken once.", layer.name, len(on_raster) - len(firsts))
+    return on_raster[np.sort(firsts)]
 
 
 def cut(footprints: np.ndarray, tree: shapely.STRtree, ground: shapely.Geometry, *, smallest: float) -> list[shapely.Geometry]:
@@ -129,11 +130,18 @@ def _reprojected(polygons: np.ndarray, crs: Any, raster: Any, name: str) -> np.n
 
     def reproject(points: np.ndarray) -> np.ndarray:
         x, y = transformer.transform(points[:, 0], points[:, 1])
+        seen = np.isfinite(x) & np.isfinite(y)
         if target.is_geographic:  # 181 degrees east is also 179 west
-            x = (x - centre + 180) % 360 - 180 + centre
-        return np.stack([x, y], axis=1)
+            x[seen] = (x[seen] - centre + 180) % 360 - 180 + centre
+        return np.where(seen[:, None], np.stack([x, y], axis=1), np.inf)  # rings of NaN would not be closed
 
     return shapely.transform(polygons, reproject)
+
+
+def _finite(polygons: np.ndarray) -> np.ndarray:
+    """Leave out polygons with a point that the raster's projection cannot express: they are elsewhere on the globe."""
+    points, owner = shapely.get_coordinates(polygons, return_index=True)
+    return np.delete(polygons, np.unique(owner[~np.isfinite(points).all(axis=1)]))
 
 
 def _to_pixels(polygons: np.ndarray, raster: Any) -> np.ndarray:
