@@ -21,7 +21,7 @@ import numpy as np
 
 from engine.detection.pieces import Piece
 from engine.detection.tile_grid import Tile
-from engine.errors import ArgumentError, OutputError
+from engine.errors import ArgumentError, MaskDinoError, OutputError
 
 logger = logging.getLogger(__name__)
 
@@ -51,27 +51,37 @@ class Journal:
         if resume and not left_over:
             logger.info("There is nothing to resume at %s: starting from the beginning.", path)
         try:
+            self._start(left_over, resume)
+        except MaskDinoError:
+            if not left_over:  # what could not be begun is not left lying about
+                self._remove()
+            raise
+
+    def _start(self, left_over: bool, resume: bool) -> None:
+        try:
             with self._errors():
                 self._connection = self._open()
         except sqlite3.DatabaseError as error:
             if resume:
                 raise OutputError(
-                    f"The progress file {path} is damaged: {error}.", hint="Run again without --resume to start afresh."
+                    f"The progress file {self.path} is damaged: {error}.", hint="Run again without --resume to start afresh."
                 ) from error
-            path.unlink()
+            self.path.unlink()
             with self._errors():
                 self._connection = self._open()
-        with self._errors():
-            if resume:
-                try:
+        try:
+            with self._errors():
+                if resume:
                     self._check()
-                except ArgumentError:
-                    self._connection.close()
-                    raise
-            elif left_over:
-                logger.info("Discarding the progress of an earlier run, %s; --resume would have gone on with it.", path)
-            if not resume or not left_over:
-                self._begin()
+                elif left_over:
+                    logger.info(
+                        "Discarding the progress of an earlier run, %s; --resume would have gone on with it.", self.path
+                    )
+                if not resume or not left_over:
+                    self._begin()
+        except MaskDinoError:
+            self._connection.close()
+            raise
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -148,8 +158,11 @@ class Journal:
         with self._lock:
             self._connection.close()
         if not keep:
-            for suffix in ("", "-wal", "-shm"):
-                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+            self._remove()
+
+    def _remove(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
 
 def _pack(pieces: Sequence[Piece]) -> bytes:

@@ -19,9 +19,10 @@ from engine.detection.fingerprint import fingerprint_of
 from engine.detection.footprints import FootprintMaker
 from engine.detection.instances import Predictor
 from engine.detection.journal import Journal
+from engine.detection.polygon_file import LAYER_MARK
 from engine.detection.raster_source import RasterSource
 from engine.detection.settings import Settings
-from engine.detection.sink import DetectionSink, check_output
+from engine.detection.sink import DetectionSink, check_output, refuse_input
 from engine.detection.stages import Stages
 from engine.detection.tile_grid import TileGrid
 from engine.errors import ArgumentError, CancelledError
@@ -126,6 +127,7 @@ def detect(
             wanted = {"band_count": predictor.bands, "gsd": predictor.gsd}
         source, area = _open(os.fspath(raster), settings, wanted)
         try:
+            refuse_input(output, [*source.files, *([settings.aoi.partition(LAYER_MARK)[0]] if settings.aoi else [])])
             return predictor or model_predictor(model, device=device, score=settings.score), source, area
         except BaseException:
             source.close()

@@ -133,6 +133,11 @@ class RasterSource:
             pixels = np.where(valid, pixels, self._fill)
         return pixels, valid
 
+    @property
+    def files(self) -> list[str]:
+        """The files that it is read from: those of a mosaic and what belongs to them too; none for what is no file."""
+        return list(self._dataset().files)
+
     def close(self) -> None:
         """Close every thread's handle; none may be reading any more."""
         with self._lock:

@@ -9,6 +9,7 @@ latitude with seven decimals, and the outlines are exact here.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -27,7 +28,7 @@ from pyogrio.util import vsi_path
 from engine.errors import ArgumentError, MaskDinoError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from engine.detection.footprints import Footprints
 
@@ -73,6 +74,19 @@ def check_output(path: Path) -> None:
             pass
         part.unlink()
     _refuse_unsaved(path)
+
+
+def refuse_input(path: Path, inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Refuse an output that would replace something that was read: a raster in a GeoPackage, the area.
+
+    Raises:
+        ArgumentError: the output is one of ``inputs``.
+    """
+    if not path.exists():
+        return
+    for name in inputs:
+        if os.path.exists(name) and os.path.samefile(name, path):
+            raise ArgumentError(f"The output {path} is a file that is read too, and would be lost.", hint="Name another file.")
 
 
 def part_of(path: Path) -> Path:
@@ -242,13 +256,22 @@ def _explained(path: Path) -> Iterator[None]:
             hint="Choose another folder, or close the program that has the file open.",
         ) from error
     except (OSError, *_WRITE_ERRORS) as error:
-        # GDAL rarely says why a write failed.
-        if shutil.disk_usage(path.parent).free < _FULL:
+        if _is_full(path.parent, error):
             raise OutputError(
                 f"The output {path} cannot be written: the disk is full.", hint="Make room, or write to another disk."
             ) from error
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise OutputError(f"The output {path} cannot be written: {reason.removesuffix('.')}.") from error
+        raise OutputError(
+            f"The output {path} cannot be written: {reason.removesuffix('.')}.", hint="Choose another folder or disk."
+        ) from error
+
+
+def _is_full(folder: Path, error: Exception) -> bool:
+    """Say whether a write failed for want of room. GDAL rarely says why; the system does."""
+    number = getattr(error, "errno", None)
+    if number is not None:
+        return number in (errno.ENOSPC, errno.EDQUOT)
+    return shutil.disk_usage(folder).free < _FULL
 
 
 def _refuse_unsaved(path: Path) -> None:

@@ -137,3 +137,21 @@ def test_the_disk_fills_up(tmp_path):
         for index in range(20):
             journal.add(Tile(index, 0, 0, 64, 64), [piece(random)])
     journal.close(keep=False)
+
+
+def test_what_cannot_be_begun_is_not_left_lying_about(tmp_path):
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        for room in (0, 8, 16, 24, 32):  # KiB: each statement in turn finds the disk full
+            (tmp_path / "full").write_bytes(bytes((64 - room) * 1024 - 4096 * (room > 0)))
+            try:
+                Journal(tmp_path / "p", fingerprint=MADE_WITH, resume=False).close(keep=False)
+            except OutputError as error:
+                assert "full" in str(error)
+            assert os.listdir(tmp_path) == ["full"]
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

@@ -9,6 +9,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import shapely
 from affine import Affine
 from hypothesis import given, settings
@@ -244,6 +245,25 @@ class TestErrors:
         assert (tmp_path / "out.gpkg").read_bytes() == before
         assert not any(thread.name.startswith("maskdino") for thread in threading.enumerate())
         assert not list(tmp_path.glob("*.part*"))
+
+    def test_what_is_read_is_never_replaced(self, tmp_path):
+        raster = write_label_raster(tmp_path / "town.gpkg", town())
+        mosaic = tmp_path / "mosaic.vrt"
+        with rasterio.open(raster) as source:
+            rasterio.shutil.copy(source, mosaic, driver="VRT")
+        before = raster.read_bytes()
+        for name in (raster, mosaic):
+            with pytest.raises(ArgumentError, match="read too"):
+                detect(name, raster)
+        assert raster.read_bytes() == before
+
+        area = tmp_path / "area.gpkg"
+        geopandas.GeoSeries([shapely.box(500_000, 4_999_950, 500_050, 5_000_000)], crs=UTM).to_file(area)
+        before = area.read_bytes()
+        with pytest.raises(ArgumentError, match="read too"):
+            detect(raster, area, aoi=f"{area}|layername=area")
+        assert area.read_bytes() == before
+        assert sorted(path.suffix for path in tmp_path.iterdir()) == [".gpkg", ".gpkg", ".vrt"]
 
     def test_a_truncated_raster(self, tmp_path):
         raster = write_label_raster(tmp_path / "town.tif", town(0, 600, 600, "noise"))
