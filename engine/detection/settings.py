@@ -58,7 +58,12 @@ class Settings(BaseModel):
     @field_validator("bands", mode="before")
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
-        return value.split(",") if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        words = value.split(",")
+        if not all(word.strip().isdecimal() for word in words):
+            raise ValueError("it should be numbers of bands, counted from 1, such as 1,2,3")
+        return words
 
     @model_validator(mode="after")
     def _one_area(self) -> Settings:
