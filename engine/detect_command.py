@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from engine.errors import ArgumentError
+from engine.errors import ArgumentError, CancelledError
 from engine.job import Job
 from engine.json_lines import EventHandler, EventStream
 from engine.terminal import CANCELLED, ctrl_c_sets, leave, progress_bar
@@ -89,6 +89,9 @@ def _with_events(arguments: dict[str, Any]) -> None:
     try:
         with ctrl_c_sets(job.cancelled):
             summary = run(arguments, job)
+    except CancelledError as error:
+        stream.send("cancelled", message=error.message)
+        raise
     except Exception as error:
         stream.send("error", **describe(error))
         raise
