@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.errors import ArgumentError
 from engine.model.backbones import build_backbone
 from engine.model.config import ModelConfig
 from engine.model.heads import PredictionHeads
@@ -20,8 +21,10 @@ def build_model(model: str | ModelConfig, *, num_classes: int | None = None) -> 
         num_classes: instead of the preset's own number.
 
     Raises:
-        ArgumentError: where no preset has that name.
+        ArgumentError: where no preset has that name, or there would be no class.
     """
+    if num_classes is not None and num_classes < 1:
+        raise ArgumentError(f"num_classes is {num_classes}.", hint="A model has at least 1 class.")
     if isinstance(model, str):
         config = preset(model, num_classes=num_classes)
     else:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.errors import ArgumentError
 from engine.model.config import ModelConfig
 from engine.model.denoising_queries import DenoisingQueries
 from engine.model.heads import PredictionHeads
@@ -101,7 +102,17 @@ class MaskDino(nn.Module):
         )  # fmt: skip
 
     def prepare(self, images: Tensor | Sequence[Tensor]) -> Tensor:
-        """Normalise images and pad them into one batch (B, 3, H, W), H and W multiples of 32."""
+        """Normalise images and pad them into one batch (B, 3, H, W), H and W multiples of 32.
+
+        Raises:
+            ArgumentError: there are none, or one is not (3, H, W).
+        """
+        shapes = {tuple(image.shape[:-2]) for image in images}
+        if shapes != {(3,)}:  # anything else would be spread over the three bands without a word
+            what = " and ".join(str(tuple(image.shape)) for image in list(images)[:3]) or "none"
+            raise ArgumentError(
+                f"The model was given images of shape {what}.", hint="Give (B, 3, H, W), or a list of (3, H, W)."
+            )
         sizes = [tuple(image.shape[-2:]) for image in images]
         height, width = self.padded_size(sizes)
         padded = [

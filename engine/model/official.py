@@ -145,7 +145,7 @@ def load_official(model: MaskDino, state_dict: Mapping[str, Tensor], *, skip_cla
         raise CheckpointMismatchError(
             f"The state dict does not fit the model in {len(faults)} places: {_shortened(faults)}.",
             hint="Build the preset that it was trained as"
-            + ("." if skip_class_heads else ", or ask for its class heads to be left out if only these differ."),
+            + ("." if skip_class_heads else ", or leave its class heads out (skip_class_heads) if only these differ."),
         )
     with torch.no_grad():
         for name, value in chosen.items():
@@ -157,7 +157,7 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     """Everything that a published checkpoint stores: our state without what the norms count and windows index."""
     return {
         name: tensor
-        for name, tensor in model.state_dict(keep_vars=True).items()
+        for name, tensor in model.state_dict().items()
         if not name.endswith(("num_batches_tracked", "relative_position_index"))
     }
 
