@@ -228,16 +228,14 @@ class DetectionRun:
 
     def _pieces(self, work: Work, instances: Instances) -> list[Piece]:
         """Keep what the model is sure of, where there is data."""
-        sure = np.asarray(instances.scores) >= self._score
-        masks = np.asarray(instances.masks)[sure]
+        found = _checked(instances, self.predictor.tile_size)
+        sure = found.scores >= self._score
+        masks = found.masks[sure]
         if work.valid is not None and len(masks):
             # Single pixels that happen to have the nodata value, such as black ones in a shadow, are no holes in a roof.
             nothing = ndimage.binary_opening(~work.valid, np.ones((3, 3), bool))
             masks = masks[:, : work.tile.height, : work.tile.width] & ~nothing
-        return pieces_of(
-            work.tile,
-            Instances(scores=np.asarray(instances.scores)[sure], labels=np.asarray(instances.labels)[sure], masks=masks),
-        )
+        return pieces_of(work.tile, Instances(scores=found.scores[sure], labels=found.labels[sure], masks=masks))
 
     def _join(self, to_joining: Channel[Work], to_writing: Channel[Footprints]) -> None:
         joiner = SeamJoiner(self.grid)
@@ -273,3 +271,20 @@ class DetectionRun:
         for footprints in to_writing:
             with self._stages.timed("writing"):
                 self._sink.write(footprints)
+
+
+def _checked(instances: Instances, tile_size: int) -> Instances:
+    """Return what a predictor found in a tile as arrays; nothing found may have any shape.
+
+    Raises:
+        ArgumentError: there is not one score, label and mask of the tile's size each.
+    """
+    scores, labels = np.asarray(instances.scores), np.asarray(instances.labels)
+    masks = np.asarray(instances.masks, dtype=bool)
+    if not len(scores) == len(labels) == len(masks):
+        raise ArgumentError(f"The predictor gave {len(scores)} scores, {len(labels)} labels and {len(masks)} masks of a tile.")
+    if not len(masks):
+        masks = np.zeros((0, tile_size, tile_size), bool)
+    elif masks.shape[1:] != (tile_size, tile_size):
+        raise ArgumentError(f"The predictor gave masks of shape {masks.shape[1:]} of a tile of {tile_size} pixels.")
+    return Instances(scores=scores, labels=labels, masks=masks)

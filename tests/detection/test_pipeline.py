@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import engine
-from engine.detection.instances import Instances
+from engine.detection import Instances, Predictor
 from engine.errors import ArgumentError, CancelledError, OutputError, RasterError
 from tests.detection.label_raster import TRANSFORM, UTM, LabelPredictor, known_polygons, write_label_raster
 from tests.detection.label_towns import TOWNS, connected
@@ -367,7 +367,6 @@ def test_batches_are_as_large_as_asked_for(tmp_path):
 
 def test_whoever_writes_a_predictor_finds_what_it_needs_in_one_place(tmp_path):
     """``Instances`` and ``Predictor`` live in ``engine.detection``; three attributes and one method make a predictor."""
-    from engine.detection import Instances, Predictor
 
     class Blocks:
         tile_size, gsd, bands = 64, None, 3
@@ -408,3 +407,38 @@ def test_a_cancel_is_quick_whatever_the_masks_are(tmp_path):
     assert time.monotonic() - cancelled[0] < 5  # two seconds, on a machine that has nothing else to do
     assert summary.cancelled
     assert len(geopandas.read_file(tmp_path / "out.gpkg")) == summary.buildings > 1000
+
+
+class Answers:
+    """A predictor that gives the same instances for every tile."""
+
+    tile_size, gsd, bands = 64, None, 3
+
+    def __init__(self, scores, labels, masks) -> None:
+        self.instances = Instances(scores=scores, labels=labels, masks=masks)
+
+    def predict(self, tiles):
+        return [self.instances] * len(tiles)
+
+
+def test_what_a_predictor_gives_may_be_plain_lists(tmp_path):
+    raster = write_label_raster(tmp_path / "town.tif", np.ones((64, 64), np.int32))
+    mask = np.zeros((64, 64), np.uint8)
+    mask[10:30, 10:30] = 255
+    for found, count in ((Answers([], [], []), 0), (Answers([0.9], [0], [mask]), 1)):
+        engine.detect(raster, tmp_path / "out.gpkg", predictor=found, outline="raw")
+        assert len(rows_of(tmp_path / "out.gpkg")) == count
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (Answers([0.9], [0, 0], np.ones((2, 64, 64), bool)), "1 scores, 2 labels and 2 masks"),
+        (Answers([0.9], [0], np.ones((1, 50, 64), bool)), r"shape \(50, 64\) of a tile of 64"),
+    ],
+)
+def test_what_a_predictor_gives_has_to_fit(tmp_path, found, message):
+    raster = write_label_raster(tmp_path / "town.tif", np.ones((64, 64), np.int32))
+    with pytest.raises(ArgumentError, match=message):
+        engine.detect(raster, tmp_path / "out.gpkg", predictor=found)
+    assert [path.name for path in tmp_path.iterdir()] == ["town.tif"]
