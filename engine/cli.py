@@ -105,8 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     share_the_cores()
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    if debug:  # wherever it stands
-        given = ["--debug", *(word for word in given if word != "--debug")]
+    for flag in ("--debug", "--quiet"):  # wherever it stands
+        if flag in given:
+            given = [flag, *(word for word in given if word != flag)]
     try:
         get_command(app).main(args=given, prog_name="maskdino")
     except CancelledError as error:

@@ -111,6 +111,8 @@ class TestDetect:
             if json.loads(line).get("done", 0) > 0:
                 break
         process.send_signal(number)
+        time.sleep(0.1)
+        process.send_signal(number)  # as whoever passes a Ctrl-C on that the terminal sends to both
         began = time.monotonic()
         out, err = process.communicate(timeout=20)
         assert time.monotonic() - began < 2
@@ -194,6 +196,10 @@ class TestBadInput:
         (tmp_path / "out.gpkg.progress").write_bytes(b"damaged" * 100)
         done = maskdino("detect", scene, "-o", tmp_path / "out.gpkg", "--model", tiny_model, "--resume")
         assert_one_line(done, "damaged", "--resume")
+
+    def test_quiet_may_stand_anywhere(self, tmp_path):
+        done = maskdino("detect", "missing.tif", "-o", tmp_path / "o.gpkg", "--quiet")
+        assert_one_line(done, "missing.tif")
 
     def test_debug_shows_where(self, tmp_path):
         done = maskdino("detect", "missing.tif", "-o", tmp_path / "o.gpkg", "--debug")
