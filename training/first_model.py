@@ -33,7 +33,7 @@ NAME = "maskdino_tiny"
 GSD = 0.3  # metres a pixel
 CROP = 256  # pixels
 EARLY_CROP = 192  # pixels: more, cheaper steps while the model learns what a roof is
-TILE = 320  # pixels: what the model is given in use
+TILE = 256  # pixels: what the model is given in use, as in training: it does worse on larger ones
 LATE_FROM = 0.35  # share of the training after which real ground and whole crops take over
 LOSSES = LossConfig(
     # An eighth of the published points: a crop holds many small buildings, and a CPU spends its time here.
