@@ -1,0 +1,79 @@
+"""Average precision and F1 of a model's masks, with models whose answers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from engine.model.config import ModelConfig
+from engine.model.maskdino import MaskDino
+from engine.model.outputs import Outputs
+from training.data.sample import Sample
+from training.evaluation.mask_scores import score_model
+from training.score_calibration import balance_scores
+
+SIZE = 64
+
+
+class KnownAnswers(torch.nn.Module):
+    """Stands where a model would: it answers picture by picture what it was told to, moved by its classifier's bias."""
+
+    def __init__(self, answers: list[list[tuple[float, np.ndarray]]]) -> None:
+        super().__init__()
+        self.config = ModelConfig(num_classes=1)
+        self.answers, self.calls = answers, 0
+        self.register_buffer("pixel_mean", torch.zeros(3, 1, 1))
+        self.heads = torch.nn.Module()
+        self.heads.classify = torch.nn.Linear(1, 1)
+        torch.nn.init.zeros_(self.heads.classify.bias)
+
+    padded_size = MaskDino.padded_size
+
+    def forward(self, images: torch.Tensor) -> Outputs:
+        answer = self.answers[int(images[0, 0, 0, 0])]
+        logits = torch.tensor([score for score, _ in answer]).view(1, -1, 1) + self.heads.classify.bias
+        masks = torch.stack([torch.from_numpy(mask[::4, ::4]).float() * 40 - 20 for _, mask in answer])[None]
+        return Outputs(logits, torch.zeros(1, len(answer), 4), masks)
+
+
+def _house(place: int) -> np.ndarray:
+    mask = np.zeros((SIZE, SIZE), dtype=bool)
+    mask[8:40, place : place + 16] = True
+    return mask
+
+
+def _sample(number: int, *places: int) -> Sample:
+    image = np.full((SIZE, SIZE, 3), number, dtype=np.uint8)
+    return Sample(image, np.stack([_house(place) for place in places]))
+
+
+def test_a_perfect_model_gets_full_marks() -> None:
+    model = KnownAnswers([[(3.0, _house(0)), (2.0, _house(32))], [(3.0, _house(16))]])
+    scores = score_model(model, [_sample(0, 0, 32), _sample(1, 16)])
+    assert scores.ap50 == pytest.approx(1, abs=1e-9)
+    assert (scores.precision, scores.recall, scores.f1) == (1, 1, 1)
+    assert (scores.images, scores.buildings) == (2, 3)
+
+
+def test_a_miss_and_a_false_building_count() -> None:
+    model = KnownAnswers([[(3.0, _house(0)), (2.0, _house(48))]])
+    scores = score_model(model, [_sample(0, 0, 24)])
+    assert (scores.precision, scores.recall, scores.f1) == (0.5, 0.5, 0.5)
+    assert 0.45 < scores.ap50 < 0.55
+
+
+def test_a_model_that_finds_nothing_scores_nothing() -> None:
+    model = KnownAnswers([[(-9.0, _house(0))]])
+    assert score_model(model, [_sample(0, 0)]).f1 == 0
+
+
+def test_balanced_scores_put_the_best_threshold_at_a_half() -> None:
+    """The right answers lie at logits above -1, the wrong ones below: moved up by 1 to 2, all is right at 0.5."""
+    answers = [[(-0.9, _house(0)), (-2.2, _house(32))] for _ in range(4)]
+    model = KnownAnswers(answers)
+    samples = [_sample(number, 0) for number in range(4)]
+    assert score_model(model, samples).f1 == 0
+    assert balance_scores(model, samples) == pytest.approx(1)
+    assert score_model(model, samples).f1 == 1
+    assert 0.9 <= model.heads.classify.bias.item() <= 2.2
