@@ -7,9 +7,11 @@ name and its module are registered under the entry-point group ``maskdino.comman
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
+from typing import Any
 
 from engine.errors import ArgumentError
 
@@ -38,3 +40,19 @@ def load_command(name: str) -> ModuleType:
     if name not in modules:
         raise ArgumentError(f"There is no command '{name}'.", hint=f"Known are {', '.join(modules)}.")
     return import_module(modules[name])
+
+
+def check_arguments(
+    command: str, arguments: Mapping[str, Any], *, known: Collection[str], required: Collection[str] = ()
+) -> None:
+    """Hold the arguments of a request of the service against those that a command has.
+
+    Raises:
+        ArgumentError: one is unknown, or one that is required is missing or empty.
+    """
+    for name in arguments:
+        if name not in known:
+            raise ArgumentError(f"{command} has no argument '{name}'.", hint=f"It has {', '.join(sorted(known))}.")
+    for name in required:
+        if not arguments.get(name):
+            raise ArgumentError(f"{command} needs the argument '{name}'.")

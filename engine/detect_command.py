@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from engine.commands import check_arguments
 from engine.errors import ArgumentError, CancelledError
 from engine.job import Job
 from engine.json_lines import EventHandler, EventStream
@@ -123,12 +124,7 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
         ArgumentError: an argument is missing, or unknown.
     """
     known = set(command.__annotations__) - {"json_lines", "return"}
-    for name in arguments:
-        if name not in known:
-            raise ArgumentError(f"detect has no argument '{name}'.", hint=f"It has {', '.join(sorted(known))}.")
-    for name in ("raster", "output"):
-        if not arguments.get(name):
-            raise ArgumentError(f"detect needs the argument '{name}'.")
+    check_arguments("detect", arguments, known=known, required=("raster", "output"))
     for name, kind in (("raster", str), ("output", str), ("model", str), ("device", str), ("resume", bool)):
         if not isinstance(arguments.get(name, kind()), kind):
             raise ArgumentError(f"{name} is {arguments[name]!r}; it should be a {kind.__name__}.")

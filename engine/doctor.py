@@ -15,7 +15,8 @@ from typing import Any
 
 import typer
 
-from engine.errors import ArgumentError, CancelledError, MaskDinoError
+from engine.commands import check_arguments
+from engine.errors import CancelledError, MaskDinoError
 from engine.job import Job
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "rasterio", "shapely", "pyogrio", "pyproj", "safetensors")
@@ -35,9 +36,7 @@ def command(
 
 def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     """Answer a request of the service: the report, also where the small detection fails."""
-    unknown = set(arguments) - {"device"}
-    if unknown:
-        raise ArgumentError(f"doctor has no argument '{min(unknown)}'.", hint="It has device.")
+    check_arguments("doctor", arguments, known={"device"})
     return examine(arguments.get("device", "auto"), job)
 
 

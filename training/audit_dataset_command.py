@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from engine.commands import check_arguments
 from engine.errors import ArgumentError, OutputError
 from engine.job import Job
 from engine.terminal import ctrl_c_sets, progress_bar
@@ -77,11 +78,7 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     from training.data.audit_report import as_json
 
     known = {"train", "val", "json", "report", "write", "workers"}
-    for name in arguments:
-        if name not in known:
-            raise ArgumentError(f"audit-dataset has no argument '{name}'.", hint=f"It has {', '.join(sorted(known))}.")
-    if not arguments.get("train"):
-        raise ArgumentError("audit-dataset needs the argument 'train'.")
+    check_arguments("audit-dataset", arguments, known=known, required=("train",))
     audit, clean = run(arguments, job)
     found = as_json(audit)
     found.pop("pairs")  # hundreds of thousands, of a large set; the JSON file has them

@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from engine.commands import check_arguments
 from engine.errors import ArgumentError, CancelledError
 from engine.job import Job, Progress
 from engine.terminal import ctrl_c_sets, progress_bar
@@ -148,12 +149,7 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
         ArgumentError: an argument is missing, or unknown.
     """
     known = {name.replace("json_file", "json") for name in command.__annotations__} - {"return"}
-    for name in arguments:
-        if name not in known:
-            raise ArgumentError(f"evaluate-coco has no argument '{name}'.", hint=f"It has {', '.join(sorted(known))}.")
-    for name in ("images", "annotations"):
-        if not arguments.get(name):
-            raise ArgumentError(f"evaluate-coco needs the argument '{name}'.")
+    check_arguments("evaluate-coco", arguments, known=known, required=("images", "annotations"))
     if bool(arguments.get("model")) == bool(arguments.get("results")):
         raise ArgumentError("evaluate-coco needs the argument 'model' or 'results', one of them.")
     return run(arguments, job)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from engine.commands import check_arguments
 from engine.errors import ArgumentError, CancelledError
 from engine.job import Job, Progress
 from engine.terminal import ctrl_c_sets, progress_bar
@@ -99,12 +100,7 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     from training.evaluation.evaluation_document import evaluation_document
 
     known = {name.replace("json_file", "json") for name in command.__annotations__} - {"return"}
-    for name in arguments:
-        if name not in known:
-            raise ArgumentError(f"evaluate has no argument '{name}'.", hint=f"It has {', '.join(sorted(known))}.")
-    for name in ("detections", "annotations"):
-        if not arguments.get(name):
-            raise ArgumentError(f"evaluate needs the argument '{name}'.")
+    check_arguments("evaluate", arguments, known=known, required=("detections", "annotations"))
     return evaluation_document(run(arguments, job))
 
 

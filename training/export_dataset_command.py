@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from engine.commands import check_arguments
 from engine.errors import ArgumentError
 from engine.job import Job
 from engine.terminal import ctrl_c_sets, progress_bar
@@ -72,12 +73,7 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
         ArgumentError: an argument is missing, or unknown.
     """
     known = set(command.__annotations__) - {"return"}
-    for name in arguments:
-        if name not in known:
-            raise ArgumentError(f"export-dataset has no argument '{name}'.", hint=f"It has {', '.join(sorted(known))}.")
-    for name in ("raster", "annotations", "output"):
-        if not arguments.get(name):
-            raise ArgumentError(f"export-dataset needs the argument '{name}'.")
+    check_arguments("export-dataset", arguments, known=known, required=("raster", "annotations", "output"))
     return asdict(run(arguments, job))
 
 
