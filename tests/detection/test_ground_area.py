@@ -43,7 +43,8 @@ def into(polygon: shapely.Polygon, crs: str) -> shapely.Polygon:
 )
 def test_areas_are_geodesic(longitude: float, latitude: float, angle: float, length: float, crs: str) -> None:
     polygon = house(longitude, latitude, length=length, angle=angle)
-    expected, _ = GEOD.geometry_area_perimeter(shapely.orient_polygons(polygon))
+    # Geod signs an area by the direction of its ring, which no plane orientation tells across the antimeridian.
+    expected = abs(GEOD.geometry_area_perimeter(polygon)[0])
     (area,) = ground_areas([polygon], "EPSG:4326")
     assert area == pytest.approx(expected, rel=1e-4)
     assert area == pytest.approx(0.75 * length * 20, rel=1e-3)
