@@ -213,7 +213,9 @@ def _set_up(
         undo.callback(source.close)
         overlap = settings.tile_overlap(predictor.tile_size)
         # Around the area as much is looked at as two tiles share, so that a building on its border is seen whole.
-        left, top, right, bottom = area.window(overlap) if area else (0, 0, source.width, source.height)
+        left, top, right, bottom = (
+            area.window(overlap, smallest=predictor.tile_size) if area else (0, 0, source.width, source.height)
+        )
         grid = TileGrid(
             right - left,
             bottom - top,

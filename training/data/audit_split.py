@@ -14,7 +14,7 @@ from engine.errors import ArgumentError
 from training.data.audit_annotations import AnnotationChecker, are_numbers
 from training.data.audit_duplicates import stop_if
 from training.data.audit_stream import walk
-from training.data.coco import ANNOTATION_NAMES
+from training.data.coco import find_annotations
 
 EXAMPLES = 20  # kept of each fault, in words
 DRAWN = 6  # kept of each fault, to be drawn
@@ -105,7 +105,7 @@ def read_images(name: str, folder: Path) -> Split:
     Raises:
         ArgumentError: there is no annotation file, or it is not COCO.
     """
-    split = Split(name, folder, _annotation_file(folder))
+    split = Split(name, folder, find_annotations(folder))
     seen_ids: set[Any] = set()
     seen_names: set[str] = set()
     keys = set()
@@ -134,16 +134,6 @@ def read_images(name: str, folder: Path) -> Split:
             f"The annotation file {split.annotation_file} has no images or no annotations.", hint="Give a COCO file."
         )
     return split
-
-
-def _annotation_file(folder: Path) -> Path:
-    for name in ANNOTATION_NAMES:
-        if (folder / name).is_file():
-            return folder / name
-    raise ArgumentError(
-        f"The data set {folder} holds none of {', '.join(ANNOTATION_NAMES)}.",
-        hint="Give the folder that holds images/ and annotation.json.",
-    )
 
 
 def _image_entry(item: Any) -> tuple[Any, str, tuple[int, int], Place | None] | None:

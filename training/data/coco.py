@@ -52,7 +52,7 @@ class CocoFolder:
 
     def __init__(self, folder: str | Path, *, images: str | Path | None = None, annotations: str | Path | None = None) -> None:
         folder = Path(folder)
-        self.annotation_file = Path(annotations) if annotations is not None else _find_annotations(folder)
+        self.annotation_file = Path(annotations) if annotations is not None else find_annotations(folder)
         directory = Path(images) if images is not None else folder / "images"
         content = read_coco(self.annotation_file)
         self.images = [image_entry(entry, directory, self.annotation_file) for entry in content["images"]]
@@ -131,7 +131,12 @@ def polygon_of_rings(rings: list[list[float]]) -> shapely.Geometry:
     return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
 
 
-def _find_annotations(folder: Path) -> Path:
+def find_annotations(folder: Path) -> Path:
+    """Return the annotation file of a data set's folder.
+
+    Raises:
+        ArgumentError: there is none.
+    """
     for name in ANNOTATION_NAMES:
         if (folder / name).is_file():
             return folder / name

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from engine.model.config import StrictModel
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TermWeights(_Strict):
+class TermWeights(StrictModel):
     """Weigh the five terms against each other, in the total loss or in the matching cost."""
 
     classification: NonNegative = 4.0
@@ -24,7 +22,7 @@ class TermWeights(_Strict):
     giou: NonNegative = 2.0
 
 
-class DenoisingConfig(_Strict):
+class DenoisingConfig(StrictModel):
     """Say whether and how noised ground truth is fed to the decoder.
 
     mode: ``seg`` denoises labels, boxes and masks; ``box`` labels and boxes; ``no`` nothing.
@@ -37,7 +35,7 @@ class DenoisingConfig(_Strict):
     noise_scale: Fraction = 0.4
 
 
-class LossConfig(_Strict):
+class LossConfig(StrictModel):
     """Configure matcher, criterion and denoising.
 
     points: places at which a mask is compared, in the matching cost and in the loss.
