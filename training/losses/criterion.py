@@ -20,6 +20,7 @@ from .pairs import Pairs, denoising_pairs, matched_pairs
 from .point_sampling import at_least_float32, choose_points, sample_masks, sample_points
 from .random_source import RandomSource, TorchRandom
 from .target import Target
+from .workers import average_over_workers
 
 _MASK_STRIDE = 4
 _MASK_TERMS = ("loss_mask", "loss_dice")
@@ -78,7 +79,7 @@ class Criterion(nn.Module):
         matches = self.matcher(list(supervised.values()), targets)
         losses: dict[str, Tensor] = {}
         with torch.autocast(device.type, enabled=False):
-            average = _average_over_workers(len(joined), device)
+            average = average_over_workers(len(joined), device)
             for (suffix, prediction), match in zip(supervised.items(), matches, strict=True):
                 pairs = matched_pairs(match, counts).to(device)
                 losses |= self._terms(suffix, prediction, joined, pairs, average)
@@ -170,12 +171,3 @@ def _padded_as_images(targets: Sequence[Target], outputs: Outputs) -> list[Targe
         return list(targets)
     height, width = outputs.mask_logits.shape[-2:]
     return [target.padded(_MASK_STRIDE * height, _MASK_STRIDE * width) for target in targets]
-
-
-def _average_over_workers(count: int, device: torch.device) -> Tensor:
-    """Average the number of targets over the workers, at least 1."""
-    average = torch.tensor(float(count), device=device)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(average)
-        average /= torch.distributed.get_world_size()
-    return average.clamp(min=1)

@@ -11,6 +11,7 @@ from engine.model.denoising_queries import DenoisingQueries
 
 from .random_source import RandomSource, TorchRandom
 from .target import Target
+from .workers import most_over_workers
 
 
 def make_denoising_queries(
@@ -24,7 +25,8 @@ def make_denoising_queries(
 ) -> DenoisingQueries | None:
     """Repeat the targets in groups of their own noise.
 
-    As many groups are made as fit into ``number`` queries for the image with the most targets. A label is replaced by
+    As many groups are made as fit into ``number`` queries for the image with the most targets, those of other workers
+    included: empty slots count as background, so the loss of a batch would else depend on how it is shared out. A label is replaced by
     a random one (perhaps the same) with a chance of ``noise_scale / 2``; a box's centre moves by up to ``noise_scale``
     of half its sides, its sides change by up to ``noise_scale`` of themselves.
 
@@ -37,7 +39,7 @@ def make_denoising_queries(
     """
     random = random or TorchRandom()
     counts = [len(target) for target in targets]
-    group_size = max(counts, default=0)
+    group_size = most_over_workers(max(counts, default=0), targets[0].boxes.device) if targets else 0
     groups = number // group_size if group_size else 0
     if groups == 0:
         return None

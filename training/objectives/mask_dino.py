@@ -1,0 +1,56 @@
+"""What Mask DINO is trained for: its criterion over all layers, denoising queries, and the dense guide where it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from engine.model.maskdino import MaskDino
+from training.losses import Criterion, DenseGuide, LossConfig, RandomSource, Target, make_denoising_queries
+
+
+class MaskDinoObjective(nn.Module):
+    """Compute the weighted losses of a model on a batch.
+
+    Args:
+        model: the one to train.
+        losses: its criterion.
+        guide: weight of the dense loss; 0 leaves it out.
+        random: where points and noise come from; torch's own generators by default.
+    """
+
+    def __init__(self, model: MaskDino, losses: LossConfig, *, guide: float = 0.0, random: RandomSource | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.denoising = losses.denoising
+        self.random = random
+        self.criterion = Criterion(num_classes=model.config.num_classes, config=losses, random=random)
+        self.guide = DenseGuide(model.config.pixel_decoder.mask_dim, weight=guide) if guide else None
+
+    def forward(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+        """Return the losses of images (B, 3, H, W) in 0..255 by name, each weighted: their sum is what is minimised."""
+        denoising = None
+        if self.denoising.mode != "no":
+            denoising = make_denoising_queries(
+                targets,
+                num_queries=self.model.config.decoder.queries,
+                num_classes=self.model.config.num_classes,
+                number=self.denoising.number,
+                noise_scale=self.denoising.noise_scale,
+                random=self.random,
+            )
+        kept: list[Tensor] = []
+        hook = None
+        if self.guide is not None:
+            hook = self.model.pixel_decoder.register_forward_hook(lambda module, inputs, output: kept.append(output[0]))
+        try:
+            outputs = self.model(images, denoising=denoising)
+        finally:
+            if hook is not None:
+                hook.remove()
+        losses = self.criterion(outputs, targets, denoising)
+        weighted = {name: self.criterion.weight(name) * loss for name, loss in losses.items()}
+        if self.guide is not None:
+            weighted["loss_guide"] = self.guide(kept[0], targets)
+        return weighted
