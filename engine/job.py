@@ -19,6 +19,8 @@ class Progress:
         buildings: buildings that are ready so far, those at the moving front are still to come; None where none are looked for.
         megapixels_per_second: ground covered, in pixels that the model sees; None before there is anything to measure.
         seconds_left: estimate, None before there is anything to base it on.
+        device: where the model runs, such as ``cuda:0``; None for jobs without one.
+        note: what else a person would want to see meanwhile, such as the loss of a training.
     """
 
     done: int
@@ -27,6 +29,8 @@ class Progress:
     buildings: int | None = 0
     megapixels_per_second: float | None = None
     seconds_left: float | None = None
+    device: str | None = None
+    note: str = ""
 
 
 @dataclass

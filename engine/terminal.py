@@ -34,7 +34,11 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
             if bar is None:
                 bar = drawn.enter_context(tqdm(total=progress.total, dynamic_ncols=True, bar_format=_BAR))
             bar.total, bar.n, bar.unit = progress.total, progress.done, progress.unit
-            parts = ["", f"{progress.buildings} buildings"]
+            parts = [""]
+            if progress.buildings is not None:
+                parts.append(f"{progress.buildings} buildings")
+            if progress.note:
+                parts.append(progress.note)
             if progress.megapixels_per_second is not None:
                 parts.append(f"{progress.megapixels_per_second:.2f} MPix/s")
             if progress.seconds_left is not None:

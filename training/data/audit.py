@@ -94,7 +94,7 @@ def audit_dataset(
     pictures = read_pictures(
         paths,
         workers=workers or os.cpu_count() or 1,
-        progress=lambda done: progress(Progress(done, len(paths), unit="images")),
+        progress=lambda done: progress(Progress(done, len(paths), unit="images", buildings=None)),
         cancel=cancel,
     )
     for number, split in enumerate(audit.splits):

@@ -56,7 +56,7 @@ def write_clean(
                     shutil.copyfile(split.path(key), writer.images / entry["file_name"])
                     writer.add_image(entry)
                     done += 1
-                    progress(Progress(done, total, unit="images"))
+                    progress(Progress(done, total, unit="images", buildings=None))
                 checker = split.checker()
                 for _, item in walk(split.annotation_file, {"annotations"}):
                     stop_if(cancel)

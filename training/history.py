@@ -1,0 +1,95 @@
+"""The course of a run as two tables: what was lost at each step, what was reached at each validation."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+from torch import Tensor
+
+LOSSES, VALIDATION = "losses.csv", "validation.csv"
+
+
+class History(lightning.Callback):
+    """Append to ``losses.csv`` and ``validation.csv``, over all the parts of a run that was stopped and resumed.
+
+    Args:
+        folder: of the run.
+        every: steps between two rows of losses.
+
+    Attributes:
+        seconds: of training so far, validation included, over all parts of the run.
+    """
+
+    def __init__(self, folder: Path, *, every: int) -> None:
+        self.folder, self.every = folder, every
+        self.seconds = 0.0
+        self._last: float | None = None
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        if trainer.is_global_zero:
+            for name in (LOSSES, VALIDATION):
+                _forget_after(self.folder / name, trainer.global_step)
+        self._last = time.monotonic()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._count()
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if trainer.is_global_zero and stepped and trainer.global_step % self.every == 0:
+            values = _numbers(trainer.callback_metrics, "train/")
+            rate = trainer.optimizers[0].param_groups[-1]["lr"]
+            self._append(LOSSES, {"step": trainer.global_step, "seconds": round(self.seconds, 1), "rate": rate, **values})
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self._count()
+        if trainer.is_global_zero and not trainer.sanity_checking and pl_module.scores is not None:
+            values = _numbers(trainer.callback_metrics, "val/")
+            self._append(VALIDATION, {"step": pl_module.validated, "seconds": round(self.seconds, 1), **values})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds = state_dict["seconds"]
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        self.seconds += now - (self._last if self._last is not None else now)
+        self._last = now
+
+    def _append(self, name: str, row: dict[str, Any]) -> None:
+        path = self.folder / name
+        new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, row)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Read one of the tables; empty where there is none."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Drop the rows of steps that a kill undid."""
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    kept = [row for row in rows if row and int(row[0]) <= step]
+    partial = path.with_suffix(".part")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *kept])
+    partial.replace(path)
+
+
+def _numbers(metrics: dict[str, Tensor], prefix: str) -> dict[str, float]:
+    return {name.removeprefix(prefix): round(float(value), 6) for name, value in metrics.items() if name.startswith(prefix)}

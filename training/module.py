@@ -1,0 +1,106 @@
+"""A training run as Lightning sees it: a step, a validation, and what a checkpoint carries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as lightning
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.config import TrainConfig
+from training.data.sample import Sample
+from training.errors import DivergedError
+from training.evaluation.mask_scores import MaskScores, MaskTally
+from training.losses import Target
+from training.optimization import make_optimizer, rate_factor
+
+_SHOWN = 0.01  # class probability below which a detection is not worth its mask
+
+
+class TrainingModule(lightning.LightningModule):
+    """Train a model for an objective.
+
+    Args:
+        objective: a module with the attribute ``model``; it takes (images, targets) and returns weighted losses by name.
+        config: of the run.
+        steps: of the whole run.
+        names: of the classes, as the model counts them.
+
+    Attributes:
+        scores: of the last validation; None before the first.
+        validated: the step of the last validation, -1 before the first.
+        first_found: detections of the last validation in the first images, for pictures: number of the image -> sample and
+            instances.
+    """
+
+    def __init__(self, objective: nn.Module, config: TrainConfig, *, steps: int) -> None:
+        super().__init__()
+        self.objective, self.config, self.steps = objective, config, steps
+        self.scores: MaskScores | None = None
+        self.validated = -1
+        self.first_found: dict[int, tuple[Sample, Any]] = {}
+        self._tally = MaskTally()
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that is trained."""
+        return self.objective.model
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # The numbers drawn in a step follow from the step, so that a resumed run draws those that it would have drawn.
+        place = (
+            self.global_step * self.config.run.accumulate + batch_idx % self.config.run.accumulate
+        ) * self.trainer.world_size
+        torch.manual_seed(self.config.run.seed * 1_000_003 + place + self.global_rank)
+
+    def training_step(self, batch: tuple[Tensor, list[Target]], batch_idx: int) -> Tensor:
+        images, targets = batch
+        losses = self.objective(images, targets)
+        total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            bad = sorted(name for name, loss in losses.items() if not torch.isfinite(loss))
+            raise DivergedError(
+                f"At step {self.global_step} the losses {', '.join(bad)} are not finite numbers.",
+                hint="Lower optimizer.learning_rate, or train with run.precision=float32. The last checkpoint is sound.",
+            )
+        values = {f"train/{name}": loss.detach() for name, loss in losses.items()} | {"train/total": total.detach()}
+        self.log_dict(values, sync_dist=self.trainer.world_size > 1, batch_size=len(images))
+        return total
+
+    def validation_step(self, batch: tuple[int, Sample], batch_idx: int) -> None:
+        number, sample = batch
+        images = torch.from_numpy(np.array(sample.image)).to(self.device).permute(2, 0, 1)[None].float()
+        found = self.model.instances(images, threshold=_SHOWN)[0]
+        self._tally.add(number, sample, found)
+        if number < self.config.run.pictures:
+            self.first_found[number] = (sample, found)
+
+    def on_validation_epoch_end(self) -> None:
+        if self.trainer.world_size > 1:
+            parts: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(parts, self._tally)
+            self._tally = MaskTally.merged(parts)
+        scores, self._tally = self._tally.scores(), MaskTally()
+        if not self.trainer.sanity_checking:
+            self.scores, self.validated = scores, self.global_step
+            figures = {
+                "AP": scores.ap,
+                "AP50": scores.ap50,
+                "F1": scores.f1,
+                "precision": scores.precision,
+                "recall": scores.recall,
+            }
+            self.log_dict({f"val/{name}": value for name, value in figures.items()}, rank_zero_only=False)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = make_optimizer(self.objective, self.config.optimizer)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: rate_factor(step, steps=self.steps, config=self.config.schedule)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self.config.model_dump(mode="json")
+        checkpoint["steps"] = self.steps
