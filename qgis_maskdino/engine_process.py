@@ -19,13 +19,13 @@ from qgis.PyQt.QtCore import QProcess
 
 from qgis_maskdino.engine_error import EngineError, explain_death
 from qgis_maskdino.engine_variables import engine_variables
+from qgis_maskdino.line_buffer import LineBuffer
 
 PROTOCOL = 1
 SLICE = 100  # milliseconds between two looks at whether the job was cancelled
 HELLO_WITHIN = 60.0  # seconds; a cold disk on a laptop needs ten
 CANCEL_WITHIN = 2.0  # seconds that the engine has to end a job in good order; the contract of the protocol
 CLOSE_WITHIN = 2500  # milliseconds; the engine gives its job 1.8 s
-LONGEST_LINE = 64 * 2**20  # bytes; longer is no event, and must not fill the memory
 STDERR_LINES = 200
 
 _REPAIR = "Repair the engine under Settings > Options > Mask DINO, or choose another interpreter there."
@@ -47,8 +47,8 @@ class EngineProcess:
         self._on_log = on_log
         self._hello: dict[str, Any] | None = None
         self._requests = 0
-        self._output = bytearray()
-        self._errors = bytearray()
+        self._output = LineBuffer()
+        self._errors = LineBuffer()
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._events: deque[dict[str, Any]] = deque()
         python = os.path.abspath(shutil.which(python) or python)
@@ -195,15 +195,13 @@ class EngineProcess:
         """Take in what the engine has written, whole lines of it, waiting a moment for the first."""
         began = time.monotonic()
         arrived = self._process.waitForReadyRead(SLICE)
-        self._output += self._process.readAllStandardOutput().data()
-        self._errors += self._process.readAllStandardError().data()
         ended = self._process.state() == QProcess.ProcessState.NotRunning
-        for line in _whole_lines(self._errors, rest_too=ended):
+        for line in self._errors.take(self._process.readAllStandardError().data(), last=ended):
             text = line.decode("utf-8", "replace").rstrip()
             self._stderr.append(text)
             if self._on_log is not None:
                 self._on_log(text)
-        for line in _whole_lines(self._output):
+        for line in self._output.take(self._process.readAllStandardOutput().data()):
             event = _event(line)
             if event is not None:
                 self._events.append(event)
@@ -211,14 +209,6 @@ class EngineProcess:
                 self._stderr.append(line[:1000].decode("utf-8", "replace").rstrip())
         if not arrived and not ended and time.monotonic() - began < SLICE / 2000:
             time.sleep(SLICE / 2000)  # its output is closed and it lives: waiting returns at once, and must not spin
-
-
-def _whole_lines(buffer: bytearray, *, rest_too: bool = False) -> list[bytes]:
-    """Take the whole lines out of a buffer; output arrives in arbitrary pieces, in the middle of a letter too."""
-    end = len(buffer) if rest_too or len(buffer) > LONGEST_LINE else buffer.rfind(b"\n") + 1
-    lines = bytes(buffer[:end]).splitlines()
-    del buffer[:end]
-    return lines
 
 
 def _event(line: bytes) -> dict[str, Any] | None:

@@ -1,0 +1,163 @@
+"""Make a Python environment and install packages in it, with uv where it is, else with venv and pip."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+
+from qgis_maskdino import settings
+from qgis_maskdino.base_python import OLDEST, find_python, find_uv
+from qgis_maskdino.engine_error import EngineError
+from qgis_maskdino.engine_variables import engine_variables
+from qgis_maskdino.installation_failure import explain_installation
+from qgis_maskdino.network_proxy import Proxy
+from qgis_maskdino.package_index import cuda_of_driver, torch_index
+from qgis_maskdino.program import ProgramResult, run_program
+from qgis_maskdino.translation import tr
+
+# Fractions of the whole at which the steps begin, by how long they take.
+_MAKE, _TORCH, _REST, _END = 0.0, 0.05, 0.6, 0.95
+
+
+class Installer:
+    """One installation, in a worker thread.
+
+    Args:
+        folder: where the environment goes; it does not exist yet.
+        on_log: called with each line, passwords left out.
+        on_progress: called with the fraction that is done and what is being done.
+        is_cancelled: asked several times a second.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        *,
+        on_log: Callable[[str], None],
+        on_progress: Callable[[float, str], None],
+        is_cancelled: Callable[[], bool],
+    ) -> None:
+        self._folder = folder
+        self._on_log = on_log
+        self._on_progress = on_progress
+        self._is_cancelled = is_cancelled
+        self._index = settings.package_index()
+        self._proxy = Proxy.of_qgis(self._index or "https://pypi.org/")
+        self._uv = find_uv()
+        self._python = os.path.join(folder, *(("Scripts", "python.exe") if sys.platform == "win32" else ("bin", "python")))
+
+    def install(self, requirements: str, *, anew: bool) -> bool:
+        """Install what a list of requirements names. Return False where it was cancelled.
+
+        Args:
+            requirements: the list, a file.
+            anew: whether the environment is still to be made.
+
+        Raises:
+            EngineError: a step failed.
+        """
+        if anew:
+            self._on_progress(_MAKE, tr("Making a Python environment in {}").format(self._folder))
+            if not self._make():
+                return False
+        with open(requirements, encoding="utf-8") as file:
+            torch = [line.strip() for line in file if re.match(r"torch(vision)?\b", line)]
+        return self._install_torch(torch) and self._packages(
+            tr("Installing the other packages"), ["-r", requirements], self._index_of(None), (_REST, _END)
+        )
+
+    def _make(self) -> bool:
+        step = tr("The environment could not be made")
+        if self._uv:
+            self._on_log(f"uv: {self._uv}")
+            # uv takes a Python of this machine, and fetches one where there is none that fits.
+            version = f">={OLDEST[0]}.{OLDEST[1]},<3.15"
+            return self._done(step, self._run(self._uv, ["venv", "--no-project", "--python", version, self._folder]))
+        python = find_python(on_log=self._on_log)
+        self._on_log(f"Python: {python}")
+        if not self._done(step, self._run(python, ["-I", "-m", "venv", self._folder])):
+            return False
+        # The pip that came with Python may be years old: newer ones trust the system's certificates and report progress.
+        return self._done(
+            step, self._run(self._python, ["-I", "-m", "pip", "install", "--upgrade", *self._index_of(None), "pip"])
+        )
+
+    def _install_torch(self, torch: list[str]) -> bool:
+        """Install the build of PyTorch that fits this machine, from PyPI where PyTorch's own index cannot be used."""
+        cuda = cuda_of_driver()
+        step = tr("Installing PyTorch for NVIDIA graphics cards") if cuda else tr("Installing PyTorch")
+        special = None if self._index else torch_index(cuda)
+        try:
+            return self._packages(step, torch, self._index_of(special), (_TORCH, _REST))
+        except EngineError as error:
+            if special is None or error.code not in ("network", "index"):
+                raise
+            self._on_log(f"{special} cannot be used ({error.message}); PyPI has PyTorch too.")
+        return self._packages(step, torch, self._index_of(None), (_TORCH, _REST))
+
+    def _packages(self, step: str, what: Sequence[str], index: list[str], span: tuple[float, float]) -> bool:
+        self._on_progress(span[0], step)
+        if self._uv:
+            program, arguments = self._uv, ["pip", "install", "--python", self._python]
+        else:
+            program = self._python
+            arguments = ["-I", "-m", "pip", "install", "--progress-bar", "raw", "--no-input", "--no-warn-script-location"]
+        counter = _Counter(step, span, self._on_progress)
+        return self._done(step, self._run(program, [*arguments, *index, *what], counter))
+
+    def _index_of(self, special: str | None) -> list[str]:
+        url = special or self._index
+        return ["--index-url", url] if url else []
+
+    def _done(self, step: str, result: ProgramResult) -> bool:
+        if result.cancelled:
+            return False
+        if result.status != 0:
+            raise explain_installation(step, result.output)
+        return True
+
+    def _run(self, program: str, arguments: list[str], counter: _Counter | None = None) -> ProgramResult:
+        variables = engine_variables()
+        self._proxy.set_in(variables)
+        variables.insert("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+        variables.insert("PYTHONUNBUFFERED", "1")
+        variables.insert("UV_NATIVE_TLS", "1")  # certificates of the system, as pip takes them
+
+        def heard(line: str) -> None:
+            if counter is None or not counter.heard(line):
+                self._on_log(self._proxy.without_secrets(line))
+
+        result = run_program(program, arguments, variables=variables, on_line=heard, is_cancelled=self._is_cancelled)
+        return ProgramResult(result.status, self._proxy.without_secrets(result.output), cancelled=result.cancelled)
+
+
+class _Counter:
+    """Progress out of the lines of an installer: how far a download is, and what is being fetched."""
+
+    def __init__(self, step: str, span: tuple[float, float], on_progress: Callable[[float, str], None]) -> None:
+        self._step = step
+        self._begin, self._end = span
+        self._fraction = self._begin
+        self._on_progress = on_progress
+        self._package = ""
+
+    def heard(self, line: str) -> bool:
+        """Take in a line; return whether it was for the progress alone and is not worth a log."""
+        download = re.match(r"\s*Downloading (?:\S*/)?([\w.]+?)-\d", line)
+        if download:
+            self._package = download[1]
+        progress = re.match(r"Progress (\d+) of (\d+)$", line)
+        if progress is None:
+            return False
+        done, total = int(progress[1]), int(progress[2])
+        if total:
+            # How many packages come is not known: each takes a part of what is left, a large one a larger part.
+            share = min(0.6, 0.05 + total / 1.5e9)
+            fraction = self._fraction + (self._end - self._fraction) * share * done / total
+            megabytes = tr("{}: {}, {:.0f} of {:.0f} MB").format(self._step, self._package, done / 1e6, total / 1e6)
+            self._on_progress(fraction, megabytes)
+            if done == total:
+                self._fraction = fraction
+        return True
