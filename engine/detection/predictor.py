@@ -1,4 +1,4 @@
-"""A Mask DINO model as a predictor of tiles."""
+"""A model as a predictor of tiles."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from scipy import ndimage
 
 from engine.detection.instances import Instances
 from engine.errors import DeviceError
-from engine.model.maskdino import MaskDino
-from engine.model.outputs import Outputs
-from engine.model.postprocess import image_instances
+from engine.model.instance_model import InstanceModel
+from engine.model.postprocess import ImageInstances
 from engine.ops.kernels import kernel_name
 
 _SPECK = 0.1  # a part of a mask smaller than this share of its largest part is noise, not a wing of the building
@@ -28,7 +27,7 @@ class ModelPredictor:
 
     bands = 3
 
-    def __init__(self, model: MaskDino, *, tile_size: int, gsd: float | None, score: float) -> None:
+    def __init__(self, model: InstanceModel, *, tile_size: int, gsd: float | None, score: float) -> None:
         self.model = model.eval()
         self.tile_size = tile_size
         self.gsd = gsd
@@ -37,7 +36,7 @@ class ModelPredictor:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return self.model.pixel_mean.device
+        return next(self.model.parameters()).device
 
     @property
     def kernel(self) -> str:
@@ -49,36 +48,25 @@ class ModelPredictor:
         """How many tiles at once serve the device best: a CPU gains nothing from more than one."""
         return 1 if self.device.type == "cpu" else 8
 
-    @torch.inference_mode()
     def predict(self, tiles: np.ndarray) -> list[Instances]:
         """(B, 3, H, W) float32 in 0..255 -> the instances of each tile, best first; masks may overlap."""
         images = torch.from_numpy(tiles).to(self.device)
         try:
-            outputs = self.model(images)
+            found = self.model.instances(images, threshold=self.score)
         except torch.OutOfMemoryError as error:
             raise DeviceError(
                 f"The device {self.device} ran out of memory on {len(tiles)} tiles of {self.tile_size} pixels.",
                 hint="Give a smaller --batch-size, or --device cpu.",
             ) from error
-        size = tuple(images.shape[-2:])
-        padded = self.model.padded_size([size])
-        return [self._instances(outputs, index, size, padded) for index in range(len(images))]
+        return [self._kept(instances) for instances in found]
 
-    def _instances(self, outputs: Outputs, index: int, size: tuple[int, int], padded: tuple[int, int]) -> Instances:
-        found = image_instances(
-            outputs,
-            index,
-            image_size=size,
-            padded_size=padded,
-            count=self.model.config.detections_per_image,
-            threshold=self.score,
-        )
+    def _kept(self, found: ImageInstances) -> Instances:
         kept = found.scores >= self.score
-        masks = [without_specks(mask) for mask in found.masks[kept].cpu().numpy()]
+        masks = found.masks[kept].cpu().numpy()
+        for index, mask in enumerate(masks):
+            masks[index] = without_specks(mask)
         return Instances(
-            scores=found.scores[kept].cpu().numpy().astype(np.float32),
-            labels=found.labels[kept].cpu().numpy(),
-            masks=np.stack(masks) if masks else np.zeros((0, *size), dtype=bool),
+            scores=found.scores[kept].cpu().numpy().astype(np.float32), labels=found.labels[kept].cpu().numpy(), masks=masks
         )
 
 

@@ -15,6 +15,7 @@ from engine.model.heads import PredictionHeads
 from engine.model.outputs import Outputs, Prediction
 from engine.model.pixel_decoder import PixelDecoder
 from engine.model.position import inverse_sigmoid
+from engine.model.postprocess import ImageInstances, best_pairs, draw_instances
 from engine.model.query_selection import QuerySelection
 from engine.model.transformer_decoder import TransformerDecoder
 
@@ -64,11 +65,7 @@ class MaskDino(nn.Module):
             (B, Q, padded H/4, padded W/4), and the intermediate predictions asked for.
         """
         intermediate = self.training if intermediate is None else intermediate
-        pixels, maps = self.pixel_decoder(self.backbone(self.prepare(images)))
-        # The decoder's memory starts at the coarsest level: the published proposals count their sizes from there.
-        maps = maps[::-1]
-        shapes = [tuple(level.shape[-2:]) for level in maps]
-        memory = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
+        pixels, memory, shapes = self._see(images)
         selected = self.query_selection(memory, shapes, pixels, self.heads)
 
         content, boxes, attention_mask = selected.content, selected.boxes, None
@@ -100,6 +97,56 @@ class MaskDino(nn.Module):
             class_logits, last.boxes, last.mask_logits,
             auxiliary=auxiliary, encoder=selected.prediction if intermediate else None, denoising=noised,
         )  # fmt: skip
+
+    @torch.inference_mode()
+    def instances(
+        self,
+        images: Tensor | Sequence[Tensor],
+        *,
+        count: int | None = None,
+        threshold: float = 0.0,
+        output_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[ImageInstances]:
+        """Find the instances of images; masks are drawn of those alone that are found.
+
+        Args:
+            images: as for ``forward``.
+            count: how many an image at most, by class probability; by default what the model was made for.
+            threshold: class probability below which nothing is kept.
+            output_sizes: height and width in which each image's masks and boxes are wanted; by default its own.
+
+        Returns:
+            The instances of each image, best first.
+        """
+        pixels, memory, shapes = self._see(images)
+        selected = self.query_selection(memory, shapes, pixels, self.heads)
+        states, boxes = self.decoder(selected.content, selected.boxes.sigmoid(), memory, torch.tensor(shapes), self.heads)
+        class_logits, _ = self.heads(states[-1], None)
+        sizes = [tuple(image.shape[-2:]) for image in images]
+        found = []
+        for index, (size, output_size) in enumerate(zip(sizes, output_sizes or sizes, strict=True)):
+            chosen = best_pairs(
+                class_logits[index], count=self.config.detections_per_image if count is None else count, threshold=threshold
+            )
+            found.append(
+                draw_instances(
+                    chosen,
+                    boxes=boxes[-1][index, chosen.queries],
+                    mask_logits=self.heads.draw(states[-1][index, chosen.queries], pixels[index]),
+                    image_size=size,
+                    padded_size=self.padded_size(sizes),
+                    output_size=output_size,
+                )
+            )
+        return found
+
+    def _see(self, images: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
+        """Per-pixel embeddings (B, C, h, w), the encoder's memory (B, S, C), and the memory's levels as (height, width)."""
+        pixels, maps = self.pixel_decoder(self.backbone(self.prepare(images)))
+        # The decoder's memory starts at the coarsest level: the published proposals count their sizes from there.
+        maps = maps[::-1]
+        shapes = [tuple(level.shape[-2:]) for level in maps]
+        return pixels, torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1), shapes
 
     def prepare(self, images: Tensor | Sequence[Tensor]) -> Tensor:
         """Normalise images and pad them into one batch (B, 3, H, W), H and W multiples of 32.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,15 +50,47 @@ def image_instances(
         count: how many (query, class) pairs are kept, by class probability.
         threshold: pairs whose class probability is below it are left out before their masks are enlarged.
     """
-    height, width = output_size or image_size
-    classes = prediction.class_logits.shape[-1]
-    probabilities = prediction.class_logits[index].sigmoid().flatten()
-    best = probabilities.topk(min(count, len(probabilities)))
-    chosen = best.indices[best.values >= threshold]
-    queries, labels = chosen // classes, chosen % classes
+    chosen = best_pairs(prediction.class_logits[index], count=count, threshold=threshold)
+    return draw_instances(
+        chosen,
+        boxes=prediction.boxes[index, chosen.queries],
+        mask_logits=prediction.mask_logits[index, chosen.queries],
+        image_size=image_size,
+        padded_size=padded_size,
+        output_size=output_size or image_size,
+    )
 
+
+class ChosenPairs(NamedTuple):
+    """The (query, class) pairs of an image that are kept, each (N,), by class probability."""
+
+    probabilities: Tensor
+    queries: Tensor
+    labels: Tensor
+
+
+def best_pairs(class_logits: Tensor, *, count: int, threshold: float) -> ChosenPairs:
+    """Choose the ``count`` best pairs of an image's class logits (Q, classes), without those below ``threshold``."""
+    classes = class_logits.shape[-1]
+    best = class_logits.sigmoid().flatten().topk(min(count, class_logits.numel()))
+    sure = best.values >= threshold
+    pairs = best.indices[sure]
+    return ChosenPairs(best.values[sure], pairs // classes, pairs % classes)
+
+
+def draw_instances(
+    chosen: ChosenPairs,
+    *,
+    boxes: Tensor,
+    mask_logits: Tensor,
+    image_size: tuple[int, int],
+    padded_size: tuple[int, int],
+    output_size: tuple[int, int],
+) -> ImageInstances:
+    """Bring the chosen pairs' boxes (N, 4) and mask logits (N, h, w) to the size wanted, and score them."""
+    height, width = output_size
     # enlarge to the padded image, cut the image out of it, then bring that to the size wanted: the published order
-    logits = prediction.mask_logits[index, queries][:, None].float()  # (N, 1, ...): N may be 0, channels may not
+    logits = mask_logits[:, None].float()  # (N, 1, ...): N may be 0, channels may not
     logits = F.interpolate(logits, size=padded_size, mode="bilinear", align_corners=False)
     logits = logits[..., : image_size[0], : image_size[1]]
     if (height, width) != tuple(image_size):
@@ -68,9 +101,9 @@ def image_instances(
 
     # boxes are relative to the padded image
     scale = logits.new_tensor([width * padded_size[1] / image_size[1], height * padded_size[0] / image_size[0]])
-    centre, size = prediction.boxes[index, queries].split(2, dim=-1)
-    boxes = torch.cat([(centre - size / 2) * scale, (centre + size / 2) * scale], dim=-1)
+    centre, size = boxes.split(2, dim=-1)
+    corners = torch.cat([(centre - size / 2) * scale, (centre + size / 2) * scale], dim=-1)
 
-    scores = probabilities[chosen] * inside
+    scores = chosen.probabilities * inside
     order = scores.argsort(descending=True, stable=True)
-    return ImageInstances(scores[order], labels[order], boxes[order], masks[order])
+    return ImageInstances(scores[order], chosen.labels[order], corners[order], masks[order])

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.model.config import ModelConfig
-from engine.model.maskdino import MaskDino
-from engine.model.outputs import Outputs
+from engine.model.outputs import Prediction
+from engine.model.postprocess import ImageInstances, image_instances
 from training.data.sample import Sample
 from training.evaluation.mask_scores import score_model
 from training.score_calibration import balance_scores
@@ -21,20 +20,18 @@ class KnownAnswers(torch.nn.Module):
 
     def __init__(self, answers: list[list[tuple[float, np.ndarray]]]) -> None:
         super().__init__()
-        self.config = ModelConfig(num_classes=1)
         self.answers, self.calls = answers, 0
-        self.register_buffer("pixel_mean", torch.zeros(3, 1, 1))
         self.heads = torch.nn.Module()
         self.heads.classify = torch.nn.Linear(1, 1)
         torch.nn.init.zeros_(self.heads.classify.bias)
 
-    padded_size = MaskDino.padded_size
-
-    def forward(self, images: torch.Tensor) -> Outputs:
+    def instances(self, images: torch.Tensor, *, count: int | None = None, threshold: float = 0.0) -> list[ImageInstances]:
         answer = self.answers[int(images[0, 0, 0, 0])]
         logits = torch.tensor([score for score, _ in answer]).view(1, -1, 1) + self.heads.classify.bias
         masks = torch.stack([torch.from_numpy(mask[::4, ::4]).float() * 40 - 20 for _, mask in answer])[None]
-        return Outputs(logits, torch.zeros(1, len(answer), 4), masks)
+        size = tuple(images.shape[-2:])
+        prediction = Prediction(logits.detach(), torch.zeros(1, len(answer), 4), masks)
+        return [image_instances(prediction, 0, image_size=size, padded_size=size, count=count or 100, threshold=threshold)]
 
 
 def _house(place: int) -> np.ndarray:

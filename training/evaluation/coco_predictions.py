@@ -13,8 +13,7 @@ from PIL import Image
 from pycocotools import mask as run_lengths
 
 from engine.errors import ArgumentError
-from engine.model.maskdino import MaskDino
-from engine.model.postprocess import image_instances
+from engine.model.instance_model import InstanceModel
 from training.data.coco import CocoImage
 from training.evaluation.coco_truth import CocoTruth, encoded_mask
 
@@ -22,9 +21,8 @@ Result = dict[str, Any]
 """``image_id``, ``category_id``, ``score``, ``bbox`` and run-length ``segmentation``."""
 
 
-@torch.inference_mode()
 def predict_images(
-    model: MaskDino,
+    model: InstanceModel,
     truth: CocoTruth,
     *,
     max_detections: int = 100,
@@ -51,14 +49,10 @@ def predict_images(
     for start in range(0, len(truth.images), batch_size):
         progress(start, len(results))
         entries = truth.images[start : start + batch_size]
-        pictures = [torch.from_numpy(read_image(entry, resize)).to(model.pixel_mean.device) for entry in entries]
-        sizes = [tuple(picture.shape[:2]) for picture in pictures]
-        outputs = model([picture.permute(2, 0, 1).float() for picture in pictures])
-        for index, (entry, size) in enumerate(zip(entries, sizes, strict=True)):
-            found = image_instances(
-                outputs, index, image_size=size, padded_size=model.padded_size(sizes),
-                output_size=(entry.height, entry.width), count=max_detections,
-            )  # fmt: skip
+        pictures = [torch.from_numpy(read_image(entry, resize)).permute(2, 0, 1) for entry in entries]
+        sizes = [(entry.height, entry.width) for entry in entries]
+        batch = model.instances(pictures, count=max_detections, output_sizes=sizes)
+        for entry, found in zip(entries, batch, strict=True):
             masks = found.masks.cpu().numpy()
             columns = (found.scores.tolist(), found.labels.tolist(), found.boxes.cpu().double().numpy(), masks)
             for score, label, (left, top, right, bottom), mask in zip(*columns, strict=True):

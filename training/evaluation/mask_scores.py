@@ -14,12 +14,13 @@ from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from engine.model.maskdino import MaskDino
-from engine.model.postprocess import image_instances
+from engine.model.instance_model import InstanceModel
+from engine.model.postprocess import ImageInstances
 from training.data.sample import Sample
 
 log = logging.getLogger(__name__)
 
+_LOWEST = 0.01  # class probability below which a detection is not worth its mask
 _MATCH = 0.5  # IoU from which on a detection counts as right, in precision, recall and F1
 
 
@@ -45,30 +46,53 @@ class MaskScores:
     buildings: int
 
 
-@torch.inference_mode()
-def score_model(model: MaskDino, samples: Iterable[Sample], *, threshold: float = 0.5) -> MaskScores:
+class MaskTally:
+    """Collect what was found in images, and what stands there, until it is measured.
+
+    It can be pickled: each worker of a distributed training fills its own, and `merged` puts them together.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[int, tuple[tuple[int, int], list[dict], list[dict]]] = {}
+
+    def add(self, number: int, sample: Sample, found: ImageInstances) -> None:
+        """Take the instances found in an image; ``number`` is the image's own."""
+        truth = [_encoded(mask) | {"iscrowd": int(crowd)} for mask, crowd in zip(sample.masks, sample.crowd, strict=True)]
+        detections = [
+            _encoded(mask) | {"score": score}
+            for score, mask in zip(found.scores.tolist(), found.masks.cpu().numpy(), strict=True)
+            if mask.any()
+        ]
+        self._entries[number] = (sample.image.shape[:2], truth, detections)
+
+    @classmethod
+    def merged(cls, parts: Iterable[MaskTally]) -> MaskTally:
+        """Put the tallies of several workers together."""
+        whole = cls()
+        for part in parts:
+            whole._entries |= part._entries
+        return whole
+
+    def scores(self, *, threshold: float = 0.5) -> MaskScores:
+        """Measure; precision, recall and F1 at a score of ``threshold``. The order of the images does not matter."""
+        images, annotations, detections = [], [], []
+        for number, ((height, width), truth, found) in sorted(self._entries.items()):
+            image = number + 1  # pycocotools takes 0 for "none"
+            images.append({"id": image, "height": height, "width": width})
+            for entries, collected in ((truth, annotations), (found, detections)):
+                for entry in entries:
+                    collected.append(entry | {"id": len(collected) + 1, "image_id": image, "category_id": 1})
+        return _evaluate(images, annotations, detections, threshold)
+
+
+def score_model(model: InstanceModel, samples: Iterable[Sample], *, threshold: float = 0.5) -> MaskScores:
     """Run a model over images one by one and compare what it finds with what stands there."""
-    device = model.pixel_mean.device
-    images, annotations, detections = [], [], []
     model.eval()
-    for number, sample in enumerate(samples, start=1):
-        height, width = sample.image.shape[:2]
-        images.append({"id": number, "height": height, "width": width})
-        for mask, crowd in zip(sample.masks, sample.crowd, strict=True):
-            annotations.append(_annotation(len(annotations) + 1, number, mask, crowd=int(crowd)))
-        image = torch.from_numpy(np.array(sample.image)).permute(2, 0, 1)[None].float().to(device)
-        found = image_instances(
-            model(image),
-            0,
-            image_size=(height, width),
-            padded_size=model.padded_size([(height, width)]),
-            count=model.config.detections_per_image,
-            threshold=0.01,
-        )
-        for score, mask in zip(found.scores.tolist(), found.masks.cpu().numpy(), strict=True):
-            if mask.any():
-                detections.append({**_annotation(len(detections) + 1, number, mask), "score": score})
-    return _evaluate(images, annotations, detections, threshold)
+    tally = MaskTally()
+    for number, sample in enumerate(samples):
+        image = torch.from_numpy(np.array(sample.image)).permute(2, 0, 1)[None]
+        tally.add(number, sample, model.instances(image, threshold=_LOWEST)[0])
+    return tally.scores(threshold=threshold)
 
 
 def _evaluate(images: list, annotations: list, detections: list, threshold: float) -> MaskScores:
@@ -110,10 +134,10 @@ def _count_right(evaluation: COCOeval, threshold: float) -> tuple[int, int]:
     return right, claimed
 
 
-def _annotation(number: int, image: int, mask: np.ndarray, *, crowd: int = 0) -> dict:
+def _encoded(mask: np.ndarray) -> dict:
     encoded = run_lengths.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {
-        "id": number, "image_id": image, "category_id": 1, "segmentation": encoded, "iscrowd": crowd,
+        "segmentation": encoded, "iscrowd": 0,
         "area": float(run_lengths.area(encoded)), "bbox": run_lengths.toBbox(encoded).tolist(),
     }  # fmt: skip
 
