@@ -163,6 +163,7 @@ class DetectionRun:
             buildings=self.buildings + len(self._waiting),
             megapixels_per_second=self.megapixels / seconds if done else None,
             seconds_left=(len(self.grid) - self._done) * seconds / done if done else None,
+            device=str(getattr(self.predictor, "device", "cpu")),
         )
 
     def _worth_resuming(self, error: BaseException) -> bool:
