@@ -1,0 +1,129 @@
+"""What the pages of the panel have in common: a column that scrolls, a button, and a sentence that says why it is grey."""
+
+from __future__ import annotations
+
+from qgis.PyQt.QtCore import Qt, pyqtSignal
+from qgis.PyQt.QtWidgets import (
+    QFormLayout,
+    QFrame,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from qgis_maskdino.icons import icon
+from qgis_maskdino.job_queue import Job, JobError
+
+
+class Page(QWidget):
+    """A page with a form, and a button below it that stays in sight.
+
+    Signals:
+        submitted: a job that the user wants done.
+        refused: why what the user asked for is no job.
+    """
+
+    submitted = pyqtSignal(object)
+    refused = pyqtSignal(object)
+
+    def __init__(self, *, button: str, icon_name: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._column = QVBoxLayout()
+        self._column.setContentsMargins(9, 9, 9, 9)
+        self.run_button = QPushButton(icon(icon_name), button)
+        self.run_button.setDefault(True)
+        self.run_button.setMinimumHeight(32)
+        self.run_button.clicked.connect(self.submit)
+        self.reason = QLabel()
+        self.reason.setWordWrap(True)
+        self.reason.setObjectName("reason")
+        self.reason.hide()
+
+        inside = QWidget()
+        inside.setLayout(self._column)
+        scroll = QScrollArea()
+        scroll.setWidget(inside)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        foot = QVBoxLayout()
+        foot.setContentsMargins(9, 3, 9, 6)
+        foot.addWidget(self.reason)
+        foot.addWidget(self.run_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(scroll, 1)
+        layout.addLayout(foot)
+
+    def job(self) -> Job:
+        """Make the job that the page describes.
+
+        Raises:
+            JobError: what was entered is no job.
+        """
+        raise NotImplementedError
+
+    def why_not(self) -> str:
+        """Say in a sentence why the page cannot be submitted yet; empty when it can."""
+        raise NotImplementedError
+
+    def show_result(self, job: Job) -> None:
+        """Show what a job of this page brought."""
+
+    def submit(self) -> None:
+        """Hand in the job that the page describes."""
+        if self.why_not():
+            return
+        try:
+            job = self.job()
+        except JobError as error:
+            self.refused.emit(error)
+        else:
+            self.submitted.emit(job)
+
+    def refresh(self) -> None:
+        """Let the button and its sentence follow what was entered."""
+        reason = self.why_not()
+        self.run_button.setEnabled(not reason)
+        self.run_button.setToolTip(reason)
+        self.reason.setText(reason)
+        self.reason.setVisible(bool(reason))
+
+    def add(self, widget: QWidget, *, label: str = "", tip: str = "", stretch: int = 0) -> QWidget:
+        """Put a widget below the others, under a label of its own."""
+        if label:
+            caption = QLabel(label)
+            caption.setBuddy(widget)
+            caption.setToolTip(tip)
+            self._column.addWidget(caption)
+        if tip:
+            widget.setToolTip(tip)
+        self._column.addWidget(widget, stretch)
+        return widget
+
+    def end_column(self) -> None:
+        """Let the rest of the column stay empty."""
+        self._column.addStretch(1)
+
+
+def note(text: str = "") -> QLabel:
+    """Return a small explaining text."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+    font = label.font()
+    font.setPointSizeF(max(font.pointSizeF() * 0.92, 7.0))
+    label.setFont(font)
+    return label
+
+
+def form() -> QFormLayout:
+    """Return an empty form that wraps where the panel is narrow."""
+    layout = QFormLayout()
+    layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    return layout
