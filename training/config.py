@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from engine.model.config import StrictModel
+from engine.model.config import ModelConfig, StrictModel
 from training.data.augmentation_config import AugmentationConfig
 from training.data.config import DataConfig
 from training.losses import LossConfig
@@ -107,7 +107,8 @@ class TrainConfig(StrictModel):
 
     Attributes:
         name: of the model and its file.
-        model: a preset; None takes the architecture of the model file or embedded model in ``start_from``.
+        model: a preset, or a whole architecture; None takes that of the model file or embedded model in ``start_from``. Its
+            number of classes is that of the data.
         start_from: a published checkpoint of Mask DINO or DINO, a model file, an embedded model; None starts from nothing.
         tile_size: side of the tiles that the model will be given in detection; None is the side of the training crops.
         guide: weight of the dense loss that helps a model that starts from nothing, see ``training.losses.dense_guide``.
@@ -115,7 +116,7 @@ class TrainConfig(StrictModel):
 
     version: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[\w][\w.\- ]*$")]
-    model: str | None = None
+    model: str | ModelConfig | None = None
     start_from: str | None = None
     data: DataConfig
     augmentation: AugmentationConfig = AugmentationConfig()

@@ -43,16 +43,8 @@ class JobProgress(lightning.Callback):
             first, began = self._steps[0]
             a_step = (now - began) / max(step - first, 1)
             left = a_step * (pl_module.steps - step) if step > first else None
-            self.job.report(
-                Progress(
-                    done=step,
-                    total=pl_module.steps,
-                    unit="steps",
-                    buildings=None,
-                    seconds_left=left,
-                    note=_note(trainer, pl_module),
-                )  # fmt: skip
-            )
+            note = _note(trainer, pl_module)
+            self.job.report(Progress(step, pl_module.steps, "steps", buildings=None, seconds_left=left, note=note))
         # Processes hear of a Ctrl-C at different moments, and have to end at the same step.
         if trainer.strategy.reduce_boolean_decision(self.job.cancelled.is_set(), all=False):
             trainer.save_checkpoint(self.checkpoint)

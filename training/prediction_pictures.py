@@ -21,7 +21,7 @@ _COLUMNS = 4  # pairs in a row of the sheet
 
 
 class PredictionPictures(lightning.Callback):
-    """After each validation write one sheet: annotations on the left of each pair, detections of score 0.5 or more on the right.
+    """After each validation write one sheet: annotations left, detections of score 0.5 or more right.
 
     Args:
         folder: for ``step_000500.png`` and so on.

@@ -22,7 +22,6 @@ from engine.job import Job
 from engine.model.build import build_model
 from engine.model.maskdino import MaskDino
 from engine.model.model_file import read_header
-from engine.model.presets import preset
 from training.activation_checkpointing import checkpoint_activations
 from training.batches import Batches, check_batch
 from training.config import RunConfig, TrainConfig
@@ -187,10 +186,8 @@ def _lengths(run: RunConfig, data: TrainingData) -> tuple[int, int]:
 
 def _build(config: TrainConfig, data: TrainingData) -> nn.Module:
     classes = len(data.classes)
-    if config.model is not None:
-        model = build_model(preset(config.model, num_classes=classes))
-    else:
-        model = build_model(read_header(config.start_from).config, num_classes=classes)
+    architecture = config.model if config.model is not None else read_header(config.start_from).config
+    model = build_model(architecture, num_classes=classes)
     report = start_from(model, config.start_from)
     log.info("%s", report.summary())
     return model

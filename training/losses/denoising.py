@@ -26,9 +26,9 @@ def make_denoising_queries(
     """Repeat the targets in groups of their own noise.
 
     As many groups are made as fit into ``number`` queries for the image with the most targets, those of other workers
-    included: empty slots count as background, so the loss of a batch would else depend on how it is shared out. A label is replaced by
-    a random one (perhaps the same) with a chance of ``noise_scale / 2``; a box's centre moves by up to ``noise_scale``
-    of half its sides, its sides change by up to ``noise_scale`` of themselves.
+    included: empty slots count as background, so the loss of a batch would else depend on how it is shared out. A label is
+    replaced by a random one (perhaps the same) with a chance of ``noise_scale / 2``; a box's centre moves by up to
+    ``noise_scale`` of half its sides, its sides change by up to ``noise_scale`` of themselves.
 
     Args:
         targets: one an image.

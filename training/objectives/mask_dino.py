@@ -1,4 +1,4 @@
-"""What Mask DINO is trained for: its criterion over all layers, denoising queries, and the dense guide where it is asked for."""
+"""What Mask DINO is trained for: its criterion over all layers, denoising queries, and the dense guide if wanted."""
 
 from __future__ import annotations
 
