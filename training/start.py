@@ -105,7 +105,7 @@ def start_from(model: nn.Module, source: str | os.PathLike[str] | None) -> Start
             kind = "a backbone"
         else:
             raise ModelFileError(
-                f"it is nothing to start from (it has {len(tensors)} tensors: {_listed(tuple(tensors))}).",
+                f"it is nothing to start from (it has {len(tensors)} tensors: {_listed(tensors)}).",
                 hint="Give a model file, a published Mask DINO or DINO checkpoint, or a ResNet or Swin backbone.",
             )
         skipped = (name for name in tensors if name not in used and not name.endswith(_BOOKKEEPING))
@@ -197,5 +197,7 @@ def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _listed(names: tuple[str, ...], count: int = 4) -> str:
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+def _listed(names: Iterable[str], count: int = 12) -> str:
+    """List the modules that tensors belong to, no deeper than a layer."""
+    modules = list(dict.fromkeys(".".join(name.split(".")[:-1][:3]) or name for name in names))
+    return ", ".join(modules[:count]) + (", ..." if len(modules) > count else "")

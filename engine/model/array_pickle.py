@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, ClassVar
 
 from engine.errors import ModelFileError, UnsafeFileError
 from engine.model.file_errors import short
-from engine.model.pickled_arrays import ARRAY_GLOBALS, PickledArray, PickledDtype, bytes_of_nothing, encode
+from engine.model.pickled_arrays import ARRAY_GLOBALS, PickledArray, PickledDtype, PickledSettings, bytes_of_nothing, encode
 
 # A Swin-L checkpoint takes about 40,000 instructions; a file with more than this is not a checkpoint.
 MAX_INSTRUCTIONS = 5_000_000
@@ -213,11 +213,17 @@ class ArrayUnpickler:
         self._spend(arguments)
         self._stack.append(function(*arguments))
 
+    def _op_newobj(self) -> None:
+        arguments, record = self._stack.pop(), self._stack.pop()
+        if record is not PickledSettings or arguments != ():
+            raise UnsafeFileError(f"it asks to make a new object of {short(record)}.")
+        self._stack.append(PickledSettings())
+
     def _op_build(self) -> None:
         state, target = self._stack.pop(), self._stack[-1]
         if type(target) is dict and type(state) is dict and set(state) <= {"_metadata"}:
             return  # what PyTorch notes beside a state dict
-        if type(target) not in (PickledArray, PickledDtype):
+        if type(target) not in (PickledArray, PickledDtype, PickledSettings):
             raise UnsafeFileError(f"it asks to change the inside of a {type(target).__name__}.")
         self._spend(state)
         target.__setstate__(state)

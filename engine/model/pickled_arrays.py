@@ -65,6 +65,16 @@ class PickledArray:
         return self._array
 
 
+class PickledSettings:
+    """``argparse.Namespace``, in which many a training program keeps the arguments of its run; nothing of it is taken."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, dict):
+            raise ModelFileError(f"its settings have a malformed state ({short(state)}).")
+
+
 def reconstruct(array_type: object, *_arguments: object) -> PickledArray:
     """Stand in for ``numpy._core.multiarray._reconstruct``; the shape and dtype that it is given are placeholders."""
     if array_type is not PickledArray:

@@ -22,7 +22,7 @@ from engine.errors import ModelFileError, UnsafeFileError
 from engine.model.array_pickle import ArrayUnpickler
 from engine.model.file_errors import about_file, short
 from engine.model.model_file import METADATA_KEY
-from engine.model.pickled_arrays import ARRAY_GLOBALS, PickledArray
+from engine.model.pickled_arrays import ARRAY_GLOBALS, PickledArray, PickledSettings
 from engine.model.tensor_pickle import TensorDryRun
 
 if TYPE_CHECKING:
@@ -134,10 +134,10 @@ def _torch_load(path: Path, *, mmap: bool) -> Any:
     import torch
     from torch.serialization import safe_globals
 
-    # PyTorch looks its own names up first; NumPy's are the plain records of our own unpickler.
-    arrays = [(record, name) for name, record in ARRAY_GLOBALS.items()]
+    # PyTorch looks its own names up first; the others are the plain records of our own unpickler.
+    records = [*((record, name) for name, record in ARRAY_GLOBALS.items()), (PickledSettings, "argparse.Namespace")]
     try:
-        with safe_globals(arrays):
+        with safe_globals(records):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise UnsafeFileError(f"PyTorch refuses it ({short(error)}).") from error

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, ClassVar
 from engine.errors import ModelFileError, UnsafeFileError
 from engine.model.array_pickle import ArrayUnpickler, plain_dict
 from engine.model.file_errors import short
+from engine.model.pickled_arrays import PickledSettings
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class TensorDryRun(ArrayUnpickler):
         "torch._utils._rebuild_parameter": rebuild_parameter,
         "torch.Size": size_of,
         "collections.Counter": plain_dict,
+        "argparse.Namespace": PickledSettings,
         **{
             f"torch.{place}{name}Storage": StorageType(itemsize)
             for place in ("", "cuda.")

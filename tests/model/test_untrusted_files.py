@@ -5,6 +5,7 @@ Each attack, were it run, would create a marker file. Every test first proves th
 
 from __future__ import annotations
 
+import argparse
 import builtins
 import contextlib
 import io
@@ -88,6 +89,7 @@ def _documents(attack: object) -> dict[str, object]:
         "as the whole file": attack,
         "as a tensor": {"model": {"a": tensor, "b": attack}},
         "beside the tensors": {"model": {"a": tensor}, "optimizer": [attack]},
+        "in the settings of the run": {"model": {"a": tensor}, "args": argparse.Namespace(data=attack)},
     }
 
 
