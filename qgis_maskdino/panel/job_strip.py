@@ -19,6 +19,7 @@ class JobStrip(QWidget):
     def __init__(self, queue: JobQueue, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._queue = queue
+        self._shown: Job | None = None
         self.title = QLabel()
         self.title.setWordWrap(True)
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -55,15 +56,14 @@ class JobStrip(QWidget):
 
     def _show_queue(self) -> None:
         job = self._queue.running
-        if job is not None and self.title.text() != job.title:
-                self.title.setText(job.title)
+        if job is not None and job is not self._shown:
+            self.title.setText(job.title)
             self.status.setText(tr("Starting the engine …"))
-        for widget in (self.bar, self.cancel_button):
-            widget.setVisible(job is not None)
-        if job is None or not self.cancel_button.isVisible():
             self.bar.setRange(0, 0)
-        if job is not None and self.cancel_button.isHidden():
             self.cancel_button.setEnabled(True)
+        self._shown = job
+        self.bar.setVisible(job is not None)
+        self.cancel_button.setVisible(job is not None)
         self._show_waiting()
         self.setVisible(bool(job or self._queue.waiting or self.status.text()))
 
@@ -92,8 +92,6 @@ class JobStrip(QWidget):
         self.title.setText(job.title)
         self.status.setToolTip("")
         self.status.setText(_ending(job))
-        self.cancel_button.setEnabled(True)
-        self.bar.setRange(0, 0)
 
 
 class _WaitingJob(QWidget):

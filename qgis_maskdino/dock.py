@@ -1,0 +1,98 @@
+"""The panel for people who do not think in toolboxes: pages in tabs, and the queue of their jobs below."""
+
+from __future__ import annotations
+
+from qgis.core import Qgis, QgsRasterLayer
+from qgis.gui import QgisInterface, QgsDockWidget
+from qgis.PyQt.QtWidgets import QStackedWidget, QTabWidget, QVBoxLayout, QWidget
+
+from qgis_maskdino.engine_environment import EngineEnvironment, State
+from qgis_maskdino.icons import icon
+from qgis_maskdino.job_queue import Job, JobQueue, JobState
+from qgis_maskdino.panel.detect_page import DetectPage
+from qgis_maskdino.panel.error_message import TITLE, show_error
+from qgis_maskdino.panel.first_start_page import FirstStartPage
+from qgis_maskdino.panel.job_strip import JobStrip
+from qgis_maskdino.panel.page import Page
+from qgis_maskdino.translation import tr
+
+OPTIONS_PAGE = "maskdino_options"
+_SMALLEST_WIDTH = 300
+
+
+class MaskDinoDock(QgsDockWidget):
+    """The dock. It owns the queue; whoever closes the plugin calls ``close_down``."""
+
+    def __init__(self, iface: QgisInterface, environment: EngineEnvironment) -> None:
+        super().__init__(tr("Mask DINO"), iface.mainWindow())
+        self.setObjectName("MaskDinoDock")
+        self.setMinimumWidth(_SMALLEST_WIDTH)
+        self._iface = iface
+        self._environment = environment
+        self._pages_of: dict[Job, Page] = {}
+        self.queue = JobQueue(self)
+        self.first_start = FirstStartPage(environment, self.queue)
+        self.detect_page = DetectPage(iface.mapCanvas())
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        for page, name, text in ((self.detect_page, "detect", tr("Detect")),):
+            page.submitted.connect(lambda job, page=page: self._submit(job, page))
+            page.refused.connect(lambda error: show_error(iface.messageBar(), error))
+            self.tabs.addTab(page, icon(name), text)
+        self.strip = JobStrip(self.queue)
+        work = QWidget()
+        column = QVBoxLayout(work)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.tabs, 1)
+        column.addWidget(self.strip)
+        self.stack = QStackedWidget()
+        self.stack.addWidget(self.first_start)
+        self.stack.addWidget(work)
+        self.setWidget(self.stack)
+        self.first_start.options_wanted.connect(self.open_options)
+        self.queue.ended.connect(self._ended)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the pages where there is an engine, the page that installs it where there is none."""
+        ready = self._environment.state() is State.READY
+        self.stack.setCurrentIndex(1 if ready else 0)
+        self.first_start.refresh()
+
+    def detect_in(self, layer: QgsRasterLayer) -> None:
+        """Show the page that detects, with a layer chosen."""
+        self.detect_page.use_layer(layer)
+        self.tabs.setCurrentWidget(self.detect_page)
+        self.setUserVisible(True)
+
+    def open_options(self) -> None:
+        """Open the plugin's page of QGIS's options."""
+        self._iface.showOptionsDialog(self._iface.mainWindow(), OPTIONS_PAGE)
+        self.refresh()
+
+    def close_down(self) -> None:
+        """End what runs and take everything off the map; the dock is not used after that."""
+        self.queue.close()
+        self.detect_page.area.close_tools()
+
+    def showEvent(self, event) -> None:
+        super().showEvent(event)
+        self.refresh()
+
+    def _submit(self, job: Job, page: Page) -> None:
+        self._pages_of[job] = page
+        self.queue.add(job)
+
+    def _ended(self, job: Job) -> None:
+        page = self._pages_of.pop(job, None)
+        if job.state is JobState.FAILED and job.error is not None:
+            show_error(self._iface.messageBar(), job.error)
+        elif page is not None:
+            page.show_result(job)
+            page.refresh()
+            self._iface.messageBar().pushMessage(TITLE, f"{job.title}: {job.summary()}", _level(job), 8)
+        self.refresh()
+
+
+def _level(job: Job) -> Qgis.MessageLevel:
+    return Qgis.MessageLevel.Success if job.state is JobState.DONE else Qgis.MessageLevel.Info

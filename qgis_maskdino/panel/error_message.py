@@ -1,0 +1,51 @@
+"""Errors for people: a sentence in QGIS's message bar, and a button that shows the rest."""
+
+from __future__ import annotations
+
+from qgis.core import Qgis
+from qgis.gui import QgsMessageBar
+from qgis.PyQt.QtGui import QFontDatabase
+from qgis.PyQt.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
+
+from qgis_maskdino.job_queue import JobError
+from qgis_maskdino.translation import tr
+
+TITLE = "Mask DINO"
+
+
+def show_error(bar: QgsMessageBar, error: JobError) -> None:
+    """Tell an error in the message bar; it stays until it is closed."""
+    text = f"{error.message} {error.hint}" if error.hint else error.message
+    item = bar.createMessage(TITLE, text)
+    if error.details:
+        button = QPushButton(tr("Details"))
+        button.clicked.connect(lambda: DetailsDialog(error, bar.window()).open())
+        item.layout().addWidget(button)
+    bar.pushWidget(item, Qgis.MessageLevel.Critical, 0)
+
+
+class DetailsDialog(QDialog):
+    """What was written while a job ran, to be read or copied into a report."""
+
+    def __init__(self, error: JobError, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(tr("Mask DINO: details"))
+        sentence = QLabel(str(error))
+        sentence.setWordWrap(True)
+        self.text = QPlainTextEdit(error.details)
+        self.text.setReadOnly(True)
+        self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        copy = buttons.addButton(tr("Copy"), QDialogButtonBox.ButtonRole.ActionRole)
+        copy.clicked.connect(self._copy)
+        buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        layout.addWidget(sentence)
+        layout.addWidget(self.text, 1)
+        layout.addWidget(buttons)
+        self.resize(640, 360)
+
+    def _copy(self) -> None:
+        self.text.selectAll()
+        self.text.copy()

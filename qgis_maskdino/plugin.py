@@ -1,0 +1,89 @@
+"""The plugin's place in QGIS: menu, toolbar, dock, options, provider. What is registered here is unregistered here."""
+
+from __future__ import annotations
+
+from qgis.core import QgsApplication, QgsMapLayerType, QgsRasterLayer
+from qgis.PyQt.QtCore import QCoreApplication, Qt, QTranslator
+from qgis.PyQt.QtWidgets import QAction
+
+from qgis_maskdino.engine_environment import EngineEnvironment
+from qgis_maskdino.icons import LOGO, icon
+from qgis_maskdino.provider import MaskDinoProvider
+from qgis_maskdino.translation import install_translator, tr
+
+
+class MaskDinoPlugin:
+    """What QGIS loads.
+
+    Args:
+        iface: QGIS's interface; None in ``qgis_process``, which calls ``initProcessing`` alone.
+    """
+
+    def __init__(self, iface) -> None:
+        self._iface = iface
+        self._translator: QTranslator | None = install_translator()
+        self._provider: MaskDinoProvider | None = None
+        self._options = None
+        self.dock = None
+        self._toggle: QAction | None = None
+        self._settings: QAction | None = None
+        self._on_layer: QAction | None = None
+
+    def initProcessing(self) -> None:
+        """Register the algorithms. ``qgis_process`` calls this and nothing else."""
+        if self._provider is None:
+            self._provider = MaskDinoProvider()
+            QgsApplication.processingRegistry().addProvider(self._provider)
+
+    def initGui(self) -> None:
+        """Take the plugin's place in QGIS's window."""
+        from qgis_maskdino.dock import MaskDinoDock
+        from qgis_maskdino.panel.options_page import OptionsFactory
+
+        self.initProcessing()
+        environment = EngineEnvironment()
+        self.dock = MaskDinoDock(self._iface, environment)
+        self._iface.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.dock)
+        self.dock.hide()
+        self._options = OptionsFactory(environment, self.dock.queue)
+        self._iface.registerOptionsWidgetFactory(self._options)
+
+        window = self._iface.mainWindow()
+        self._toggle = QAction(icon(LOGO), tr("Detect buildings"), window)
+        self._toggle.setObjectName("mActionMaskDino")
+        self._toggle.setCheckable(True)
+        self._toggle.setToolTip(tr("Mask DINO: find the buildings of a raster layer"))
+        self.dock.setToggleVisibilityAction(self._toggle)
+        self._settings = QAction(QgsApplication.getThemeIcon("/mActionOptions.svg"), tr("Options …"), window)
+        self._settings.triggered.connect(self.dock.open_options)
+        self._iface.addToolBarIcon(self._toggle)
+        for action in (self._toggle, self._settings):
+            self._iface.addPluginToRasterMenu(tr("Mask DINO"), action)
+        self._on_layer = QAction(icon(LOGO), tr("Detect buildings …"), window)
+        self._on_layer.triggered.connect(self._detect_in_active_layer)
+        self._iface.addCustomActionForLayerType(self._on_layer, "", QgsMapLayerType.RasterLayer, True)
+
+    def unload(self) -> None:
+        """Leave QGIS as it was."""
+        if self.dock is not None:
+            self.dock.close_down()
+            self._iface.removeCustomActionForLayerType(self._on_layer)
+            self._iface.removeToolBarIcon(self._toggle)
+            for action in (self._toggle, self._settings):
+                self._iface.removePluginRasterMenu(tr("Mask DINO"), action)
+            self._iface.unregisterOptionsWidgetFactory(self._options)
+            self._iface.removeDockWidget(self.dock)
+            for thing in (self._on_layer, self._toggle, self._settings, self.dock):
+                thing.deleteLater()
+            self._options = self.dock = self._toggle = self._settings = self._on_layer = None
+        if self._provider is not None:
+            QgsApplication.processingRegistry().removeProvider(self._provider)
+            self._provider = None
+        if self._translator is not None:
+            QCoreApplication.removeTranslator(self._translator)
+            self._translator = None
+
+    def _detect_in_active_layer(self) -> None:
+        layer = self._iface.activeLayer()
+        if isinstance(layer, QgsRasterLayer):
+            self.dock.detect_in(layer)
