@@ -1,0 +1,45 @@
+"""How training crops are changed at random so that a model learns what a building is, and not these buildings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from engine.model.config import StrictModel
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class AugmentationConfig(StrictModel):
+    """Random changes of training crops.
+
+    The published MapChallenge run is ``orientations: horizontal``, ``scale: [0.1, 2.0]``, ``colour: 0``.
+
+    Attributes:
+        orientations: ``horizontal`` mirrors half of the crops; ``eight`` turns and mirrors into all eight orientations, as
+            overhead images allow; ``none`` leaves them.
+        scale: range of magnification, drawn evenly; a crop that an image does not fill is filled up.
+        fill: value of pixels without an image.
+        colour: strength of the changes of light, colour and sharpness; 0 leaves them out.
+        perspective: share of crops seen as by a tilted camera.
+        distortion: how far corners move then, as a share of the crop's side.
+        mosaic: share of crops put together of four (arXiv 2004.10934).
+        mixup: share of crops blended with another one (arXiv 1710.09412), the instances of both being kept.
+    """
+
+    orientations: Literal["none", "horizontal", "eight"] = "eight"
+    scale: tuple[Positive, Positive] = (0.7, 1.4)
+    fill: Annotated[int, Field(ge=0, le=255)] = 128
+    colour: Annotated[float, Field(ge=0, le=3)] = 1.0
+    perspective: Probability = 0.0
+    distortion: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
+    mosaic: Probability = 0.0
+    mixup: Probability = 0.0
+
+    @model_validator(mode="after")
+    def _range(self) -> AugmentationConfig:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale: {self.scale[0]:g} to {self.scale[1]:g} is no range; give the smaller one first")
+        return self
