@@ -1,24 +1,34 @@
 # A fresh machine has git, make and Python 3.10 or later. Every target sets up what it needs in .venv, once.
 #   make demo        find the buildings of a generated town: demo/buildings.gpkg, demo/preview.png
-#   make test        lint and tests
+#   make test        lint and tests, those of the plugin in a real QGIS included
+#   make plugin      the plugin as QGIS installs it: dist/qgis_maskdino.zip
 #   make lint        lint alone
 #   make benchmark   the figures that the README quotes
-# Another interpreter: make PYTHON=python3.12 demo
+# Another interpreter: make PYTHON=python3.12 demo. QGIS has one of its own: make QGIS_PYTHON=... test-qgis
 
 PYTHON ?= python3
+QGIS_PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 READY := .venv/.ready
 KERNEL := .venv/.kernel
+QGIS_BIN := .venv-qgis/bin
+QGIS := .venv-qgis/.ready
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test test-engine test-qgis lint benchmark plugin clean
 
 demo: $(KERNEL)
 	$(BIN)/maskdino demo -o demo
 
-test: lint $(KERNEL)
+test: lint test-engine test-qgis
+
+test-engine: $(KERNEL)
 	$(BIN)/python -m pytest
+
+# The plugin's tests run in QGIS's own Python and drive the engine of .venv as a process.
+test-qgis: $(KERNEL) $(QGIS)
+	QT_QPA_PLATFORM=offscreen $(QGIS_BIN)/python -m pytest --confcutdir=tests/qgis_maskdino tests/qgis_maskdino
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -31,8 +41,8 @@ benchmark: $(KERNEL)
 $(READY): pyproject.toml setup.py metadata.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "This needs Python 3.10 or later; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; \
-	  echo "Python cannot make virtual environments here; on Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || packaging/system_packages.sh python3-venv
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 	$(BIN)/python -m pip install --quiet -e '.[train,test]'
 	@touch $@
 
@@ -44,5 +54,13 @@ $(KERNEL): $(READY) $(wildcard engine/csrc/*)
 	  echo "The C++ kernel was not built, plain PyTorch stands in; .venv/kernel.log says why."
 	@touch $@
 
+# QGIS itself is the distribution's. 3.22 is the oldest that the plugin supports, and Debian 12 has it.
+$(QGIS): packaging/system_packages.sh
+	@{ $(QGIS_PYTHON) -c 'import qgis.core, ensurepip' && command -v qgis_process xvfb-run; } >/dev/null 2>&1 || \
+	  packaging/system_packages.sh qgis python3-qgis python3-venv xvfb
+	@test -x $(QGIS_BIN)/python || $(QGIS_PYTHON) -m venv --system-site-packages .venv-qgis
+	$(QGIS_BIN)/python -m pip install --quiet 'pytest>=8,<10' 'pytest-qgis>=2,<6'
+	@touch $@
+
 clean:
-	rm -rf .venv build dist demo engine/ops/maskdino_cpu.* *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-qgis .qgis-settings build dist demo engine/ops/maskdino_cpu.* *.egg-info .pytest_cache .ruff_cache .hypothesis

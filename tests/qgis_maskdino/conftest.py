@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from qgis.core import QgsSettings
 
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
@@ -41,7 +42,8 @@ def engine_python(project: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def engine_is_found(monkeypatch: pytest.MonkeyPatch, engine_python: str) -> None:
-    """The plugin finds the tests' engine, and no other that this machine may have."""
+    """The plugin finds the tests' engine, and no other that this machine may have or that a test before has chosen."""
+    QgsSettings().remove("maskdino")
     monkeypatch.setenv("MASKDINO_PYTHON", engine_python)
 
 
