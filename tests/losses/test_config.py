@@ -28,6 +28,7 @@ def test_round_trip() -> None:
         {"denoising": {"mode": "full"}},
         {"importance_sample_ratio": 1.5},
         {"oversample_ratio": 0.5},
+        {"box_loss": "eiou"},
         {"oversample_ratio": float("inf")},
         {"costs": {"classification": 0, "mask": 0, "dice": 0, "box": 0, "giou": 0}},
     ],

@@ -8,12 +8,17 @@ from pydantic import Field, model_validator
 
 from engine.model.config import StrictModel
 
+from .box_losses import BoxLoss
+
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class TermWeights(StrictModel):
-    """Weigh the five terms against each other, in the total loss or in the matching cost."""
+    """Weigh the five terms against each other, in the total loss or in the matching cost.
+
+    ``giou`` is the weight of the box overlap, whichever ``LossConfig.box_loss`` measures it.
+    """
 
     classification: NonNegative = 4.0
     mask: NonNegative = 5.0
@@ -43,6 +48,8 @@ class LossConfig(StrictModel):
         ``importance_sample_ratio`` of the loss's points, uniformly drawn ones the rest (PointRend, arXiv:1912.08193).
     classification: ``focal`` takes logits (B, Q, C); ``cross_entropy`` takes (B, Q, C + 1), the last one for "no
         object", which weighs ``no_object_weight``.
+    box_loss: how the overlap of boxes is measured in the loss, which is called ``loss_giou`` in logs whatever it is. Matching
+        keeps to generalised IoU: a cost needs no gradient, and matches stay comparable between runs.
     deep_supervision: whether the layers before the last are trained by losses of their own.
     """
 
@@ -56,6 +63,7 @@ class LossConfig(StrictModel):
     focal_alpha: Fraction = 0.25
     focal_gamma: NonNegative = 2.0
     no_object_weight: NonNegative = 0.1
+    box_loss: BoxLoss = "giou"
     deep_supervision: bool = True
     denoising: DenoisingConfig = DenoisingConfig()
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from engine.model.denoising_queries import DenoisingQueries
 from engine.model.outputs import Outputs, Prediction
 
-from .box_losses import cxcywh_to_xyxy, generalized_iou, l1_distance
+from .box_losses import BOX_AGREEMENT, cxcywh_to_xyxy, l1_distance
 from .classification import focal_loss
 from .config import LossConfig
 from .mask_losses import dice, mask_cross_entropy
@@ -128,11 +128,11 @@ class Criterion(nn.Module):
         return mask_cross_entropy(sampled, wanted).sum() / divisor, dice(sampled, wanted).sum() / divisor
 
     def loss_boxes(self, prediction: Prediction, targets: Target, pairs: Pairs, divisor: Tensor) -> tuple[Tensor, Tensor]:
-        """Compare the boxes of the pairs: L1 distance, one minus generalised IoU."""
+        """Compare the boxes of the pairs: L1 distance, one minus the overlap that the config asks for."""
         boxes = at_least_float32(prediction.boxes[pairs.image, pairs.query])
         wanted = targets.boxes[pairs.target]
-        giou = generalized_iou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(wanted))
-        return l1_distance(boxes, wanted).sum() / divisor, (1 - giou).sum() / divisor
+        overlap = BOX_AGREEMENT[self.config.box_loss](cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(wanted))
+        return l1_distance(boxes, wanted).sum() / divisor, (1 - overlap).sum() / divisor
 
     def _terms(self, suffix: str, prediction: Prediction, targets: Target, pairs: Pairs, divisor: Tensor) -> dict[str, Tensor]:
         terms = {"loss_ce": self.loss_classes(prediction, targets, pairs, divisor)}
