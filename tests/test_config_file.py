@@ -11,7 +11,12 @@ from engine.errors import ConfigError
 from training.config import TrainConfig
 from training.config_file import known_keys, read_config, ready_configs
 
-MINIMAL = {"name": "x", "model": "maskdino_tiny", "data": {"sources": [{"kind": "coco", "folder": "a"}], "size": 64}, "run": {"steps": 3}}
+MINIMAL = {
+    "name": "x",
+    "model": "maskdino_tiny",
+    "data": {"sources": [{"kind": "coco", "folder": "a"}], "size": 64},
+    "run": {"steps": 3},
+}
 
 
 @pytest.fixture
@@ -36,16 +41,21 @@ def test_the_published_run_is_the_published_run() -> None:
     config = read_config("mapchallenge_swinl")
     assert (config.model, config.data.size, config.run.batch, config.run.average) == ("maskdino_swinl", 320, 32, None)
     optimizer = config.optimizer
-    assert (optimizer.learning_rate, optimizer.backbone_factor, optimizer.weight_decay, optimizer.clip) == (1e-4, 0.1, 0.05, 0.01)
+    assert (optimizer.learning_rate, optimizer.backbone_factor, optimizer.weight_decay, optimizer.clip) == (
+        1e-4,
+        0.1,
+        0.05,
+        0.01,
+    )
     assert config.losses == type(config.losses)()
 
 
 def test_changes_reach_nested_keys_lists_and_numbers_as_people_write_them(minimal: Path) -> None:
     config = read_config(
-        minimal, ["optimizer.learning_rate=5e-5", "data.sources.0.weight=2", "schedule.milestones=[10, 20]", "run.average=null"]
+        minimal, ["optimizer.learning_rate=5e-5", "data.sources.0.gsd=2", "schedule.milestones=[10, 20]", "run.average=null"]
     )
     assert config.optimizer.learning_rate == 5e-5
-    assert config.data.sources[0].weight == 2
+    assert config.data.sources[0].gsd == 2
     assert config.schedule.milestones == (10, 20)
     assert config.run.average is None
 
@@ -66,7 +76,7 @@ def test_a_folder_stands_for_a_coco_source(minimal: Path) -> None:
         ("optimizer.learning_rate=-1", "optimizer.learning_rate: input should be greater than 0 (it is '-1')"),
         ("run.batch=many", "run.batch: input should be a valid integer"),
         ("run.epochs=2", "give steps or epochs, one of them"),
-        ("data.sources.3.weight=1", "'3' is none of the 1 entries"),
+        ("data.sources.3.gsd=1", "'3' is none of the 1 entries"),
         ("name", "'name' is not KEY=VALUE"),
         ("name=[", "is not YAML"),
         ("name.first=x", "has no keys"),
@@ -102,4 +112,10 @@ def test_a_model_or_something_to_start_from_has_to_be_given(minimal: Path) -> No
 
 def test_every_key_is_known_by_its_dotted_name() -> None:
     keys = set(known_keys(TrainConfig))
-    assert {"optimizer.learning_rate", "run.steps", "losses.denoising.number", "data.sources.folder", "model.decoder.queries"} <= keys
+    assert {
+        "optimizer.learning_rate",
+        "run.steps",
+        "losses.denoising.number",
+        "data.sources.folder",
+        "model.decoder.queries",
+    } <= keys

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from engine.model.config import StrictModel
 
@@ -72,11 +72,19 @@ class GroundData(StrictModel):
 SourceConfig = Annotated[CocoData | TownsData | GroundData, Field(discriminator="kind")]
 
 
+def _folders(given: Any) -> Any:
+    """Let a folder stand for the COCO data in it: data sets of one's own are nearly always that."""
+    listed = [given] if isinstance(given, (str, Path)) else given
+    if not isinstance(listed, (list, tuple)):
+        return given
+    return [{"kind": "coco", "folder": item} if isinstance(item, (str, Path)) else item for item in listed]
+
+
 class DataConfig(StrictModel):
     """The data of a training run.
 
     Attributes:
-        sources: what training crops are drawn from.
+        sources: what training crops are drawn from. A folder stands for the COCO data in it.
         validation: what the model is measured on: whole images of COCO folders, the side of the ground and towns that are
             kept aside. May be empty; weights mean nothing here.
         size: side of a training crop in pixels, a multiple of 32 as the model pads to that.
@@ -87,8 +95,8 @@ class DataConfig(StrictModel):
             clutter.
     """
 
-    sources: Annotated[tuple[SourceConfig, ...], Field(min_length=1)]
-    validation: tuple[SourceConfig, ...] = ()
+    sources: Annotated[tuple[SourceConfig, ...], BeforeValidator(_folders), Field(min_length=1)]
+    validation: Annotated[tuple[SourceConfig, ...], BeforeValidator(_folders)] = ()
     size: Annotated[int, Field(ge=32, le=8192, multiple_of=32)] = 320
     gsd: Positive | None = None
     samples_per_epoch: Annotated[int, Field(ge=1)] | None = None
