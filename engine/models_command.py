@@ -10,7 +10,9 @@ from typing import Any
 
 import typer
 
+from engine.commands import check_arguments
 from engine.errors import ModelFileError, UnsafeFileError
+from engine.job import Job
 from engine.model.model_file import embedded_models, find_model_file, read_header
 from engine.model.model_header import ModelHeader
 from engine.model.presets import PRESETS
@@ -30,6 +32,27 @@ def models_document() -> dict[str, Any]:
         "presets": {name: config.model_dump(mode="json") for name, config in PRESETS.items()},
         "published": [model.to_dict() for model in PUBLISHED],
     }
+
+
+def model_document(model: str) -> dict[str, Any]:
+    """Describe a model file, or an embedded model by its name.
+
+    Raises:
+        ModelFileError: there is none, or it is not a model file.
+    """
+    path = find_model_file(model)
+    return {"path": str(path), "bytes": path.stat().st_size, **read_header(path).model_dump(mode="json")}
+
+
+def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
+    """Answer a request of the service: what a model says of itself, or which models there are where none is named.
+
+    Raises:
+        ArgumentError: an argument is unknown.
+        ModelFileError: as ``model_document``.
+    """
+    check_arguments("models", arguments, known={"model"})
+    return model_document(str(arguments["model"])) if arguments.get("model") else models_document()
 
 
 @command.command("list")
@@ -80,12 +103,10 @@ def info(
         document = _checkpoint_document(find_model_file(model), error)
         typer.echo(json.dumps(document, indent=2) if as_json else "\n".join(_flat_lines(document)))
         return
-    path = find_model_file(model)
     if as_json:
-        document = {"path": str(path), "bytes": path.stat().st_size, **header.model_dump(mode="json")}
-        typer.echo(json.dumps(document, indent=2))
+        typer.echo(json.dumps(model_document(model), indent=2))
     else:
-        typer.echo("\n".join(_header_lines(header, path)))
+        typer.echo("\n".join(_header_lines(header, find_model_file(model))))
 
 
 @command.command()

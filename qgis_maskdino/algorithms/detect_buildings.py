@@ -1,0 +1,311 @@
+"""``maskdino:detectbuildings``: the buildings of a raster layer as polygons."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any
+
+from qgis.core import (
+    QgsFeature,
+    QgsFeatureSink,
+    QgsProcessing,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeedback,
+    QgsProcessingOutputNumber,
+    QgsProcessingParameterBand,
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterExtent,
+    QgsProcessingParameterFeatureSink,
+    QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterFile,
+    QgsProcessingParameterNumber,
+    QgsProcessingParameterRasterLayer,
+    QgsVectorLayer,
+    QgsWkbTypes,
+)
+
+from qgis_maskdino import settings
+from qgis_maskdino.algorithms.engine_algorithm import (
+    EngineAlgorithm,
+    device_options,
+    explained,
+    listener,
+    log_to,
+    same_file,
+)
+from qgis_maskdino.detection_area import DetectionArea
+from qgis_maskdino.detection_job import DetectionRequest, DetectionResult, detect
+from qgis_maskdino.layer_style import DETECTIONS, style_when_loaded
+from qgis_maskdino.model_choice import DEFAULT, model_argument, model_names
+from qgis_maskdino.polygon_file import BATCH, fields_of
+from qgis_maskdino.progress_text import duration
+from qgis_maskdino.translation import tr
+
+OUTLINES = ("regular", "simplified", "raw")
+_DETECTED = 98.0  # per cent; the rest is handing over
+
+
+class DetectBuildings(EngineAlgorithm):
+    """Detects in the thread that Processing chooses; everything of the layers is taken in ``prepareAlgorithm``."""
+
+    INPUT = "INPUT"
+    EXTENT = "EXTENT"
+    AOI = "AOI"
+    MODEL = "MODEL"
+    MODEL_FILE = "MODEL_FILE"
+    BANDS = "BANDS"
+    GSD = "GSD"
+    SCORE = "SCORE"
+    MIN_AREA = "MIN_AREA"
+    OUTLINE = "OUTLINE"
+    DEVICE = "DEVICE"
+    OUTPUT = "OUTPUT"
+    COUNT = "COUNT"
+    AREA = "AREA"
+    SECONDS = "SECONDS"
+
+    def name(self) -> str:
+        """Return the name that scripts know."""
+        return "detectbuildings"
+
+    def displayName(self) -> str:
+        """Return the name that people see."""
+        return tr("Detect buildings")
+
+    def tags(self) -> list[str]:
+        """Return words to be found by."""
+        return tr("buildings,footprints,houses,roofs,instance segmentation,deep learning,imagery,vectorize").split(",")
+
+    def shortDescription(self) -> str:
+        """Return one sentence."""
+        return tr("Finds the buildings of an aerial or satellite image and draws one polygon around each.")
+
+    def shortHelpString(self) -> str:
+        """Return what stands beside the dialog."""
+        return tr(
+            "Finds the buildings of an aerial or satellite image with Mask DINO and draws one clean polygon around each, "
+            "with its <i>score</i> (0 to 1: how sure the model is) and <i>area_m2</i> (true ground area in any CRS).\n\n"
+            "Any raster layer will do. Files are read as they are, of any size, 8 or 16 bit. Web maps, databases and virtual "
+            "layers are fetched first, as fine as the model wants them: choose an area for those.\n\n"
+            "The result does not depend on how the image is cut into tiles. A cancelled run leaves what it had found so far "
+            "in the output.\n\n"
+            "What is found depends on the model. The embedded one is small and knows few places: look at its result before "
+            "you count on it, measure it with <i>Evaluate detections</i>, make it better with <i>Train a model</i>."
+        )
+
+    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
+        """Define parameters and outputs."""
+        self.add(
+            QgsProcessingParameterRasterLayer(self.INPUT, tr("Image")),
+            tr("An aerial or satellite image in natural colours, best at 0.1 to 0.6 m a pixel. Files, web maps, databases."),
+        )
+        self.add(
+            QgsProcessingParameterExtent(self.EXTENT, tr("Extent"), optional=True),
+            tr("Detect in this rectangle alone; it may be in any CRS. Without one, in all of the image."),
+        )
+        self.add(
+            QgsProcessingParameterFeatureSource(
+                self.AOI, tr("Area of interest"), [QgsProcessing.SourceType.TypeVectorPolygon], optional=True
+            ),
+            tr("Detect inside these polygons alone; they may be in any CRS. With an extent too, inside both."),
+        )
+        self.add(
+            QgsProcessingParameterEnum(
+                self.MODEL, tr("Model"), options=model_names() or [DEFAULT], defaultValue=DEFAULT, usesStaticStrings=True
+            ),
+            tr("Models that come with the plugin, and those in your model folder (Settings > Options > Mask DINO)."),
+        )
+        self.add(
+            QgsProcessingParameterFile(
+                self.MODEL_FILE, tr("Model file, instead of the above"), extension="safetensors", optional=True
+            ),
+            tr("A model of your own: trained with <i>Train a model</i>, or a converted published checkpoint."),
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterNumber(
+                self.SCORE,
+                tr("Lowest score"),
+                QgsProcessingParameterNumber.Type.Double,
+                defaultValue=0.5,
+                minValue=0.0,
+                maxValue=1.0,
+            ),
+            tr("Keep what the model is at least this sure of. Lower finds more, and more that is none."),
+        )
+        self.add(
+            QgsProcessingParameterEnum(
+                self.OUTLINE, tr("Outline"), options=list(OUTLINES), defaultValue=OUTLINES[0], usesStaticStrings=True
+            ),
+            tr(
+                "<i>regular</i>: right angles, as buildings have them. <i>simplified</i>: smooth. <i>raw</i>: along the pixels."
+            ),
+        )
+        self.add(
+            QgsProcessingParameterBand(
+                self.BANDS,
+                tr("Bands for red, green and blue"),
+                parentLayerParameterName=self.INPUT,
+                optional=True,
+                allowMultiple=True,
+            ),
+            tr("In this order. Without any, by the bands' colour interpretation, else the first ones."),
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterNumber(
+                self.GSD,
+                tr("Ground sampling distance [m]"),
+                QgsProcessingParameterNumber.Type.Double,
+                optional=True,
+                minValue=0.001,
+            ),
+            tr("Metres a pixel to look at the image with. Without one, what the model was trained at: rarely worth changing."),
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterNumber(
+                self.MIN_AREA,
+                tr("Smallest area [m2]"),
+                QgsProcessingParameterNumber.Type.Double,
+                optional=True,
+                minValue=0.0,
+            ),
+            tr("Leave out what is smaller. Without one: 4 m2 or 12 pixels, whichever is more."),
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterEnum(
+                self.DEVICE, tr("Device"), options=device_options(), defaultValue=settings.device(), usesStaticStrings=True
+            ),
+            tr("<i>auto</i> takes the graphics card where there is one, else the processor."),
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterFeatureSink(self.OUTPUT, tr("Buildings"), QgsProcessing.SourceType.TypeVectorPolygon),
+            tr("One polygon a building, in the image's CRS, with <i>score</i> and <i>area_m2</i>."),
+        )
+        self.addOutput(QgsProcessingOutputNumber(self.COUNT, tr("Number of buildings")))
+        self.addOutput(QgsProcessingOutputNumber(self.AREA, tr("Their area together [m2]")))
+        self.addOutput(QgsProcessingOutputNumber(self.SECONDS, tr("Time taken [s]")))
+
+    def checkParameterValues(self, parameters: dict[str, Any], context: QgsProcessingContext) -> tuple[bool, str]:
+        """Refuse early what cannot work."""
+        bands = self.parameterAsInts(parameters, self.BANDS, context)
+        if bands and len(bands) not in (1, 3):
+            return False, tr("{count} bands were chosen. Choose three, for red, green and blue, or one grey band.").format(
+                count=len(bands)
+            )
+        model = self.parameterAsFile(parameters, self.MODEL_FILE, context)
+        if model and not os.path.isfile(model):
+            return False, tr("The model file {path} does not exist.").format(path=model)
+        output = parameters.get(self.OUTPUT)
+        layer = self.parameterAsRasterLayer(parameters, self.INPUT, context)
+        if layer is not None and isinstance(output, str) and same_file(output, layer.source().partition("|")[0]):
+            return False, tr("The output {path} is the image itself, which would be lost. Name another file.").format(
+                path=output
+            )
+        return super().checkParameterValues(parameters, context)
+
+    def prepareAlgorithm(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> bool:
+        """Take everything that the thread needs of layers and project."""
+        self._source = self.raster_source(parameters, self.INPUT, context)
+        self._rectangle = self.parameterAsExtent(parameters, self.EXTENT, context, self._source.crs)
+        self._aoi = None
+        if parameters.get(self.AOI) is not None:
+            self._aoi = self.parameterAsSource(parameters, self.AOI, context)
+            if self._aoi is None:
+                raise QgsProcessingException(self.invalidSourceError(parameters, self.AOI))
+            aoi_crs = self._aoi.sourceCrs() if self._aoi.sourceCrs().isValid() else self._source.crs
+            within = self.parameterAsExtentGeometry(parameters, self.EXTENT, context, aoi_crs)
+            self._within = within if not within.isEmpty() else None
+        return True
+
+    def processAlgorithm(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> dict[str, Any]:
+        """Detect, and hand the buildings over to the sink."""
+        with tempfile.TemporaryDirectory(prefix="maskdino-") as folder, explained(feedback):
+            # The area first: the sink may be about to replace the file that it is in.
+            area = self._area(os.path.join(folder, "area.gpkg"))
+            fields = fields_of("score:double", "area_m2:double")
+            sink, destination = self.parameterAsSink(
+                parameters, self.OUTPUT, context, fields, QgsWkbTypes.Type.Polygon, self._source.crs
+            )
+            if sink is None:
+                raise QgsProcessingException(self.invalidSinkError(parameters, self.OUTPUT))
+            model = self.parameterAsFile(parameters, self.MODEL_FILE, context)
+            request = DetectionRequest(
+                source=self._source,
+                output=os.path.join(folder, "buildings.gpkg"),
+                model=model or model_argument(self.parameterAsString(parameters, self.MODEL, context)),
+                area=area,
+                bands=tuple(self.parameterAsInts(parameters, self.BANDS, context)),
+                gsd=self._given(parameters, self.GSD, context),
+                score=self.parameterAsDouble(parameters, self.SCORE, context),
+                min_area=self._given(parameters, self.MIN_AREA, context),
+                outline=self.parameterAsString(parameters, self.OUTLINE, context),
+                device=self.parameterAsString(parameters, self.DEVICE, context),
+            )
+            result = detect(
+                request,
+                on_event=listener(feedback, end=_DETECTED),
+                is_cancelled=feedback.isCanceled,
+                on_log=log_to(feedback),
+            )
+            if result.path is not None:
+                _hand_over(result.path, sink)
+            del sink  # closes the file
+            _say(result, feedback)
+        style_when_loaded(destination, DETECTIONS, context)
+        return {
+            self.OUTPUT: destination,
+            self.COUNT: result.count,
+            self.AREA: result.area,
+            self.SECONDS: result.seconds,
+        }
+
+    def _area(self, path: str) -> DetectionArea | None:
+        if self._aoi is not None:
+            return DetectionArea.polygons(
+                self._aoi.getFeatures(), self._aoi.sourceCrs(), self._source, path, within=self._within
+            )
+        return None if self._rectangle.isEmpty() else DetectionArea(self._rectangle)
+
+    def _given(self, parameters: dict[str, Any], name: str, context: QgsProcessingContext) -> float | None:
+        return None if parameters.get(name) is None else self.parameterAsDouble(parameters, name, context)
+
+
+def _hand_over(path: str, sink: QgsFeatureSink) -> None:
+    """Copy the engine's buildings into the sink."""
+    layer = QgsVectorLayer(path, "buildings", "ogr")
+    batch: list[QgsFeature] = []
+    for found in layer.getFeatures():
+        feature = QgsFeature()
+        feature.setGeometry(found.geometry())
+        feature.setAttributes([found["score"], found["area_m2"]])
+        batch.append(feature)
+        if len(batch) == BATCH:
+            _add(batch, sink)
+            batch = []
+    _add(batch, sink)
+
+
+def _add(batch: list[QgsFeature], sink: QgsFeatureSink) -> None:
+    if batch and not sink.addFeatures(batch, QgsFeatureSink.Flag.FastInsert):
+        raise QgsProcessingException(tr("The buildings cannot be written: {error}.").format(error=sink.lastError()))
+
+
+def _say(result: DetectionResult, feedback: QgsProcessingFeedback) -> None:
+    if result.cancelled:
+        feedback.pushWarning(tr("Cancelled. Buildings found until then: {count}.").format(count=result.count))
+    else:
+        feedback.pushInfo(
+            tr("{count:,} buildings in {time} on {device}.").format(
+                count=result.count, time=duration(result.seconds), device=result.device
+            )
+        )

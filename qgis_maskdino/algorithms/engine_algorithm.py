@@ -1,0 +1,138 @@
+"""What all our algorithms share: they need an engine, run in background threads, and speak to people through a feedback."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from qgis.core import (
+    QgsProcessingAlgorithm,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeedback,
+    QgsProcessingParameterDefinition,
+)
+from qgis.PyQt.QtGui import QIcon
+
+from qgis_maskdino import settings
+from qgis_maskdino.engine_environment import EngineEnvironment, State
+from qgis_maskdino.engine_error import EngineError
+from qgis_maskdino.icons import icon_path
+from qgis_maskdino.layer_source import LayerSource
+from qgis_maskdino.progress_text import progress_text
+from qgis_maskdino.translation import tr
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+_TENTH = 10  # per cent between two lines in the log
+
+
+class EngineAlgorithm(QgsProcessingAlgorithm):
+    """An algorithm that the engine does the work of.
+
+    Attributes:
+        ICON: name of the icon, see ``icons``.
+    """
+
+    ICON = "detect"
+
+    def createInstance(self) -> EngineAlgorithm:
+        """Return another of this kind."""
+        return type(self)()
+
+    def icon(self) -> QIcon:
+        """Return the icon; a file alone, for there may be no window."""
+        return QIcon(self.svgIconPath())
+
+    def svgIconPath(self) -> str:
+        """Return the file of the icon."""
+        return icon_path(self.ICON)
+
+    def canExecute(self) -> tuple[bool, str]:
+        """Say whether there is an engine, and if not, how to get one."""
+        condition = EngineEnvironment().condition()
+        return condition.state is State.READY, "" if condition.state is State.READY else condition.sentence
+
+    def add(self, parameter: QgsProcessingParameterDefinition, help_text: str, *, advanced: bool = False) -> None:
+        """Add a parameter with its help."""
+        parameter.setHelp(help_text)
+        if advanced:
+            parameter.setFlags(parameter.flags() | QgsProcessingParameterDefinition.Flag.FlagAdvanced)
+        self.addParameter(parameter)
+
+    def raster_source(self, parameters: dict[str, Any], name: str, context: QgsProcessingContext) -> LayerSource:
+        """Take what a thread needs of a raster layer. To be called in ``prepareAlgorithm``.
+
+        Raises:
+            QgsProcessingException: there is no such layer.
+        """
+        layer = self.parameterAsRasterLayer(parameters, name, context)
+        if layer is None:
+            raise QgsProcessingException(self.invalidRasterError(parameters, name))
+        with explained():
+            return LayerSource.of(layer, context.transformContext())
+
+
+def device_options() -> list[str]:
+    """List the devices to choose from, that of the plugin's settings among them."""
+    return list(dict.fromkeys([*DEVICES, settings.device()]))
+
+
+def same_file(one: str | None, other: str | None) -> bool:
+    """Say whether two paths lead to one file that is there."""
+    return bool(one and other) and os.path.isfile(one) and os.path.isfile(other) and os.path.samefile(one, other)
+
+
+@contextmanager
+def explained(feedback: QgsProcessingFeedback | None = None) -> Iterator[None]:
+    """Turn an engine's error into the exception that Processing shows, its details into lines of the log."""
+    try:
+        yield
+    except EngineError as error:
+        if feedback is not None and error.details:
+            feedback.pushDebugInfo(error.details)
+        raise QgsProcessingException(str(error)) from error
+
+
+def listener(feedback: QgsProcessingFeedback, *, begin: float = 0.0, end: float = 100.0) -> Callable[[dict[str, Any]], None]:
+    """Return a function that tells a feedback of an engine's events, its progress as a part of the whole, in per cent."""
+    stages: list[str] = []
+    told = [0]
+    # The panel's feedback takes more of an event than a share of the work: what was found, how fast, on which device.
+    whole = getattr(feedback, "engine_event", lambda event: None)
+
+    def hear(event: dict[str, Any]) -> None:
+        whole(event)
+        if event.get("event") == "log":
+            say = feedback.pushInfo if event.get("level") == "info" else feedback.pushWarning
+            say(str(event.get("message")))
+        elif event.get("event") == "progress" and event.get("total"):
+            unit = str(event.get("unit"))
+            if stages[-1:] != [unit]:
+                stages.append(unit)
+                told[0] = 0
+            share = min(1.0, event["done"] / event["total"])
+            feedback.setProgress(begin + share * (end - begin))
+            # A line a tenth: the dialog keeps all of them.
+            if share * 100 >= told[0] + _TENTH:
+                told[0] = int(share * 100 // _TENTH) * _TENTH
+                feedback.pushInfo(f"{told[0]} %: {progress_text(event)}")
+
+    return hear
+
+
+def log_to(feedback: QgsProcessingFeedback) -> Callable[[str], None]:
+    """Return a function that writes an engine's standard error to a feedback."""
+    return lambda line: feedback.pushDebugInfo(line) if line.strip() else None
+
+
+def number(document: dict[str, Any], name: str) -> float | None:
+    """Return a figure of an answer; None where there is none."""
+    value = document.get(name)
+    return None if value is None else float(value)
+
+
+def shown_file(path: str) -> str:
+    """Return a path for a line of the log."""
+    return tr("Written: {path}").format(path=path)

@@ -1,0 +1,42 @@
+"""The Processing provider ``maskdino``: what the toolbox, the model designer and ``qgis_process`` see."""
+
+from __future__ import annotations
+
+from qgis.core import QgsProcessingProvider
+from qgis.PyQt.QtGui import QIcon
+
+from qgis_maskdino.algorithms.detect_buildings import DetectBuildings
+from qgis_maskdino.algorithms.evaluate_detections import EvaluateDetections
+from qgis_maskdino.algorithms.export_training_data import ExportTrainingData
+from qgis_maskdino.algorithms.train_model import TrainModel
+from qgis_maskdino.icons import LOGO, icon_path
+from qgis_maskdino.translation import tr
+
+
+class MaskDinoProvider(QgsProcessingProvider):
+    """Offers the algorithms."""
+
+    def id(self) -> str:
+        """Return what scripts and models know the provider by."""
+        return "maskdino"
+
+    def name(self) -> str:
+        """Return what people see."""
+        return "Mask DINO"
+
+    def longName(self) -> str:
+        """Return what people see where there is more room."""
+        return tr("Mask DINO: buildings from imagery")
+
+    def icon(self) -> QIcon:
+        """Return the plugin's icon."""
+        return QIcon(self.svgIconPath())
+
+    def svgIconPath(self) -> str:
+        """Return the file of the plugin's icon."""
+        return icon_path(LOGO)
+
+    def loadAlgorithms(self) -> None:
+        """Add the algorithms."""
+        for algorithm in (DetectBuildings, EvaluateDetections, ExportTrainingData, TrainModel):
+            self.addAlgorithm(algorithm())
