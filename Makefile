@@ -34,6 +34,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+plugin: $(READY)
+	$(BIN)/python packaging/build_plugin.py -o dist/qgis_maskdino.zip
+
 benchmark: $(KERNEL)
 	@set -e; for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python $$program; done
 
