@@ -78,6 +78,8 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
         CancelledError: the job was cancelled.
         DivergedError: a loss is no longer a number.
     """
+    for name in ("lightning.pytorch", "lightning.fabric"):  # they say on standard error what they found, and what else there is
+        logging.getLogger(name).setLevel(logging.WARNING)
     main = rank_zero_only.rank == 0
     run = config.run
     accelerator, devices = _devices(run)
