@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from engine.errors import ArgumentError
 from engine.model.config import ModelConfig
 from engine.model.denoising_queries import DenoisingQueries
 from engine.model.heads import PredictionHeads
+from engine.model.image_batch import batch_size, image_batch
 from engine.model.outputs import Outputs, Prediction
 from engine.model.pixel_decoder import PixelDecoder
 from engine.model.position import inverse_sigmoid
@@ -154,25 +153,11 @@ class MaskDino(nn.Module):
         Raises:
             ArgumentError: there are none, or one is not (3, H, W).
         """
-        shapes = {tuple(image.shape[:-2]) for image in images}
-        if shapes != {(3,)}:  # anything else would be spread over the three bands without a word
-            what = " and ".join(str(tuple(image.shape)) for image in list(images)[:3]) or "none"
-            raise ArgumentError(
-                f"The model was given images of shape {what}.", hint="Give (B, 3, H, W), or a list of (3, H, W)."
-            )
-        sizes = [tuple(image.shape[-2:]) for image in images]
-        height, width = self.padded_size(sizes)
-        padded = [
-            F.pad((image.to(self.pixel_mean) - self.pixel_mean) / self.pixel_std, (0, width - w, 0, height - h))
-            for image, (h, w) in zip(images, sizes, strict=True)
-        ]
-        return torch.stack(padded)
+        return image_batch(images, mean=self.pixel_mean, std=self.pixel_std, step=self.config.size_divisibility)
 
     def padded_size(self, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
         """Height and width of the batch that images of these heights and widths are padded to."""
-        step = self.config.size_divisibility
-        height, width = (-(-max(size[axis] for size in sizes) // step) * step for axis in (0, 1))
-        return height, width
+        return batch_size(sizes, step=self.config.size_divisibility)
 
     def _embed(self, denoising: DenoisingQueries) -> tuple[Tensor, Tensor]:
         """Content (B, P, C) and box logits (B, P, 4) of denoising queries; zeros in the empty slots."""
