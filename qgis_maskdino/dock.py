@@ -11,9 +11,12 @@ from qgis_maskdino.icons import icon
 from qgis_maskdino.job_queue import Job, JobQueue, JobState
 from qgis_maskdino.panel.detect_page import DetectPage
 from qgis_maskdino.panel.error_message import TITLE, show_error
+from qgis_maskdino.panel.evaluate_page import EvaluatePage
+from qgis_maskdino.panel.export_page import ExportPage
 from qgis_maskdino.panel.first_start_page import FirstStartPage
 from qgis_maskdino.panel.job_strip import JobStrip
 from qgis_maskdino.panel.page import Page
+from qgis_maskdino.panel.train_page import TrainPage
 from qgis_maskdino.translation import tr
 
 OPTIONS_PAGE = "maskdino_options"
@@ -33,9 +36,17 @@ class MaskDinoDock(QgsDockWidget):
         self.queue = JobQueue(self)
         self.first_start = FirstStartPage(environment, self.queue)
         self.detect_page = DetectPage(iface.mapCanvas())
+        self.evaluate_page = EvaluatePage()
+        self.export_page = ExportPage()
+        self.train_page = TrainPage()
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
-        for page, name, text in ((self.detect_page, "detect", tr("Detect")),):
+        for page, name, text in (
+            (self.detect_page, "detect", tr("Detect")),
+            (self.evaluate_page, "evaluate", tr("Evaluate")),
+            (self.export_page, "export", tr("Export")),
+            (self.train_page, "train", tr("Fine-tune")),
+        ):
             page.submitted.connect(lambda job, page=page: self._submit(job, page))
             page.refused.connect(lambda error: show_error(iface.messageBar(), error))
             self.tabs.addTab(page, icon(name), text)
@@ -49,6 +60,7 @@ class MaskDinoDock(QgsDockWidget):
         self.stack.addWidget(self.first_start)
         self.stack.addWidget(work)
         self.setWidget(self.stack)
+        self.train_page.model_wanted.connect(self._detect_with)
         self.first_start.options_wanted.connect(self.open_options)
         self.queue.ended.connect(self._ended)
         self.refresh()
@@ -78,6 +90,10 @@ class MaskDinoDock(QgsDockWidget):
     def showEvent(self, event) -> None:
         super().showEvent(event)
         self.refresh()
+
+    def _detect_with(self, model: str) -> None:
+        self.detect_page.model.choose(model)
+        self.tabs.setCurrentWidget(self.detect_page)
 
     def _submit(self, job: Job, page: Page) -> None:
         self._pages_of[job] = page

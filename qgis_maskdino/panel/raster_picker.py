@@ -88,7 +88,7 @@ def _describe(layer: QgsRasterLayer) -> str:
         parts.append(tr("from the web: fetched at the model's resolution"))
     if facts.gsd is not None:
         parts.append(f"{facts.gsd:.2g} m/px")
-    parts.append(facts.crs or tr("without CRS"))
+    parts.append(facts.crs.replace(":", ":\u2060") or tr("without CRS"))  # a word joiner: no line begins with the number
     text = " · ".join(parts)
     if facts.gsd is not None and facts.gsd > COARSE:
         text += "\n⚠ " + tr("Single buildings can hardly be told apart in pixels this large.")
