@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from typing import Any
 
@@ -33,7 +34,9 @@ from qgis_maskdino.algorithms.engine_algorithm import (
     explained,
     listener,
     log_to,
+    output_file,
     same_file,
+    why_not_written,
 )
 from qgis_maskdino.detection_area import DetectionArea
 from qgis_maskdino.detection_job import DetectionRequest, DetectionResult, detect
@@ -121,7 +124,7 @@ class DetectBuildings(EngineAlgorithm):
             QgsProcessingParameterFile(
                 self.MODEL_FILE, tr("Model file, instead of the above"), extension="safetensors", optional=True
             ),
-            tr("A model of your own: trained with <i>Train a model</i>, or a converted published checkpoint."),
+            tr("A model of your own: trained with 'Train a model', or a converted published checkpoint."),
             advanced=True,
         )
         self.add(
@@ -139,9 +142,7 @@ class DetectBuildings(EngineAlgorithm):
             QgsProcessingParameterEnum(
                 self.OUTLINE, tr("Outline"), options=list(OUTLINES), defaultValue=OUTLINES[0], usesStaticStrings=True
             ),
-            tr(
-                "<i>regular</i>: right angles, as buildings have them. <i>simplified</i>: smooth. <i>raw</i>: along the pixels."
-            ),
+            tr("'regular': right angles, as buildings have them. 'simplified': smooth. 'raw': along the pixels."),
         )
         self.add(
             QgsProcessingParameterBand(
@@ -180,12 +181,14 @@ class DetectBuildings(EngineAlgorithm):
             QgsProcessingParameterEnum(
                 self.DEVICE, tr("Device"), options=device_options(), defaultValue=settings.device(), usesStaticStrings=True
             ),
-            tr("<i>auto</i> takes the graphics card where there is one, else the processor."),
+            tr("'auto' takes the graphics card where there is one, else the processor."),
             advanced=True,
         )
         self.add(
-            QgsProcessingParameterFeatureSink(self.OUTPUT, tr("Buildings"), QgsProcessing.SourceType.TypeVectorPolygon),
-            tr("One polygon a building, in the image's CRS, with <i>score</i> and <i>area_m2</i>."),
+            QgsProcessingParameterFeatureSink(
+                self.OUTPUT, tr("Buildings"), QgsProcessing.SourceType.TypeVectorPolygon, supportsAppend=True
+            ),
+            tr("One polygon a building, in the image's CRS, with 'score' and 'area_m2'."),
         )
         self.addOutput(QgsProcessingOutputNumber(self.COUNT, tr("Number of buildings")))
         self.addOutput(QgsProcessingOutputNumber(self.AREA, tr("Their area together [m2]")))
@@ -201,12 +204,14 @@ class DetectBuildings(EngineAlgorithm):
         model = self.parameterAsFile(parameters, self.MODEL_FILE, context)
         if model and not os.path.isfile(model):
             return False, tr("The model file {path} does not exist.").format(path=model)
-        output = parameters.get(self.OUTPUT)
-        layer = self.parameterAsRasterLayer(parameters, self.INPUT, context)
-        if layer is not None and isinstance(output, str) and same_file(output, layer.source().partition("|")[0]):
-            return False, tr("The output {path} is the image itself, which would be lost. Name another file.").format(
-                path=output
-            )
+        output = output_file(parameters, self.OUTPUT)
+        for name in (self.INPUT, self.AOI):
+            layer = self.parameterAsLayer(parameters, name, context)
+            if layer is not None and same_file(output, layer.source().partition("|")[0]):
+                return False, tr("The output {path} is read too, and would be lost. Name another file.").format(path=output)
+        why_not = why_not_written(output)
+        if why_not:
+            return False, why_not
         return super().checkParameterValues(parameters, context)
 
     def prepareAlgorithm(
@@ -230,37 +235,16 @@ class DetectBuildings(EngineAlgorithm):
     ) -> dict[str, Any]:
         """Detect, and hand the buildings over to the sink."""
         with tempfile.TemporaryDirectory(prefix="maskdino-") as folder, explained(feedback):
-            # The area first: the sink may be about to replace the file that it is in.
-            area = self._area(os.path.join(folder, "area.gpkg"))
-            fields = fields_of("score:double", "area_m2:double")
-            sink, destination = self.parameterAsSink(
-                parameters, self.OUTPUT, context, fields, QgsWkbTypes.Type.Polygon, self._source.crs
-            )
-            if sink is None:
-                raise QgsProcessingException(self.invalidSinkError(parameters, self.OUTPUT))
-            model = self.parameterAsFile(parameters, self.MODEL_FILE, context)
-            request = DetectionRequest(
-                source=self._source,
-                output=os.path.join(folder, "buildings.gpkg"),
-                model=model or model_argument(self.parameterAsString(parameters, self.MODEL, context)),
-                area=area,
-                bands=tuple(self.parameterAsInts(parameters, self.BANDS, context)),
-                gsd=self._given(parameters, self.GSD, context),
-                score=self.parameterAsDouble(parameters, self.SCORE, context),
-                min_area=self._given(parameters, self.MIN_AREA, context),
-                outline=self.parameterAsString(parameters, self.OUTLINE, context),
-                device=self.parameterAsString(parameters, self.DEVICE, context),
-            )
             result = detect(
-                request,
+                self._request(parameters, folder, context),
                 on_event=listener(feedback, end=_DETECTED),
                 is_cancelled=feedback.isCanceled,
                 on_log=log_to(feedback),
             )
-            if result.path is not None:
-                _hand_over(result.path, sink)
-            del sink  # closes the file
             _say(result, feedback)
+            if result.path is None:
+                return {}
+            destination = self._hand_over(result.path, parameters, context)
         style_when_loaded(destination, DETECTIONS, context)
         return {
             self.OUTPUT: destination,
@@ -268,6 +252,21 @@ class DetectBuildings(EngineAlgorithm):
             self.AREA: result.area,
             self.SECONDS: result.seconds,
         }
+
+    def _request(self, parameters: dict[str, Any], folder: str, context: QgsProcessingContext) -> DetectionRequest:
+        model = self.parameterAsFile(parameters, self.MODEL_FILE, context)
+        return DetectionRequest(
+            source=self._source,
+            output=os.path.join(folder, "buildings.gpkg"),
+            model=model or model_argument(self.parameterAsString(parameters, self.MODEL, context)),
+            area=self._area(os.path.join(folder, "area.gpkg")),
+            bands=tuple(self.parameterAsInts(parameters, self.BANDS, context)),
+            gsd=self._given(parameters, self.GSD, context),
+            score=self.parameterAsDouble(parameters, self.SCORE, context),
+            min_area=self._given(parameters, self.MIN_AREA, context),
+            outline=self.parameterAsString(parameters, self.OUTLINE, context),
+            device=self.parameterAsString(parameters, self.DEVICE, context),
+        )
 
     def _area(self, path: str) -> DetectionArea | None:
         if self._aoi is not None:
@@ -279,20 +278,32 @@ class DetectBuildings(EngineAlgorithm):
     def _given(self, parameters: dict[str, Any], name: str, context: QgsProcessingContext) -> float | None:
         return None if parameters.get(name) is None else self.parameterAsDouble(parameters, name, context)
 
-
-def _hand_over(path: str, sink: QgsFeatureSink) -> None:
-    """Copy the engine's buildings into the sink."""
-    layer = QgsVectorLayer(path, "buildings", "ogr")
-    batch: list[QgsFeature] = []
-    for found in layer.getFeatures():
-        feature = QgsFeature()
-        feature.setGeometry(found.geometry())
-        feature.setAttributes([found["score"], found["area_m2"]])
-        batch.append(feature)
-        if len(batch) == BATCH:
+    def _hand_over(self, path: str, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
+        """Copy the engine's buildings into the sink, which is made now: a run that fails replaces nothing."""
+        fields = fields_of("score:double", "area_m2:double")
+        try:
+            sink, destination = self.parameterAsSink(
+                parameters, self.OUTPUT, context, fields, QgsWkbTypes.Type.Polygon, self._source.crs
+            )
+            if sink is None:
+                raise QgsProcessingException(self.invalidSinkError(parameters, self.OUTPUT))
+            batch: list[QgsFeature] = []
+            for found in QgsVectorLayer(path, "buildings", "ogr").getFeatures():
+                feature = QgsFeature(fields)
+                feature.setGeometry(found.geometry())
+                feature.setAttributes([found["score"], found["area_m2"]])
+                batch.append(feature)
+                if len(batch) == BATCH:
+                    _add(batch, sink)
+                    batch = []
             _add(batch, sink)
-            batch = []
-    _add(batch, sink)
+        except QgsProcessingException as error:
+            # An hour of work must not be lost for a disk that is full now.
+            kept = shutil.copy(path, tempfile.mkdtemp(prefix="maskdino-"))
+            raise QgsProcessingException(
+                tr("{error} The buildings are kept in {path}.").format(error=error, path=kept)
+            ) from error
+        return destination
 
 
 def _add(batch: list[QgsFeature], sink: QgsFeatureSink) -> None:

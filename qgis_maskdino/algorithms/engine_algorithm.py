@@ -12,6 +12,7 @@ from qgis.core import (
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
+    QgsProcessingOutputLayerDefinition,
     QgsProcessingParameterDefinition,
 )
 from qgis.PyQt.QtGui import QIcon
@@ -82,6 +83,26 @@ def device_options() -> list[str]:
 def same_file(one: str | None, other: str | None) -> bool:
     """Say whether two paths lead to one file that is there."""
     return bool(one and other) and os.path.isfile(one) and os.path.isfile(other) and os.path.samefile(one, other)
+
+
+def output_file(parameters: dict[str, Any], name: str) -> str | None:
+    """Return the file that an output will go to; None where it goes elsewhere, into memory or a database."""
+    value = parameters.get(name)
+    if isinstance(value, QgsProcessingOutputLayerDefinition):
+        value = value.sink.staticValue()
+    return value if isinstance(value, str) and os.path.isabs(value) else None
+
+
+def why_not_written(path: str | None) -> str:
+    """Say why a file cannot be written, before an hour of work; empty where nothing speaks against it."""
+    if path is None:
+        return ""
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        return tr("The folder {path} of the output does not exist.").format(path=folder)
+    if not os.access(folder, os.W_OK) or (os.path.exists(path) and not os.access(path, os.W_OK)):
+        return tr("The output {path} cannot be written: permission denied. Choose another place.").format(path=path)
+    return ""
 
 
 @contextmanager

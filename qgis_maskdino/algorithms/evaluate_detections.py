@@ -135,7 +135,7 @@ class EvaluateDetections(EngineAlgorithm):
             QgsProcessingParameterFeatureSink(
                 self.OUTPUT, tr("Hits, false detections and missed buildings"), QgsProcessing.SourceType.TypeVectorPolygon
             ),
-            tr("One polygon each, with <i>result</i> (true positive, false positive, miss), IoU and errors of the outline."),
+            tr("One polygon each, with 'result' (true positive, false positive, miss), IoU and errors of the outline."),
         )
         self.add(
             QgsProcessingParameterFileDestination(

@@ -137,7 +137,7 @@ class ExportTrainingData(EngineAlgorithm):
             QgsProcessingParameterEnum(
                 self.IMAGE_FORMAT, tr("Image format"), list(FORMATS), defaultValue=FORMATS[0], usesStaticStrings=True
             ),
-            tr("<i>png</i> is exact, <i>jpg</i> smaller."),
+            tr("'png' is exact, 'jpg' smaller."),
             advanced=True,
         )
         self.add(

@@ -91,7 +91,7 @@ class TrainModel(EngineAlgorithm):
             QgsProcessingParameterFile(
                 self.DATASET, tr("Folder with the data set"), QgsProcessingParameterFile.Behavior.Folder
             ),
-            tr("With the folders <i>train</i> and <i>val</i>, as <i>Export training data</i> writes them."),
+            tr("With the folders 'train' and 'val', as 'Export training data' writes them."),
         )
         self.add(
             QgsProcessingParameterEnum(
@@ -140,7 +140,7 @@ class TrainModel(EngineAlgorithm):
             QgsProcessingParameterEnum(
                 self.DEVICE, tr("Device"), options=device_options(), defaultValue=settings.device(), usesStaticStrings=True
             ),
-            tr("<i>auto</i> takes the graphics card where there is one, else the processor."),
+            tr("'auto' takes the graphics card where there is one, else the processor."),
             advanced=True,
         )
         self.add(
