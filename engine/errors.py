@@ -77,6 +77,12 @@ class DeviceError(MaskDinoError, RuntimeError):
     code = "device"
 
 
+class KernelError(MaskDinoError, RuntimeError):
+    """A kernel cannot be compiled, loaded or launched on this machine."""
+
+    code = "kernel"
+
+
 class UnsafeFileError(ModelFileError):
     """A file asks for code to be run while it is read. Nothing of it has been run."""
 

@@ -32,6 +32,16 @@ def why_missing() -> str | None:
     return None
 
 
+def description() -> tuple[str, str]:
+    """Name the kernel, and say why it runs."""
+    return f"C++ ({instruction_set()})", f"{LIBRARY.name} is built and loads; it takes float32, float64 and bfloat16."
+
+
+def takes(value: Tensor, locations: Tensor, weights: Tensor) -> bool:
+    """Tell whether the kernel is made for such tensors: all of one of DTYPES."""
+    return value.dtype in DTYPES and value.dtype == locations.dtype == weights.dtype
+
+
 def instruction_set() -> str:
     """Name what the loaded library uses: baseline (SSE2, NEON), AVX2 or AVX-512.
 

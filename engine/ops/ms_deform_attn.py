@@ -6,6 +6,8 @@ shape function, its autograd and its autocast rule; which kernel runs behind it 
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,8 @@ def ms_deform_attn(value: Tensor, spatial_shapes: Tensor, sampling_locations: Te
         value: (B, S, M, D) projected features, the levels one after the other, S = sum of H_l * W_l, M heads of width D.
         spatial_shapes: (L, 2) int64, height and width of each level. Kept on the CPU it costs no synchronisation.
         sampling_locations: (B, Q, M, L, P, 2) x, y in 0..1 of each level; points outside read zeros.
-        attention_weights: (B, Q, M, L, P).
+        attention_weights: (B, Q, M, L, P). Locations and weights may be float32 beside a value in half precision, which
+            keeps them exact where it matters.
 
     Returns:
         (B, Q, M*D) in the dtype of value.
@@ -42,8 +45,8 @@ def ms_deform_attn(value: Tensor, spatial_shapes: Tensor, sampling_locations: Te
 @torch.library.custom_op("maskdino::ms_deform_attn", mutates_args=())
 def _forward(value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor) -> Tensor:
     shapes = _checked_shapes(value, spatial_shapes)
-    kernel = kernel_for(value, sampling_locations, attention_weights)
-    return kernel.forward(value, shapes, sampling_locations, attention_weights)
+    kernel, *inputs = _kernel_and_inputs(value, sampling_locations, attention_weights)
+    return kernel.forward(inputs[0], shapes, *inputs[1:]).to(value.dtype)
 
 
 @_forward.register_fake
@@ -57,9 +60,11 @@ def _backward(
     grad_output: Tensor, value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     shapes = _checked_shapes(value, spatial_shapes)
-    kernel = kernel_for(value, grad_output, sampling_locations, attention_weights)
-    grads = kernel.backward(grad_output.contiguous(), value, shapes, sampling_locations, attention_weights)
-    return grads[0].contiguous(), grads[1].contiguous(), grads[2].contiguous()
+    given = (value, sampling_locations, attention_weights)
+    kernel, *inputs = _kernel_and_inputs(*given)
+    grads = kernel.backward(grad_output.to(inputs[0].dtype).contiguous(), inputs[0], shapes, *inputs[1:])
+    first, second, third = (grad.to(tensor.dtype).contiguous() for grad, tensor in zip(grads, given, strict=True))
+    return first, second, third
 
 
 @_backward.register_fake
@@ -89,6 +94,18 @@ _forward.register_autograd(_autograd, setup_context=_setup_context)
 # Locations lose whole pixels in half precision on large maps, so autocast computes this operator in float32.
 _forward.register_autocast("cuda", torch.float32)
 _forward.register_autocast("cpu", torch.float32)
+
+
+def _kernel_and_inputs(value: Tensor, locations: Tensor, weights: Tensor) -> tuple[ModuleType, Tensor, Tensor, Tensor]:
+    """Choose a kernel; where none takes the types as they are, bring them to the widest of them."""
+    points = torch.promote_types(locations.dtype, weights.dtype)
+    inputs = value, locations.to(points), weights.to(points)
+    kernel = kernel_for(*inputs)
+    if not kernel.takes(*inputs):
+        widest = torch.promote_types(value.dtype, points)
+        inputs = value.to(widest), locations.to(widest), weights.to(widest)
+        kernel = kernel_for(*inputs)
+    return kernel, *inputs
 
 
 def _checked_shapes(value: Tensor, spatial_shapes: Tensor) -> list[list[int]]:

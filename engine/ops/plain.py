@@ -7,6 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def takes(value: Tensor, locations: Tensor, weights: Tensor) -> bool:
+    """Tell whether the kernel is made for such tensors: all of one type."""
+    return value.dtype == locations.dtype == weights.dtype
+
+
 def forward(value: Tensor, spatial_shapes: list[list[int]], locations: Tensor, weights: Tensor) -> Tensor:
     """Sample every level bilinearly at its locations and sum the samples by their weights.
 

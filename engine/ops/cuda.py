@@ -1,0 +1,166 @@
+"""The CUDA kernel of multi-scale deformable attention: compiled where it runs, at the first use of a type and head width.
+
+The source, engine/csrc/ms_deform_attn.cuh, needs neither a compiler nor headers on the user's machine (`nvrtc`); what was
+compiled is kept on disk (`kernel_cache`). Where a piece is missing, `why_missing` says which, and plain PyTorch stands in.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from engine.errors import KernelError
+from engine.ops import kernel_cache, nvrtc, plain
+from engine.ops.cuda_driver import LoadedKernels
+from engine.ops.cuda_problem import MAX_LEVELS, MAX_POINTS, Launch, Problem, launch_for, problem_of
+
+DTYPES = {torch.float32: "float", torch.float64: "double", torch.float16: "Half", torch.bfloat16: "BFloat16"}
+MAX_WIDTH = 256  # channels of a head
+_CSRC = Path(__file__).parents[1] / "csrc"
+
+
+def description(device: int) -> tuple[str, str]:
+    """Name the kernel, and say why it runs."""
+    version = ".".join(map(str, nvrtc.version()))
+    compiled = f"compiled by NVRTC {version} and kept in {kernel_cache.folder()}"
+    target = nvrtc.target(torch.cuda.get_device_capability(device))
+    return f"CUDA ({target})", f"It is {compiled}; it takes float16, bfloat16, float32 and float64."
+
+
+def takes(value: Tensor, locations: Tensor, weights: Tensor) -> bool:
+    """Tell whether the kernel is made for such tensors: all of one type, or locations and weights float32 beside a half type."""
+    levels, points = weights.shape[3:]
+    beside = (value.dtype, torch.float32) if value.dtype.itemsize == 2 else (value.dtype,)
+    known = value.dtype in DTYPES and locations.dtype in beside and weights.dtype == locations.dtype
+    return known and value.shape[3] <= MAX_WIDTH and levels <= MAX_LEVELS and points <= MAX_POINTS
+
+
+@functools.cache
+def why_missing(device: int) -> str | None:
+    """Compile and load a kernel for a device, once. Return None where that succeeds, else one sentence that says why not."""
+    if torch.version.cuda is None:
+        return "This torch is not built for CUDA."  # it may call an AMD GPU by that name
+    try:
+        _kernels(device, torch.float32, torch.float32, 32, False)
+    except KernelError as error:
+        return str(error)
+    except (ImportError, OSError, RuntimeError) as error:  # what cuda.bindings raises where a library is not found
+        return f"The CUDA driver cannot be used: {str(error).splitlines()[0]}"
+    return None
+
+
+def forward(value: Tensor, spatial_shapes: list[list[int]], locations: Tensor, weights: Tensor) -> Tensor:
+    """Shapes as in `engine.ops.ms_deform_attn`; what `takes` accepts. The result is the same to the last bit every time."""
+    batch, queries, heads = weights.shape[:3]
+    output = value.new_empty(batch, queries, heads * value.shape[-1])
+    if output.numel():
+        value, locations, weights = _laid_out(value, locations, weights)
+        problem = _problem(value, spatial_shapes, locations, weights)
+        problem.output = output.data_ptr()
+        _start("forward", problem, value, locations)
+    return output
+
+
+def backward(
+    grad_output: Tensor, value: Tensor, spatial_shapes: list[list[int]], locations: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of value, sampling locations and attention weights.
+
+    That of value is added up in the order in which the GPU works, so that its last bits differ from run to run; where torch
+    is told to be deterministic, plain PyTorch takes over and does or says what torch does there.
+    """
+    if torch.are_deterministic_algorithms_enabled():
+        common = value.dtype if value.dtype == locations.dtype else torch.float32
+        grads = plain.backward(*(t.to(common) for t in (grad_output, value)), spatial_shapes, locations, weights)
+        return grads[0].to(value.dtype), grads[1], grads[2]
+    # thousands of small terms meet in one element of grad_value: half types could not add them up
+    summed_in = torch.float64 if value.dtype == torch.float64 else torch.float32
+    grad_value = torch.zeros(value.shape, dtype=summed_in, device=value.device)
+    if not grad_output.numel():
+        return grad_value.to(value.dtype), torch.zeros_like(locations), torch.zeros_like(weights)
+    grad_output, value, locations, weights = _laid_out(grad_output, value, locations, weights)
+    grad_locations, grad_weights = torch.empty_like(locations), torch.empty_like(weights)
+    problem = _problem(value, spatial_shapes, locations, weights)
+    problem.grad_output, problem.grad_value = grad_output.data_ptr(), grad_value.data_ptr()
+    problem.grad_locations, problem.grad_weights = grad_locations.data_ptr(), grad_weights.data_ptr()
+    _start("backward", problem, value, locations)
+    return grad_value.to(value.dtype), grad_locations, grad_weights
+
+
+def binary(capability: tuple[int, int], value: torch.dtype, points: torch.dtype, width: int, wide: bool) -> bytes:
+    """Return the compiled kernels, from disk where they are there.
+
+    Args:
+        capability: of the GPU.
+        value: type of value.
+        points: type of locations and weights.
+        width: channels of a head.
+        wide: an image's value has more elements than 32 bits count.
+
+    Raises:
+        KernelError: NVRTC is not here, or does not know the GPU.
+    """
+    version = nvrtc.version()
+    target = nvrtc.target(capability)
+    source, *headers = (_CSRC / name for name in ("ms_deform_attn.cuh", "ms_deform_attn_ptx.cuh"))
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (source, *headers)}
+    options = [
+        f"-DMASKDINO_VALUE={DTYPES[value]}",
+        f"-DMASKDINO_POINT={DTYPES[points]}",
+        f"-DMASKDINO_WIDTH={width}",
+        f"-DMASKDINO_INDEX={'long long' if wide else 'int'}",
+    ]
+    text = texts.pop(source.name)
+    return kernel_cache.cached(
+        repr((version, target, options, text, texts)),
+        lambda: nvrtc.compiled(text, name=source.name, headers=texts, options=options, target=target),
+    )
+
+
+@functools.cache
+def _kernels(device: int, value: torch.dtype, points: torch.dtype, width: int, wide: bool) -> LoadedKernels:
+    capability = torch.cuda.get_device_capability(device)
+    return LoadedKernels(binary(capability, value, points, width, wide), device)
+
+
+@functools.cache
+def _multiprocessors(device: int) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def _laid_out(*tensors: Tensor) -> list[Tensor]:
+    """Make tensors contiguous and begin where 16 bytes can be read at once, which a view may not."""
+    contiguous = [tensor.contiguous() for tensor in tensors]
+    return [tensor if tensor.data_ptr() % 16 == 0 else tensor.clone() for tensor in contiguous]
+
+
+def _problem(value: Tensor, spatial_shapes: list[list[int]], locations: Tensor, weights: Tensor) -> Problem:
+    problem = problem_of(shapes=spatial_shapes, heads=value.shape[2], queries=weights.shape[1], points_a_level=weights.shape[4])
+    problem.value, problem.locations, problem.weights = value.data_ptr(), locations.data_ptr(), weights.data_ptr()
+    return problem
+
+
+def _start(kernel: str, problem: Problem, value: Tensor, locations: Tensor) -> None:
+    device = value.device.index
+    wide = value[0].numel() >= 2**31
+    launch = _launch(kernel, problem, value, wide, _multiprocessors(device))
+    problem.chunk = launch.chunk
+    kernels = _kernels(device, value.dtype, locations.dtype, value.shape[3], wide)
+    kernels.start(f"ms_deform_attn_{kernel}".encode(), launch, problem, torch.cuda.current_stream(device).cuda_stream)
+
+
+def _launch(kernel: str, problem: Problem, value: Tensor, wide: bool, multiprocessors: int) -> Launch:
+    sum_bytes = max(4, value.dtype.itemsize)
+    return launch_for(
+        problem,
+        batch=value.shape[0],
+        width=value.shape[3],
+        vector_bytes=value.dtype.itemsize if kernel == "forward" else sum_bytes,
+        sum_bytes=sum_bytes,
+        index_bytes=8 if wide else 4,
+        backward=kernel == "backward",
+        multiprocessors=multiprocessors,
+    )
