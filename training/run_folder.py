@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import pickle
+import pickle  # nosec B403 - for the name of an error alone
 from pathlib import Path
 from typing import Any
 

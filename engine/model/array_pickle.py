@@ -12,7 +12,7 @@ file does not have, an array must bring all its bytes, and both instructions and
 
 from __future__ import annotations
 
-import pickletools
+import pickletools  # nosec B403 - it takes pickles apart and runs nothing
 from typing import Any, BinaryIO, ClassVar
 
 from engine.errors import ModelFileError, UnsafeFileError

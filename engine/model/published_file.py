@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
+import pickle  # nosec B403 - for the name of an error alone
 import struct
 import zipfile
 import zlib

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from collections.abc import Iterator
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,23 @@ def engine_python(project: Path) -> str:
     return str(python)
 
 
+@pytest.fixture(scope="session")
+def plugin_zip(project: Path, engine_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plugin as QGIS's plugin manager installs it."""
+    path = tmp_path_factory.mktemp("plugin") / "qgis_maskdino.zip"
+    subprocess.run([engine_python, str(project / "packaging" / "build_plugin.py"), "-o", str(path)], check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def plugins_folder(plugin_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the unpacked plugin in it, in a path with a space and letters beyond ASCII."""
+    folder = tmp_path_factory.mktemp("Meine Plugins für Łódź")
+    with zipfile.ZipFile(plugin_zip) as archive:
+        archive.extractall(folder)
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def engine_is_found(monkeypatch: pytest.MonkeyPatch, engine_python: str) -> None:
     """The plugin finds the tests' engine, and no other that this machine may have or that a test before has chosen."""
@@ -68,3 +88,16 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raster.FlushCache()
     del raster
     return path
+
+
+@pytest.fixture(scope="session")
+def provider(qgis_app) -> Iterator[object]:
+    """Our algorithms in QGIS's registry."""
+    from qgis.core import QgsApplication
+
+    from qgis_maskdino.provider import MaskDinoProvider
+
+    provider = MaskDinoProvider()
+    QgsApplication.processingRegistry().addProvider(provider)
+    yield provider
+    QgsApplication.processingRegistry().removeProvider(provider)
