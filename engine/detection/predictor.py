@@ -61,20 +61,26 @@ class ModelPredictor:
         return [self._kept(instances) for instances in found]
 
     def _kept(self, found: ImageInstances) -> Instances:
-        kept = found.scores >= self.score
-        masks = found.masks[kept].cpu().numpy()
-        for index, mask in enumerate(masks):
-            masks[index] = without_specks(mask)
+        count = int((found.scores >= self.score).sum())  # the best come first
+        masks = found.masks[:count].cpu().numpy()
+        for mask in masks:
+            mask[:] = without_specks(mask)
         return Instances(
-            scores=found.scores[kept].cpu().numpy().astype(np.float32), labels=found.labels[kept].cpu().numpy(), masks=masks
+            scores=found.scores[:count].cpu().numpy().astype(np.float32), labels=found.labels[:count].cpu().numpy(), masks=masks
         )
 
 
 def without_specks(mask: np.ndarray) -> np.ndarray:
     """Keep the parts of a mask (H, W) that are of a size with its largest."""
-    parts, count = ndimage.label(mask)
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return mask
+    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # most of a tile is not this building
+    parts, count = ndimage.label(mask[window])
     if count < 2:
         return mask
     areas = np.bincount(parts.ravel())
     areas[0] = 0
-    return (areas >= _SPECK * areas.max())[parts] & mask
+    kept = mask.copy()
+    kept[window] &= (areas >= _SPECK * areas.max())[parts]
+    return kept

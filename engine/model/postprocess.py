@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from engine.model.mask_drawing import STRIDE, EnlargedMasks
 from engine.model.outputs import Prediction
 
 
@@ -88,22 +89,35 @@ def draw_instances(
     output_size: tuple[int, int],
 ) -> ImageInstances:
     """Bring the chosen pairs' boxes (N, 4) and mask logits (N, h, w) to the size wanted, and score them."""
-    height, width = output_size
-    # enlarge to the padded image, cut the image out of it, then bring that to the size wanted: the published order
-    logits = mask_logits[:, None].float()  # (N, 1, ...): N may be 0, channels may not
-    logits = F.interpolate(logits, size=padded_size, mode="bilinear", align_corners=False)
-    logits = logits[..., : image_size[0], : image_size[1]]
-    if (height, width) != tuple(image_size):
-        logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
-    logits = logits[:, 0]
-    masks = logits > 0
-    inside = (logits.sigmoid() * masks).flatten(1).sum(1) / (masks.flatten(1).sum(1) + 1e-6)
+    if output_size == image_size and padded_size == tuple(STRIDE * side for side in mask_logits.shape[1:]):
+        enlarged = EnlargedMasks(mask_logits, image_size)
+        certainty, masks_in = enlarged.certainty, enlarged.masks
+    else:
+        masks, certainty = _resampled(mask_logits, padded_size, image_size, output_size)
+        masks_in = masks.__getitem__
 
     # boxes are relative to the padded image
-    scale = logits.new_tensor([width * padded_size[1] / image_size[1], height * padded_size[0] / image_size[0]])
+    height, width = output_size
+    scale = boxes.new_tensor([width * padded_size[1] / image_size[1], height * padded_size[0] / image_size[0]])
     centre, size = boxes.split(2, dim=-1)
     corners = torch.cat([(centre - size / 2) * scale, (centre + size / 2) * scale], dim=-1)
 
-    scores = chosen.probabilities * inside
+    scores = chosen.probabilities * certainty
     order = scores.argsort(descending=True, stable=True)
-    return ImageInstances(scores[order], chosen.labels[order], corners[order], masks[order])
+    return ImageInstances(scores[order], chosen.labels[order], corners[order], masks_in(order))
+
+
+def _resampled(
+    logits: Tensor, padded_size: tuple[int, int], image_size: tuple[int, int], output_size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Enlarge to the padded image, cut the image out of it, bring that to the size wanted: the published order.
+
+    Returns:
+        Masks (N, H, W) bool and the mean probability inside each (N,), 0 where it is empty.
+    """
+    logits = logits[:, None].float()  # (N, 1, ...): N may be 0, channels may not
+    logits = F.interpolate(logits, size=padded_size, mode="bilinear", align_corners=False)
+    logits = logits[..., : image_size[0], : image_size[1]]
+    logits = F.interpolate(logits, size=output_size, mode="bilinear", align_corners=False)[:, 0]
+    masks = logits > 0
+    return masks, (logits.sigmoid() * masks).flatten(1).sum(1) / (masks.flatten(1).sum(1) + 1e-6)
