@@ -13,6 +13,7 @@ import typer
 from engine.commands import check_arguments
 from engine.errors import ModelFileError, UnsafeFileError
 from engine.job import Job
+from engine.model.config import AnyModelConfig, ModelConfig
 from engine.model.model_file import embedded_models, find_model_file, read_header
 from engine.model.model_header import ModelHeader
 from engine.model.presets import PRESETS
@@ -68,10 +69,7 @@ def list_models(as_json: bool = _JSON) -> None:
         typer.echo("  none")
     typer.echo("\nPresets, to train or to convert a published checkpoint into:")
     for name, config in PRESETS.items():
-        typer.echo(
-            f"  {name}: {config.backbone.kind} backbone, {config.pixel_decoder.levels} levels, "
-            f"{config.decoder.queries} queries, {config.num_classes} class{'es' if config.num_classes > 1 else ''}"
-        )
+        typer.echo(f"  {name}: {_preset_line(config)}")
     typer.echo(
         "\nPublished by the makers of Mask DINO (their figures, in per cent); get the file, then `maskdino models convert`:"
         f"\n  {RELEASE}  {LICENCE}"
@@ -206,6 +204,13 @@ def _published_lines(model: PublishedModel) -> Iterator[str]:
     note = f"; {model.note}" if model.note else ""
     yield f"    {model.task}, {model.data}, {model.backbone}: {_figures_text(model.figures)}{note}"
     yield f"    {f'built like {model.preset}' if model.preset else 'cannot be used by this program yet'}"
+
+
+def _preset_line(config: AnyModelConfig) -> str:
+    what = "Mask R-CNN"
+    if isinstance(config, ModelConfig):
+        what = f"Mask DINO, {config.pixel_decoder.levels} levels, {config.decoder.queries} queries"
+    return f"{what}, {config.backbone.kind} backbone, {config.num_classes} class{'es' if config.num_classes > 1 else ''}"
 
 
 def _preset_text(name: str) -> str:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from engine.errors import CheckpointMismatchError, ModelFileError
-from engine.model.config import ModelConfig
+from engine.model.config import AnyModelConfig
 from engine.model.file_errors import about_file
 from engine.model.maskdino import MaskDino
 from engine.model.model_file import METADATA_KEY, find_model_file, load_model
@@ -147,7 +147,7 @@ def _mask_dino(model: nn.Module, kind: Kind) -> MaskDino:
     return model
 
 
-def _check_architecture(found: ModelConfig, wanted: ModelConfig) -> None:
+def _check_architecture(found: AnyModelConfig, wanted: AnyModelConfig) -> None:
     """Compare two configs as far as tensors depend on them.
 
     Raises:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from engine.errors import ArgumentError
 from engine.model.backbones import build_backbone
-from engine.model.config import ModelConfig
+from engine.model.config import AnyModelConfig, MaskRcnnConfig, ModelConfig
 from engine.model.heads import PredictionHeads
 from engine.model.maskdino import MaskDino
 from engine.model.pixel_decoder import PixelDecoder
@@ -12,8 +14,11 @@ from engine.model.presets import preset
 from engine.model.query_selection import QuerySelection
 from engine.model.transformer_decoder import TransformerDecoder
 
+if TYPE_CHECKING:
+    from engine.model.mask_rcnn import MaskRcnn
 
-def build_model(model: str | ModelConfig, *, num_classes: int | None = None) -> MaskDino:
+
+def build_model(model: str | AnyModelConfig, *, num_classes: int | None = None) -> MaskDino | MaskRcnn:
     """Build a model with fresh weights.
 
     Args:
@@ -29,6 +34,14 @@ def build_model(model: str | ModelConfig, *, num_classes: int | None = None) -> 
         config = preset(model, num_classes=num_classes)
     else:
         config = model if num_classes is None else model.model_copy(update={"num_classes": num_classes})
+    if isinstance(config, MaskRcnnConfig):
+        from engine.model.build_mask_rcnn import build_mask_rcnn
+
+        return build_mask_rcnn(config)
+    return _build_mask_dino(config)
+
+
+def _build_mask_dino(config: ModelConfig) -> MaskDino:
     backbone = build_backbone(config.backbone)
     dim = config.hidden_dim
     return MaskDino(

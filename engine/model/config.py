@@ -87,6 +87,7 @@ class DecoderConfig(StrictModel):
 class ModelConfig(StrictModel):
     """A whole Mask DINO model."""
 
+    kind: Literal["mask_dino"] = "mask_dino"
     num_classes: int = Field(80, ge=1)
     backbone: BackboneConfig = ResNetConfig()
     hidden_dim: int = 256
@@ -97,15 +98,52 @@ class ModelConfig(StrictModel):
     size_divisibility: int = 32
     detections_per_image: int = Field(100, ge=1)
 
+    @property
+    def layers(self) -> int:
+        """Count layers that have tensors of their own; there are more."""
+        return sum(self.backbone.depths) + self.pixel_decoder.levels + self.pixel_decoder.layers + self.decoder.layers
 
-def parse_model_config(document: dict[str, Any]) -> ModelConfig:
-    """Make a config of a JSON document.
+
+class MaskRcnnConfig(StrictModel):
+    """A whole Mask R-CNN, the baseline, in the form of torchvision's second version.
+
+    ``hidden_dim``: channels of the feature pyramid and of the convolutions in the heads. ``box_features``: width of the layer
+    that boxes are classified from. ``anchor_sizes``: sides of the first boxes in pixels, one for each level of the pyramid
+    (strides 4 to 64); the size from which on a box is looked at in a coarser level goes with the smallest.
+    """
+
+    kind: Literal["mask_rcnn"] = "mask_rcnn"
+    num_classes: int = Field(80, ge=1)
+    backbone: BackboneConfig = ResNetConfig(norm="batch")
+    hidden_dim: int = 256
+    box_features: int = 1024
+    anchor_sizes: tuple[int, int, int, int, int] = (32, 64, 128, 256, 512)
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    size_divisibility: int = 32
+    detections_per_image: int = Field(100, ge=1)
+
+    @property
+    def layers(self) -> int:
+        """Count layers that have tensors of their own; there are more."""
+        return sum(self.backbone.depths)
+
+
+AnyModelConfig = ModelConfig | MaskRcnnConfig
+_KINDS: dict[str, type[AnyModelConfig]] = {"mask_dino": ModelConfig, "mask_rcnn": MaskRcnnConfig}
+
+
+def parse_model_config(document: dict[str, Any]) -> AnyModelConfig:
+    """Make a config of a JSON document; one that names no kind is a Mask DINO's.
 
     Raises:
         ConfigError: naming each key that is unknown or out of range.
     """
+    kind = document.get("kind", "mask_dino")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise ConfigError(f"The model's config is of kind {kind!r}.", hint=f"There are: {', '.join(_KINDS)}.")
     try:
-        return ModelConfig.model_validate(document)
+        return _KINDS[kind].model_validate(document)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"The model's config does not hold: {faults}.") from error

@@ -17,11 +17,13 @@ from engine.errors import CheckpointMismatchError, DeviceError, ModelFileError, 
 from engine.model.file_errors import about_file
 from engine.model.model_header import ModelHeader, parse_header
 from engine.model.presets import PRESETS
+from engine.model.published import PUBLISHED
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from engine.model.mask_rcnn import MaskRcnn
     from engine.model.maskdino import MaskDino
 
 log = logging.getLogger(__name__)
@@ -54,10 +56,13 @@ def find_model_file(name_or_path: str | os.PathLike[str]) -> Path:
     if path.is_dir():
         raise ModelFileError(f"The model {name!r} is a folder.", hint="Give the .safetensors file in it.")
     if name in PRESETS:
+        published = any(model.preset == name for model in PUBLISHED)
         raise ModelFileError(
             f"The model {name!r} is known, but its weights do not come with this program.",
             hint="Get a published checkpoint (`maskdino models list` says where) and convert it: "
-            f"`maskdino models convert CHECKPOINT.pth -o {name}.safetensors --preset {name}`.",
+            f"`maskdino models convert CHECKPOINT.pth -o {name}.safetensors --preset {name}`."
+            if published
+            else "Train it: `maskdino train CONFIG.yaml`.",
         )
     raise ModelFileError(
         f"There is no model {name!r}: neither a file nor an embedded model.",
@@ -127,7 +132,7 @@ def save_model(
     return path
 
 
-def load_model(name_or_path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> MaskDino:
+def load_model(name_or_path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> MaskDino | MaskRcnn:
     """Load a model by the name of an embedded one or from a model file, ready to predict (``eval()``), in float32.
 
     The model's ``header`` is the file's.
@@ -208,10 +213,8 @@ def _check_shapes(header: ModelHeader, found: dict[str, tuple[int, ...]]) -> Non
     from engine.model.build import build_model
 
     config = header.config
-    pixel_decoder = config.pixel_decoder
-    layers = sum(config.backbone.depths) + pixel_decoder.levels + pixel_decoder.layers + config.decoder.layers
-    if layers > len(found):
-        raise CheckpointMismatchError(f"its config has {layers} layers, the file only {len(found)} tensors.")
+    if config.layers > len(found):
+        raise CheckpointMismatchError(f"its config has {config.layers} layers, the file only {len(found)} tensors.")
     try:
         with torch.device("meta"):
             expected = {name: tuple(tensor.shape) for name, tensor in _distinct_tensors(build_model(config)).items()}

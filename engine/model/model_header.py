@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from engine.errors import ConfigError, ModelFileError
-from engine.model.config import ModelConfig, StrictModel, parse_model_config
+from engine.model.config import AnyModelConfig, StrictModel, parse_model_config
 
 FORMAT_VERSION = 1
 
@@ -68,7 +68,7 @@ class ModelHeader(StrictModel):
     name: str
     description: str = ""
     licence: str | None = None
-    config: ModelConfig
+    config: AnyModelConfig
     classes: tuple[str, ...] = ("building",)
     bands: tuple[str, ...] = ("red", "green", "blue")
     values: str = EIGHT_BIT_DISPLAY

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from engine.errors import ArgumentError
-from engine.model.config import DecoderConfig, ModelConfig, PixelDecoderConfig, ResNetConfig, SwinConfig
+from engine.model.config import (
+    AnyModelConfig,
+    DecoderConfig,
+    MaskRcnnConfig,
+    ModelConfig,
+    PixelDecoderConfig,
+    ResNetConfig,
+    SwinConfig,
+)
 
-PRESETS: dict[str, ModelConfig] = {
+PRESETS: dict[str, AnyModelConfig] = {
     # The published COCO instance model with a ResNet-50 (feed-forward 2048, mask-enhanced boxes).
     "maskdino_r50": ModelConfig(),
     # The Swin-L model of the MapChallenge run: one class, five levels, res2 in the encoder.
@@ -25,10 +33,13 @@ PRESETS: dict[str, ModelConfig] = {
         decoder=DecoderConfig(queries=150, layers=4, feedforward=512, box_initialisation="bitmask"),
         detections_per_image=150,
     ),
+    # The baseline. torchvision enlarges a tile of 300 pixels to 800, where its anchors measure 32 to 512: on the tile as it is,
+    # that is these.
+    "maskrcnn_r50": MaskRcnnConfig(num_classes=1, anchor_sizes=(12, 24, 48, 96, 192)),
 }
 
 
-def preset(name: str, *, num_classes: int | None = None) -> ModelConfig:
+def preset(name: str, *, num_classes: int | None = None) -> AnyModelConfig:
     """Look a preset up by its name, with another number of classes where one is given.
 
     Raises:

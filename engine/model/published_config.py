@@ -45,10 +45,12 @@ def published_config(tensors: Mapping[str, Tensor], *, preset_name: str | None =
     kind = told["backbone"]["kind"]
     if preset_name is not None:
         base = preset(preset_name)
+        if not isinstance(base, ModelConfig):
+            raise ModelFileError(f"it is a Mask DINO, the preset {preset_name!r} is not.")
         if base.backbone.kind != kind:
             raise ModelFileError(f"it has a {kind} backbone, the preset {preset_name!r} a {base.backbone.kind}.")
     else:
-        alike = [config for config in PRESETS.values() if config.backbone.kind == kind]
+        alike = [config for config in PRESETS.values() if isinstance(config, ModelConfig) and config.backbone.kind == kind]
         base = max(alike, key=lambda config: _agreement(config.model_dump(), told))
     return parse_model_config(_merged(base.model_dump(), told))
 
