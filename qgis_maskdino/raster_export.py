@@ -133,7 +133,7 @@ class _Pictures:
         writer.setCreateOptions(options)
         grid = self.grid
         target = writer.createMultiBandRaster(kind, grid.columns, grid.rows, grid.extent, self.source.crs, bands)
-        if target is None or not target.isValid() or not target.setEditable(True):
+        if target is None or not target.isValid() or not (target.isEditable() or target.setEditable(True)):
             raise EngineError(
                 tr("The layer '{name}' cannot be exported to {path}.").format(name=self.source.name, path=self.path),
                 code="output",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,13 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raster.FlushCache()
     del raster
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def layers_go_before_qgis(qgis_app) -> Iterator[None]:
+    """What a traceback still holds of QGIS's objects goes while QGIS is there; later it takes the process down."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
