@@ -7,7 +7,6 @@ from qgis.gui import QgisInterface, QgsDockWidget
 from qgis.PyQt.QtWidgets import QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
 from qgis_maskdino.engine_environment import EngineEnvironment, State
-from qgis_maskdino.icons import icon
 from qgis_maskdino.job_queue import Job, JobQueue, JobState
 from qgis_maskdino.panel.detect_page import DetectPage
 from qgis_maskdino.panel.error_message import TITLE, show_error
@@ -20,7 +19,7 @@ from qgis_maskdino.panel.train_page import TrainPage
 from qgis_maskdino.translation import tr
 
 OPTIONS_PAGE = "maskdino_options"
-_SMALLEST_WIDTH = 300
+_SMALLEST_WIDTH = 310  # four tabs side by side
 
 
 class MaskDinoDock(QgsDockWidget):
@@ -41,15 +40,16 @@ class MaskDinoDock(QgsDockWidget):
         self.train_page = TrainPage()
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
-        for page, name, text in (
-            (self.detect_page, "detect", tr("Detect")),
-            (self.evaluate_page, "evaluate", tr("Evaluate")),
-            (self.export_page, "export", tr("Export")),
-            (self.train_page, "train", tr("Fine-tune")),
+        self.tabs.tabBar().setExpanding(True)
+        for page, text in (
+            (self.detect_page, tr("Detect")),
+            (self.evaluate_page, tr("Evaluate")),
+            (self.export_page, tr("Export")),
+            (self.train_page, tr("Fine-tune")),
         ):
             page.submitted.connect(lambda job, page=page: self._submit(job, page))
             page.refused.connect(lambda error: show_error(iface.messageBar(), error))
-            self.tabs.addTab(page, icon(name), text)
+            self.tabs.addTab(page, text)
         self.strip = JobStrip(self.queue)
         work = QWidget()
         column = QVBoxLayout(work)

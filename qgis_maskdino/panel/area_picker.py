@@ -14,7 +14,7 @@ from qgis.core import (
 )
 from qgis.gui import QgsMapCanvas, QgsMapLayerComboBox, QgsMapTool
 from qgis.PyQt.QtCore import pyqtSignal
-from qgis.PyQt.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QPushButton, QStackedWidget, QVBoxLayout, QWidget
+from qgis.PyQt.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from qgis_maskdino.panel.page import note
 from qgis_maskdino.panel.rectangle_tool import RectangleTool, rectangle_band, show_rectangle
@@ -62,15 +62,14 @@ class AreaPicker(QWidget):
         inside.setContentsMargins(0, 0, 0, 0)
         inside.addWidget(self.polygons)
         inside.addWidget(self.selected_only)
-        self._rows = QStackedWidget()
-        for layout in (drawing, inside):
-            row = QWidget()
-            row.setLayout(layout)
-            self._rows.addWidget(row)
+        self._rows = {RECTANGLE: QWidget(), POLYGONS: QWidget()}
+        self._rows[RECTANGLE].setLayout(drawing)
+        self._rows[POLYGONS].setLayout(inside)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.choice)
-        layout.addWidget(self._rows)
+        for row in self._rows.values():
+            layout.addWidget(row)
         self.setFocusProxy(self.choice)
 
         self.choice.currentIndexChanged.connect(self._chosen)
@@ -146,8 +145,8 @@ class AreaPicker(QWidget):
 
     def _chosen(self) -> None:
         kind = self.choice.currentIndex()
-        self._rows.setVisible(kind in (RECTANGLE, POLYGONS))
-        self._rows.setCurrentIndex(1 if kind == POLYGONS else 0)
+        for needed_by, row in self._rows.items():
+            row.setVisible(kind == needed_by)
         if kind != RECTANGLE:
             self.draw_button.setChecked(False)
         self._show_drawn()

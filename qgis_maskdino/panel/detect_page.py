@@ -8,7 +8,7 @@ from typing import Any
 from qgis.core import QgsProcessingUtils, QgsRasterLayer
 from qgis.gui import QgsCollapsibleGroupBox, QgsDoubleSpinBox, QgsFileWidget, QgsMapCanvas, QgsRasterBandComboBox
 from qgis.PyQt.QtCore import Qt
-from qgis.PyQt.QtWidgets import QComboBox, QHBoxLayout, QSlider, QWidget
+from qgis.PyQt.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
 from qgis_maskdino import settings
 from qgis_maskdino.buildings_job import BuildingsJob
@@ -124,6 +124,9 @@ class DetectPage(Page):
             combo.setToolTip(colour)
             combo.setShowNotSetOption(True, tr("{}: automatic").format(colour))
             self.bands.append(combo)
+        bands = QVBoxLayout()
+        for combo in self.bands:
+            bands.addWidget(combo)
         self.gsd = QgsDoubleSpinBox()
         self.gsd.setRange(0.0, 100.0)
         self.gsd.setDecimals(3)
@@ -148,12 +151,14 @@ class DetectPage(Page):
         self.output.setToolTip(tr("Where the buildings go. A temporary layer is gone when QGIS is closed."))
         layout = form()
         layout.addRow(tr("&Outlines"), self.outline)
-        layout.addRow(tr("Smallest buil&ding"), self.min_area)
+        layout.addRow(tr("Smallest a&rea"), self.min_area)
         layout.addRow(tr("Reso&lution"), self.gsd)
-        for combo in self.bands:
-            layout.addRow(tr("Bands") if combo is self.bands[0] else "", combo)
+        layout.addRow(tr("Bands"), bands)
         layout.addRow(tr("De&vice"), self.device)
         layout.addRow(tr("Out&put"), self.output)
+        for combo in (self.outline, self.device, *self.bands):
+            combo.setMinimumWidth(60)  # or the longest text would decide how narrow the dock can be
+            combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         box.setLayout(layout)
         box.setCollapsed(True)
         return box

@@ -52,7 +52,7 @@ class EvaluatePage(Page):
 
     def why_not(self) -> str:
         detections, annotations = chosen(self.detections), chosen(self.annotations)
-        if detections is None or annotations is None:
+        if self.detections.count() < 2 or detections is None or annotations is None:
             return tr("Two polygon layers are needed: what was found, and what is there.")
         if detections is annotations:
             return tr("Detections and annotations are the same layer.")

@@ -61,7 +61,7 @@ class FirstStartPage(QWidget):
         self.install_button.clicked.connect(self.install)
         self.cancel_button = QPushButton(tr("Cancel"))
         self.cancel_button.clicked.connect(self._cancel)
-        self.options_button = QPushButton(tr("Use a Python that is there …"))
+        self.options_button = QPushButton(tr("Use an existing Python …"))
         self.options_button.setToolTip(tr("Name an interpreter that has the engine's packages, in the plugin's options."))
         self.options_button.setFlat(True)
         self.options_button.clicked.connect(self.options_wanted)

@@ -122,8 +122,7 @@ def note(text: str = "") -> QLabel:
 
 
 def form() -> QFormLayout:
-    """Return an empty form that wraps where the panel is narrow."""
+    """Return an empty form whose fields are as wide as the panel lets them be."""
     layout = QFormLayout()
-    layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     return layout
