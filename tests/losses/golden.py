@@ -16,8 +16,10 @@ from torch import Tensor
 import engine
 from engine.model.denoising_queries import DenoisingQueries
 from engine.model.official import official_name
+from engine.model.outputs import Outputs
 from engine.model.presets import preset
-from training.losses import Criterion, DenoisingConfig, LossConfig, Match, Target, make_denoising_queries
+from training.losses import DenoisingConfig, LossConfig, Match, Target
+from training.objectives.mask_dino import MaskDinoObjective
 
 PARITY = Path(__file__).resolve().parents[2].parent / "shared" / "parity"
 PRESETS = {"maskdino_r50": "maskdino_r50", "maskdino_swinl_map": "maskdino_swinl"}
@@ -135,23 +137,21 @@ class Golden:
         mode = self.args["dn"]
         # With fixed points nothing is chosen by its uncertainty, which is a ratio of zero.
         loss_config = LossConfig(denoising=DenoisingConfig(mode=mode), importance_sample_ratio=0.0 if fixed else 0.75)
-        criterion = Criterion(num_classes=num_classes, config=loss_config, random=random)
+        objective = MaskDinoObjective(model, loss_config, random=random)
+        kept: list[tuple[Outputs, DenoisingQueries | None]] = []
+        model.register_forward_hook(lambda _, given, named, made: kept.append((made, named["denoising"])), with_kwargs=True)
         targets = self.targets()
-        denoising = None
-        if mode != "no":
-            denoising = make_denoising_queries(
-                targets, num_queries=config.decoder.queries, num_classes=num_classes, random=random
-            )
-        outputs = model(self.images(), denoising=denoising)
-        losses = criterion(outputs, targets, denoising)
-        total = criterion.total(losses)
+        losses = objective(self.images(), targets)  # what the training program minimises
+        total = torch.stack(list(losses.values())).sum()
         total.backward()
+        outputs, denoising = kept[0]
+        criterion = objective.criterion
         height, width = (4 * side for side in outputs.mask_logits.shape[-2:])
         padded = [target.padded(height, width) for target in targets]
         matches = criterion.matcher([outputs, *outputs.auxiliary, outputs.encoder], padded)
         gradients = {official_name(n): p.grad for n, p in model.named_parameters() if p.grad is not None}
         return Step(
-            losses={name: criterion.weight(name) * loss.item() for name, loss in losses.items()},
+            losses={name: loss.item() for name, loss in losses.items()},
             weights={name: criterion.weight(name) for name in losses},
             total=total.item(),
             matches=matches,
