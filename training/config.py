@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from engine.model.config import ModelConfig, StrictModel
+from engine.model.config import MaskRcnnConfig, ModelConfig, StrictModel, model_kind
 from training.data.augmentation_config import AugmentationConfig
 from training.data.config import DataConfig
 from training.losses import LossConfig
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _name_or_kind(model: Any) -> Any:
+    return "name" if isinstance(model, str) else model_kind(model)
+
+
+# A preset by its name, or a whole architecture; the tag lets an error speak of what was meant alone.
+Architecture = Annotated[
+    Annotated[str, Tag("name")] | Annotated[ModelConfig, Tag("mask_dino")] | Annotated[MaskRcnnConfig, Tag("mask_rcnn")],
+    Discriminator(_name_or_kind),
+]
 
 
 class OptimizerConfig(StrictModel):
@@ -116,7 +127,7 @@ class TrainConfig(StrictModel):
 
     version: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[\w][\w.\- ]*$")]
-    model: str | ModelConfig | None = None
+    model: Architecture | None = None
     start_from: str | None = None
     data: DataConfig
     augmentation: AugmentationConfig = AugmentationConfig()

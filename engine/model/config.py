@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from engine.errors import ConfigError
 
@@ -129,8 +129,15 @@ class MaskRcnnConfig(StrictModel):
         return sum(self.backbone.depths)
 
 
-AnyModelConfig = ModelConfig | MaskRcnnConfig
-_KINDS: dict[str, type[AnyModelConfig]] = {"mask_dino": ModelConfig, "mask_rcnn": MaskRcnnConfig}
+def model_kind(config: Any) -> Any:
+    """Say which kind of model a document or a config describes; documents older than the second kind name none."""
+    return config.get("kind", "mask_dino") if isinstance(config, dict) else getattr(config, "kind", None)
+
+
+AnyModelConfig = Annotated[
+    Annotated[ModelConfig, Tag("mask_dino")] | Annotated[MaskRcnnConfig, Tag("mask_rcnn")], Discriminator(model_kind)
+]
+_KINDS: dict[str, type[ModelConfig | MaskRcnnConfig]] = {"mask_dino": ModelConfig, "mask_rcnn": MaskRcnnConfig}
 
 
 def parse_model_config(document: dict[str, Any]) -> AnyModelConfig:
@@ -139,7 +146,7 @@ def parse_model_config(document: dict[str, Any]) -> AnyModelConfig:
     Raises:
         ConfigError: naming each key that is unknown or out of range.
     """
-    kind = document.get("kind", "mask_dino")
+    kind = model_kind(document)
     if not isinstance(kind, str) or kind not in _KINDS:
         raise ConfigError(f"The model's config is of kind {kind!r}.", hint=f"There are: {', '.join(_KINDS)}.")
     try:
