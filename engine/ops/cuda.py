@@ -31,7 +31,7 @@ def description(device: int) -> tuple[str, str]:
 
 
 def takes(value: Tensor, locations: Tensor, weights: Tensor) -> bool:
-    """Tell whether the kernel is made for such tensors: all of one type, or locations and weights float32 beside a half type."""
+    """Tell whether the kernel is made for such tensors: all of one type, or the other two float32 beside a half type."""
     levels, points = weights.shape[3:]
     beside = (value.dtype, torch.float32) if value.dtype.itemsize == 2 else (value.dtype,)
     known = value.dtype in DTYPES and locations.dtype in beside and weights.dtype == locations.dtype
@@ -144,7 +144,7 @@ def _problem(value: Tensor, spatial_shapes: list[list[int]], locations: Tensor, 
 
 
 def _start(kernel: str, problem: Problem, value: Tensor, locations: Tensor) -> None:
-    device = value.device.index
+    device = value.get_device()
     wide = value[0].numel() >= 2**31
     launch = _launch(kernel, problem, value, wide, _multiprocessors(device))
     problem.chunk = launch.chunk

@@ -44,22 +44,41 @@ def build(wanted: Build, folder: Path) -> Path:
     """Return a program that solves problems; out-of-bounds accesses and undefined arithmetic end it."""
     program = folder / wanted.name
     if not program.exists():
-        options = [
-            f"-DMASKDINO_VALUE={DTYPES[wanted.value]}",
-            f"-DMASKDINO_POINT={DTYPES[wanted.points]}",
-            f"-DMASKDINO_WIDTH={wanted.width}",
-            f"-DMASKDINO_INDEX={'long long' if wanted.wide else 'int'}",
-            *(["-DON_HOST_VECTOR_ADDS"] if wanted.vector_adds else []),
-        ]
-        subprocess.run(
-            [
-                *(COMPILER, "-std=c++17", "-O1", "-g1", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror"),
-                *("-fsanitize=address,undefined", "-fno-sanitize-recover=all", *options),
-                *("-I", str(_SOURCES), "-I", str(_FOLDER), str(_FOLDER / "run_on_host.cpp"), "-o", str(program)),
-            ],
-            check=True,
-        )
+        _compile(wanted, "run_on_host.cpp", program, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     return program
+
+
+def build_driver(folder: Path) -> None:
+    """Write a CUDA driver that runs the kernels on the CPU: libcuda.so.1."""
+    _compile(Build(), "driver_on_host.cpp", folder / "libcuda.so.1", "-shared", "-fPIC", "-fvisibility=hidden")
+
+
+def _compile(wanted: Build, source: str, target: Path, *options: str) -> None:
+    definitions = [
+        f"-DMASKDINO_VALUE={DTYPES[wanted.value]}",
+        f"-DMASKDINO_POINT={DTYPES[wanted.points]}",
+        f"-DMASKDINO_WIDTH={wanted.width}",
+        f"-DMASKDINO_INDEX={'long long' if wanted.wide else 'int'}",
+        *(["-DON_HOST_VECTOR_ADDS"] if wanted.vector_adds else []),
+    ]
+    warnings = ["-Wall", "-Wno-unknown-pragmas", "-Werror"]
+    folders = ["-I", str(_SOURCES), "-I", str(_FOLDER)]
+    subprocess.run(
+        [
+            COMPILER,
+            "-std=c++17",
+            "-O1",
+            "-g1",
+            *warnings,
+            *definitions,
+            *folders,
+            *options,
+            str(_FOLDER / source),
+            "-o",
+            target,
+        ],
+        check=True,
+    )
 
 
 def solve(
@@ -93,14 +112,12 @@ def solve(
         )
         for backward in (False, True)
     ]  # fmt: skip
-    # one chunk serves both passes here: the backward pass has the shorter ones
-    problem.chunk = launches[1].chunk
-    numbers = [launches[0].blocks, launches[0].threads, launches[1].blocks, launches[1].threads, seed]
+    numbers = [number for each in launches for number in (each.blocks, each.threads, each.shared_bytes)]
     done = subprocess.run(
         [program],
         input=b"".join(
             [
-                np.array(numbers, np.uint32).tobytes(),
+                np.array([*numbers, seed, *(each.chunk for each in launches)], np.uint32).tobytes(),
                 bytes(problem),
                 np.array([batch], np.int32).tobytes(),
                 *map(_bytes, (value, locations, weights, grad_output)),

@@ -123,13 +123,20 @@ inline uint4 shared[48 * 1024 / sizeof(uint4)];
 namespace on_host {
 
 // Run body() once for every thread of a grid. Warps run one after the other: they share nothing but what they add up.
-inline void launch(unsigned blocks, unsigned threads, unsigned seed, const std::function<void()>& body) {
+inline void launch(
+    unsigned blocks, unsigned threads, unsigned shared_bytes, unsigned seed, const std::function<void()>& body) {
+  const auto* memory = reinterpret_cast<const unsigned char*>(maskdino::shared);
   std::mt19937 random(seed);
   block_size.x = threads;
   warp().body = body;
   for (block.x = 0; block.x < blocks; ++block.x) {
     std::memset(maskdino::shared, 0xff, sizeof(maskdino::shared));  // not a number, and no position
     for (unsigned first = 0; first < threads; first += kLanes) run_warp(static_cast<int>(first), random);
+    for (std::size_t byte = shared_bytes; byte < sizeof(maskdino::shared); ++byte) {
+      if (memory[byte] == 0xff) continue;
+      std::fprintf(stderr, "byte %zu of shared memory was written; there are %u\n", byte, shared_bytes);
+      std::exit(3);
+    }
   }
 }
 

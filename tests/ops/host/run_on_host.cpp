@@ -25,8 +25,9 @@ int main() {
   using namespace maskdino;
   using T = MASKDINO_VALUE;
   using P = MASKDINO_POINT;
-  // blocks and threads of the forward and of the backward pass, then the seed of the order in which lanes take turns
-  const auto shape = read<unsigned>(5);
+  // blocks, threads and bytes of shared memory of either pass, then the seed of the order in which lanes take turns
+  const auto shape = read<unsigned>(7);
+  const auto chunks = read<int>(2);
   Problem problem = read<Problem>(1)[0];
   const auto batch = static_cast<std::size_t>(read<int>(1)[0]);
   const std::size_t rows = batch * problem.queries * problem.heads;
@@ -40,7 +41,9 @@ int main() {
   problem.value = value.data(), problem.locations = locations.data(), problem.weights = weights.data();
   problem.output = output.data(), problem.grad_output = grad_output.data(), problem.grad_value = grad_value.data();
   problem.grad_locations = grad_locations.data(), problem.grad_weights = grad_weights.data();
-  on_host::launch(shape[0], shape[1], shape[4], [&] { ms_deform_attn_forward(problem); });
-  on_host::launch(shape[2], shape[3], shape[4], [&] { ms_deform_attn_backward(problem); });
+  problem.chunk = chunks[0];
+  on_host::launch(shape[0], shape[1], shape[2], shape[6], [&] { ms_deform_attn_forward(problem); });
+  problem.chunk = chunks[1];
+  on_host::launch(shape[3], shape[4], shape[5], shape[6], [&] { ms_deform_attn_backward(problem); });
   write(output), write(grad_value), write(grad_locations), write(grad_weights);
 }
