@@ -226,8 +226,9 @@ class DetectBuildings(EngineAlgorithm):
             if self._aoi is None:
                 raise QgsProcessingException(self.invalidSourceError(parameters, self.AOI))
             aoi_crs = self._aoi.sourceCrs() if self._aoi.sourceCrs().isValid() else self._source.crs
-            within = self.parameterAsExtentGeometry(parameters, self.EXTENT, context, aoi_crs)
-            self._within = within if not within.isEmpty() else None
+            self._within = None
+            if not self._rectangle.isEmpty():
+                self._within = self.parameterAsExtentGeometry(parameters, self.EXTENT, context, aoi_crs)
         return True
 
     def processAlgorithm(

@@ -14,7 +14,7 @@ _WORLD = 2 * math.pi * 6378137.0
 
 
 class TileServer:
-    """Serves ``/z/x/y.png`` of a raster, or what ``paint`` returns for z, x and y: PNG bytes, or None where there is no tile."""
+    """Serves ``/z/x/y.png`` of a raster, or what ``paint`` returns for z, x and y: a PNG, or None where there is no tile."""
 
     def __init__(self, raster: Path | None = None, paint=None) -> None:
         self.requests: list[tuple[int, int, int]] = []
