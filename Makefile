@@ -2,6 +2,7 @@
 #   make demo        find the buildings of a generated town: demo/buildings.gpkg, demo/preview.png
 #   make test        lint and tests, those of the plugin in a real QGIS included
 #   make plugin      the plugin as QGIS installs it: dist/qgis_maskdino.zip
+#   make test-gpu    tests of the kernels on this machine's NVIDIA GPU
 #   make lint        lint alone
 #   make benchmark   the figures that the README quotes
 # Another interpreter: make PYTHON=python3.12 demo. QGIS has one of its own: make QGIS_PYTHON=... test-qgis
@@ -16,7 +17,7 @@ QGIS := .venv-qgis/.ready
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-engine test-qgis lint benchmark plugin clean
+.PHONY: demo test test-engine test-qgis test-gpu lint benchmark plugin clean
 
 demo: $(KERNEL)
 	$(BIN)/maskdino demo -o demo
@@ -25,6 +26,10 @@ test: lint test-engine test-qgis
 
 test-engine: $(KERNEL)
 	$(BIN)/python -m pytest
+
+# Without a CUDA device each of them is skipped, and `make test` runs them too.
+test-gpu: $(KERNEL)
+	$(BIN)/python -m pytest -m gpu tests/gpu
 
 # The plugin's tests run in QGIS's own Python and drive the engine of .venv as a process.
 test-qgis: $(KERNEL) $(QGIS)
@@ -62,7 +67,7 @@ $(QGIS): packaging/system_packages.sh
 	@{ $(QGIS_PYTHON) -c 'import qgis.core, ensurepip' && command -v qgis_process xvfb-run; } >/dev/null 2>&1 || \
 	  packaging/system_packages.sh qgis python3-qgis python3-venv xvfb
 	@test -x $(QGIS_BIN)/python || $(QGIS_PYTHON) -m venv --system-site-packages .venv-qgis
-	$(QGIS_BIN)/python -m pip install --quiet 'pytest>=8,<10' 'pytest-qgis>=2,<6'
+	$(QGIS_BIN)/python -m pip install --quiet 'pytest>=8,<10' 'pytest-qgis>=2,<6' 'uv>=0.5,<1'
 	@touch $@
 
 clean:

@@ -406,7 +406,6 @@ __device__ void backward(const Problem& problem, void* shared) {
           level, place, table.dots[i], static_cast<P*>(problem.grad_locations) + 2 * point,
           static_cast<P*>(problem.grad_weights) + point);
     }
-    __syncwarp();
   }
 }
 

@@ -1,7 +1,8 @@
 """The operator `maskdino::ms_deform_attn`: multi-scale deformable attention, registered once.
 
 Deformable DETR (arXiv 2010.04159), equation 3. The operator is opaque to torch.compile and torch.export, which see its
-shape function, its autograd and its autocast rule; which kernel runs behind it is decided a call at a time (`kernels`).
+shape function and its autograd; which kernel runs behind it is decided a call at a time (`kernels`). Autocast leaves it
+alone: it takes a value in half precision beside locations and weights in float32, which is how they come out of the layers.
 """
 
 from __future__ import annotations
@@ -91,9 +92,6 @@ def _autograd(ctx, grad_output: Tensor):
 
 
 _forward.register_autograd(_autograd, setup_context=_setup_context)
-# Locations lose whole pixels in half precision on large maps, so autocast computes this operator in float32.
-_forward.register_autocast("cuda", torch.float32)
-_forward.register_autocast("cpu", torch.float32)
 
 
 def _kernel_and_inputs(value: Tensor, locations: Tensor, weights: Tensor) -> tuple[ModuleType, Tensor, Tensor, Tensor]:

@@ -1,0 +1,19 @@
+"""Tests that need a CUDA device: `make test-gpu`. They need torch, pytest and this folder's neighbours in tests/ops alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent.name == "gpu":
+            item.add_marker(pytest.mark.gpu)
+            if not torch.cuda.is_available():
+                item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+
+
+@pytest.fixture(autouse=True)
+def best_kernel(monkeypatch) -> None:
+    monkeypatch.delenv("MASKDINO_KERNEL", raising=False)
