@@ -43,8 +43,8 @@ class DeformableAttention(nn.Module):
 
         Args:
             query: (B, Q, C).
-            reference: (B, Q, 2) points or (B, Q, 4) cxcywh boxes, in 0..1. Offsets are in pixels of each level around a
-                point, in fractions of the box around a box.
+            reference: (1, Q, 2) points, the same in all images, or (B, Q, 4) cxcywh boxes, in 0..1. Offsets are in pixels of
+                each level around a point, in fractions of the box around a box.
             memory: (B, S, C), the levels one after the other.
             spatial_shapes: (L, 2) int64, on the CPU.
 
@@ -54,12 +54,16 @@ class DeformableAttention(nn.Module):
         batch, queries, dim = query.shape
         value = self.value_proj(memory).view(batch, -1, self.heads, dim // self.heads)
         shape = (batch, queries, self.heads, self.levels, self.points)
-        offsets = self.sampling_offsets(query).view(*shape, 2)
-        weights = self.attention_weights(query).view(batch, queries, self.heads, -1).softmax(-1).view(shape)
-        reference = reference[:, :, None, None, None]
+        # where to look and how much stay exact, whatever the layers compute in
+        offsets = self.sampling_offsets(query).to(reference)
+        weights = self.attention_weights(query).view(batch, queries, self.heads, -1).to(reference).softmax(-1).view(shape)
         if reference.shape[-1] == 2:
-            sizes = spatial_shapes.flip(-1).to(offsets)[:, None]  # (L, 1, 2) width, height
-            locations = reference + offsets / sizes
+            # x and y of all points in one long row: over rows of two, a CPU's vector instructions have nothing to do
+            cells = (1 / spatial_shapes.flip(-1)).to(offsets)  # (L, 2) width and height of a cell
+            cells = cells[:, None].expand(self.heads, -1, self.points, -1).flatten()
+            centres = reference.repeat(1, 1, self.points).repeat(1, 1, self.heads * self.levels)
+            locations = torch.addcmul(centres, offsets, cells).view(*shape, 2)
         else:
-            locations = reference[..., :2] + offsets / self.points * reference[..., 2:] * 0.5
+            reference = reference[:, :, None, None, None]
+            locations = reference[..., :2] + offsets.view(*shape, 2) / self.points * reference[..., 2:] * 0.5
         return self.output_proj(ms_deform_attn(value, spatial_shapes, locations, weights))

@@ -52,9 +52,9 @@ class PredictionHeads(nn.Module):
         queries = self.norm(queries)
         masks = None
         if pixels is not None:
-            masks = torch.einsum("bqc,bchw->bqhw", self.embed_mask(queries), pixels)
+            masks = torch.einsum("bqc,bchw->bqhw", self.embed_mask(queries).to(pixels), pixels)
         return self.classify(queries), masks
 
     def draw(self, queries: Tensor, pixels: Tensor) -> Tensor:
         """Draw the masks of an image's queries (N, C) over its per-pixel embeddings (mask_dim, h, w): logits (N, h, w)."""
-        return torch.einsum("nc,chw->nhw", self.embed_mask(self.norm(queries)), pixels)
+        return torch.einsum("nc,chw->nhw", self.embed_mask(self.norm(queries)).to(pixels), pixels)

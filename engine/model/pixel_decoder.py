@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from engine.model.backbones import STRIDES
 from engine.model.config import PixelDecoderConfig
 from engine.model.deformable_attention import DeformableAttention
-from engine.model.position import encode_map
+from engine.model.feed_forward import feed_forward
+from engine.model.position import cell_centres, encode_maps
 
 _NORM_GROUPS = 32
 
@@ -57,19 +58,16 @@ class PixelDecoder(nn.Module):
         return self.mask_features(self.output(lateral + finest)), encoded
 
     def _encode(self, maps: list[Tensor]) -> list[Tensor]:
-        shapes = [tuple(level.shape[-2:]) for level in maps]
-        tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)  # (B, S, C)
-        positions = torch.cat(
-            [
-                encode_map(height, width, tokens.shape[-1], like=tokens) + embedding
-                for (height, width), embedding in zip(shapes, self.level_embedding, strict=True)
-            ]
-        )
-        reference = torch.cat([_cell_centres(height, width, like=tokens) for height, width in shapes])[None]
+        shapes = tuple((level.shape[-2], level.shape[-1]) for level in maps)
+        sizes = [height * width for height, width in shapes]
+        tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1).to(self.level_embedding)  # (B, S, C)
+        like = {"dtype": tokens.dtype, "device": tokens.device}
+        encoded = encode_maps(shapes, tokens.shape[-1], **like).split(sizes)
+        positions = torch.cat([part + embedding for part, embedding in zip(encoded, self.level_embedding, strict=True)])
+        reference = cell_centres(shapes, **like)[None]
         spatial_shapes = torch.tensor(shapes)
         for layer in self.layers:
             tokens = layer(tokens, positions, reference, spatial_shapes)
-        sizes = [height * width for height, width in shapes]
         return [
             part.transpose(1, 2).unflatten(2, shape) for part, shape in zip(tokens.split(sizes, dim=1), shapes, strict=True)
         ]
@@ -90,16 +88,9 @@ class EncoderLayer(nn.Module):
 
     def forward(self, tokens: Tensor, positions: Tensor, reference: Tensor, spatial_shapes: Tensor) -> Tensor:
         """(B, S, C) -> the same. The positions guide the queries, and are no part of the values."""
-        attended = self.attention(tokens + positions, reference.expand(len(tokens), -1, -1), tokens, spatial_shapes)
+        attended = self.attention(tokens + positions, reference, tokens, spatial_shapes)
         tokens = self.norm1(tokens + attended)
-        return self.norm2(tokens + self.linear2(self.linear1(tokens).relu()))
-
-
-def _cell_centres(height: int, width: int, *, like: Tensor) -> Tensor:
-    """The centre of each cell, (H*W, 2) as x, y in 0..1."""
-    y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) / height
-    x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) / width
-    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1).flatten(0, 1)
+        return feed_forward(tokens, self.linear1, self.linear2, self.norm2)
 
 
 def _group_norm(dim: int) -> nn.GroupNorm:

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from engine.model.kept_constants import kept
+
 _TEMPERATURE = 10000
 
 
@@ -16,14 +18,29 @@ def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
     return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
 
 
-def encode_map(height: int, width: int, channels: int, *, like: Tensor) -> Tensor:
-    """Encode each cell of a map: (height * width, channels), the first half from y, the second from x."""
-    columns = torch.arange(1, width + 1, dtype=like.dtype, device=like.device) / (width + 1e-6)
-    rows = torch.arange(1, height + 1, dtype=like.dtype, device=like.device) / (height + 1e-6)
-    half = channels // 2
-    y = _sine(rows, half)[:, None].expand(height, width, half)
-    x = _sine(columns, half)[None].expand(height, width, half)
-    return torch.cat([y, x], dim=-1).flatten(0, 1)
+@kept
+def encode_maps(shapes: tuple[tuple[int, int], ...], channels: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Encode each cell of maps of these (height, width): (cells of all, channels), the first half from y, the second from x."""
+    encoded = []
+    for height, width in shapes:
+        columns = torch.arange(1, width + 1, dtype=dtype, device=device) / (width + 1e-6)
+        rows = torch.arange(1, height + 1, dtype=dtype, device=device) / (height + 1e-6)
+        half = channels // 2
+        y = _sine(rows, half)[:, None].expand(height, width, half)
+        x = _sine(columns, half)[None].expand(height, width, half)
+        encoded.append(torch.cat([y, x], dim=-1).flatten(0, 1))
+    return torch.cat(encoded)
+
+
+@kept
+def cell_centres(shapes: tuple[tuple[int, int], ...], *, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the centre of each cell of maps of these (height, width), as x, y in 0..1: (cells of all, 2)."""
+    centres = []
+    for height, width in shapes:
+        y = (torch.arange(height, dtype=dtype, device=device) + 0.5) / height
+        x = (torch.arange(width, dtype=dtype, device=device) + 0.5) / width
+        centres.append(torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1).flatten(0, 1))
+    return torch.cat(centres)
 
 
 def encode_boxes(boxes: Tensor, channels: int) -> Tensor:

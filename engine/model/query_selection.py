@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from engine.model.config import DecoderConfig
 from engine.model.heads import PredictionHeads
+from engine.model.kept_constants import kept
 from engine.model.outputs import Prediction
-from engine.model.position import inverse_sigmoid
+from engine.model.position import cell_centres, inverse_sigmoid
 
 _FINEST_BOX = 0.05  # side of the first level's proposals, in fractions of the image; it doubles a level
 _VALID = (0.01, 0.99)  # proposals that leave this range cannot be turned into logits safely
@@ -48,8 +49,8 @@ class QuerySelection(nn.Module):
 
         ``shapes`` are the levels' heights and widths in the memory's order, ``pixels`` the per-pixel embeddings.
         """
-        proposals, valid = _proposals(shapes, like=memory)
-        memory = self.norm(self.projection(memory.masked_fill(~valid, 0.0)))
+        proposals = _proposals(tuple(shapes), dtype=memory.dtype, device=memory.device)
+        memory = self.norm(self.projection(memory.masked_fill(proposals[:, :1].isinf(), 0.0)))
         count = min(self.queries, memory.shape[1])
         positions = heads.classify(memory).amax(-1).topk(count, dim=1).indices
         content = memory.gather(1, positions[..., None].expand(-1, -1, memory.shape[-1]))
@@ -88,16 +89,12 @@ def mask_boxes(masks: Tensor, *, kind: str) -> Tensor:
     return torch.where(empty[..., None], nothing, boxes)
 
 
-def _proposals(shapes: list[tuple[int, int]], *, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Propose a square box at each position: (S, 4) cxcywh as logits, infinite where not valid, and (S, 1) valid."""
-    boxes = []
-    for level, (height, width) in enumerate(shapes):
-        y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) / height
-        x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) / width
-        side = torch.full((height, width), _FINEST_BOX * 2.0**level, dtype=like.dtype, device=like.device)
-        box = torch.stack([x.expand(height, width), y[:, None].expand(height, width), side, side], dim=-1)
-        boxes.append(box.flatten(0, 1))
-    proposals = torch.cat(boxes)
+@kept
+def _proposals(shapes: tuple[tuple[int, int], ...], *, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Propose a square box at each position: (S, 4) cxcywh as logits, infinite where they are not valid."""
+    centres = cell_centres(shapes, dtype=dtype, device=device)
+    cells = torch.tensor([height * width for height, width in shapes])
+    sides = _FINEST_BOX * 2.0 ** torch.arange(len(shapes)).repeat_interleave(cells)
+    proposals = torch.cat([centres, sides.to(centres)[:, None].expand(-1, 2)], dim=-1)
     valid = ((proposals > _VALID[0]) & (proposals < _VALID[1])).all(-1, keepdim=True)
-    logits = torch.log(proposals / (1 - proposals))
-    return logits.masked_fill(~valid, float("inf")), valid
+    return torch.log(proposals / (1 - proposals)).masked_fill(~valid, float("inf"))

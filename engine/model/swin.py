@@ -7,8 +7,6 @@ The parts that do agree (window attention, patch embedding, patch merging, MLP) 
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from timm.layers import DropPath, Mlp, PatchEmbed
 from timm.models.swin_transformer import PatchMerging, WindowAttention, window_partition, window_reverse
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.model.config import SwinConfig
+from engine.model.kept_constants import kept
 
 
 class SwinTransformer(nn.Module):
@@ -96,7 +95,7 @@ class SwinBlock(nn.Module):
         mask = None
         if shift:
             x = torch.roll(x, (-shift, -shift), dims=(1, 2))
-            mask = _shift_mask(*padded, window, shift).to(x)
+            mask = _shift_mask(*padded, window, shift, device=x.device).to(self.attn.relative_position_bias_table)
         windows = window_partition(x, (window, window)).view(-1, window * window, channels)
         windows = self.attn(windows, mask=mask).view(-1, window, window, channels)
         x = window_reverse(windows, (window, window), *padded)
@@ -105,10 +104,10 @@ class SwinBlock(nn.Module):
         return x[:, :height, :width]
 
 
-@lru_cache(maxsize=64)
-def _shift_mask(height: int, width: int, window: int, shift: int) -> Tensor:
+@kept
+def _shift_mask(height: int, width: int, window: int, shift: int, *, device: torch.device) -> Tensor:
     """Keep positions apart that a shifted window brings together from opposite sides: (windows, N, N), 0 or -100."""
-    regions = torch.zeros(1, height, width, 1)
+    regions = torch.zeros(1, height, width, 1, device=device)
     edges = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
     for row, rows in enumerate(edges):
         for column, columns in enumerate(edges):

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from engine.model.config import DecoderConfig
 from engine.model.deformable_attention import DeformableAttention
+from engine.model.feed_forward import feed_forward
 from engine.model.heads import MLP, PredictionHeads
 from engine.model.position import encode_boxes, inverse_sigmoid
 
@@ -86,4 +87,4 @@ class DecoderLayer(nn.Module):
         content = self.norm2(content + attended)
         attended = self.cross_attention(content + position, reference, memory, spatial_shapes)
         content = self.norm1(content + attended)
-        return self.norm3(content + self.linear2(self.linear1(content).relu()))
+        return feed_forward(content, self.linear1, self.linear2, self.norm3)

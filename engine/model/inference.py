@@ -1,0 +1,108 @@
+"""A copy of a model that does nothing but find instances, and does it faster.
+
+The copy's batch norms are part of its convolutions, its maps lie in memory with the channels last, and where the device is
+fast at it its products are of bfloat16 numbers, summed in float32. What decides is kept in float32: the tokens that the
+encoder and the decoder pass on, where attention samples, the choice of queries, scores and boxes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from timm.models.swin_transformer import WindowAttention
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from engine.errors import ArgumentError
+from engine.model.instance_model import InstanceModel
+from engine.model.maskdino import MaskDino
+from engine.model.postprocess import ImageInstances
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+class InferenceModel(nn.Module):
+    """Find the instances that a model finds, with a copy of it made for that.
+
+    Args:
+        model: on its device, which the copy shares; left as it is.
+        precision: of the products; ``auto`` is `best_precision`. Networks other than Mask DINO know float32 alone.
+
+    Raises:
+        ArgumentError: bfloat16 is asked of another network.
+    """
+
+    def __init__(self, model: InstanceModel, *, precision: Precision = "auto") -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.precision = precision if precision != "auto" else best_precision(self.model)
+        fold_norms(self.model)
+        if self.precision == "bfloat16":
+            if not isinstance(model, MaskDino):
+                raise ArgumentError(
+                    f"precision is 'bfloat16'; {type(model).__name__} computes in float32 alone.", hint="Use auto or float32."
+                )
+            _use_bfloat16(self.model)
+        self.model.to(memory_format=torch.channels_last)
+        self.header = getattr(model, "header", None)
+
+    def instances(
+        self,
+        images: Tensor | Sequence[Tensor],
+        *,
+        count: int | None = None,
+        threshold: float = 0.0,
+        output_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[ImageInstances]:
+        """Find the instances of each image, best first; see `engine.model.maskdino.MaskDino.instances`."""
+        return self.model.instances(images, count=count, threshold=threshold, output_sizes=output_sizes)
+
+
+def best_precision(model: InstanceModel) -> Literal["float32", "bfloat16"]:
+    """Return bfloat16 where a Mask DINO model's device multiplies it faster than float32, else float32."""
+    device = next(model.parameters()).device
+    if not isinstance(model, MaskDino):
+        return "float32"
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # Without these instructions a CPU emulates bfloat16 and is slower than in float32.
+        fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if fast else "float32"
+
+
+def fold_norms(module: nn.Module) -> None:
+    """Multiply each batch norm, frozen or not, into the convolution that it follows; only ``eval()`` stays the same."""
+    for (_, before), (name, norm) in pairwise(list(module.named_children())):
+        convolution = before[-1] if isinstance(before, nn.Sequential) else before
+        if isinstance(convolution, nn.Conv2d) and hasattr(norm, "running_mean"):
+            convolution.weight, convolution.bias = fuse_conv_bn_weights(
+                convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            )
+            setattr(module, name, nn.Identity())
+    for child in module.children():
+        fold_norms(child)
+
+
+def _use_bfloat16(model: MaskDino) -> None:
+    """Let convolutions, linear layers and attention compute in bfloat16, whatever they are given; layer norms in float32."""
+    for part in (model.backbone, model.pixel_decoder, model.decoder):
+        for module in part.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear, nn.GroupNorm, nn.MultiheadAttention)):
+                module.to(torch.bfloat16).register_forward_pre_hook(_to_bfloat16)
+            elif isinstance(module, nn.LayerNorm):
+                module.register_forward_pre_hook(_to_float32)
+            elif isinstance(module, WindowAttention):
+                module.relative_position_bias_table.data = module.relative_position_bias_table.data.to(torch.bfloat16)
+
+
+def _to_bfloat16(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.to(torch.bfloat16) for tensor in inputs)
+
+
+def _to_float32(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.float() for tensor in inputs)
