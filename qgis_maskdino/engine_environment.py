@@ -13,11 +13,12 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
-from qgis.PyQt.QtCore import QStandardPaths
+from qgis.PyQt.QtCore import QLockFile, QStandardPaths
 
 from qgis_maskdino import settings
 from qgis_maskdino.engine_error import EngineError
@@ -29,6 +30,8 @@ from qgis_maskdino.translation import tr
 FOLDER_VARIABLE = "MASKDINO_ENVIRONMENT"
 PYTHON_VARIABLE = "MASKDINO_PYTHON"
 MARKER = "maskdino.json"  # written last: an environment without it was never finished
+# What an environment may begin with, before the file that tells it is one.
+_BEGINNING = {"bin", "include", "lib", "lib64", "share", "Scripts", "Include", "Lib", ".gitignore", "CACHEDIR.TAG", ".lock"}
 
 
 class State(Enum):
@@ -66,7 +69,7 @@ class EngineEnvironment:
     """
 
     def __init__(self, folder: str | None = None) -> None:
-        self._folder = folder or os.environ.get(FOLDER_VARIABLE) or _default_folder()
+        self._folder = os.path.realpath(folder or os.environ.get(FOLDER_VARIABLE) or _default_folder())
 
     def folder(self) -> str:
         """Return the folder of the private environment, whether it exists or not."""
@@ -137,8 +140,9 @@ class EngineEnvironment:
         Raises:
             EngineError: it failed; nothing is left of it, and the hint says what to do.
         """
-        self.remove()
-        return self._install(on_log, on_progress, is_cancelled, anew=True)
+        with self._locked():
+            self._delete()
+            return self._install(on_log, on_progress, is_cancelled, anew=True)
 
     def repair(
         self,
@@ -151,10 +155,11 @@ class EngineEnvironment:
 
         See ``create``.
         """
-        anew = self._private_condition().state is not State.OTHER_VERSION
-        if anew:
-            self.remove()
-        return self._install(on_log, on_progress, is_cancelled, anew=anew)
+        with self._locked():
+            anew = self._private_condition().state is not State.OTHER_VERSION
+            if anew:
+                self._delete()
+            return self._install(on_log, on_progress, is_cancelled, anew=anew)
 
     def remove(self) -> None:
         """Delete the private environment.
@@ -162,21 +167,8 @@ class EngineEnvironment:
         Raises:
             EngineError: it is in use, or something else stands in its place.
         """
-        if not os.path.lexists(self._folder):
-            return
-        ours = {MARKER, "pyvenv.cfg"} & set(os.listdir(self._folder)) if os.path.isdir(self._folder) else set()
-        if not ours and os.listdir(self._folder):
-            raise EngineError(tr("{} is no environment of this plugin; it is left alone.").format(self._folder), code="folder")
-        try:
-            if os.path.isfile(self._marker_file()):
-                os.remove(self._marker_file())  # first: what is half deleted must not look ready
-            shutil.rmtree(self._folder, onerror=_allow_and_retry)
-        except OSError as error:
-            raise EngineError(
-                tr("The environment could not be deleted: {}.").format(error),
-                code="folder",
-                hint=tr("Close other QGIS windows, wait for running detections, and try again."),
-            ) from error
+        with self._locked():
+            self._delete()
 
     def size_estimate(self) -> int:
         """Return about how many bytes the private environment will take on this machine's disk."""
@@ -217,12 +209,50 @@ class EngineEnvironment:
             if not anew:
                 os.remove(self._marker_file())
             finished = installer.install(self._requirements(), anew=anew) and self._works(on_log, on_progress, is_cancelled)
+            if finished:
+                self._write_marker()
         finally:
             if not finished:
-                self.remove()
-        if finished:
-            self._write_marker()
+                self._delete()
         return finished
+
+    def _delete(self) -> None:
+        if not os.path.lexists(self._folder):
+            return
+        found = set(os.listdir(self._folder)) if os.path.isdir(self._folder) else {self._folder}
+        if "pyvenv.cfg" not in found and not found <= _BEGINNING:
+            raise EngineError(tr("{} is no environment of this plugin; it is left alone.").format(self._folder), code="folder")
+        try:
+            if MARKER in found:
+                os.remove(self._marker_file())  # first: what is half deleted must not look ready
+            shutil.rmtree(self._folder, onerror=_allow_and_retry)
+        except OSError as error:
+            raise EngineError(
+                tr("The environment could not be deleted: {}.").format(error),
+                code="folder",
+                hint=tr("Close other QGIS windows, wait for running detections, and try again."),
+            ) from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other windows of QGIS from making or deleting the same environment; a window that died keeps nobody out."""
+        parent = os.path.dirname(self._folder)
+        try:
+            os.makedirs(parent, exist_ok=True)
+        except OSError as error:
+            raise EngineError(tr("The folder {} cannot be used: {}.").format(parent, error), code="folder") from error
+        lock = QLockFile(self._folder + ".lock")
+        lock.setStaleLockTime(0)
+        if not lock.tryLock(100):
+            raise EngineError(
+                tr("Another QGIS is installing or removing the engine in {}.").format(self._folder),
+                code="folder",
+                hint=tr("Wait until it has finished."),
+            )
+        try:
+            yield
+        finally:
+            lock.unlock()
 
     def _works(
         self, on_log: Callable[[str], None], on_progress: Callable[[float, str], None], is_cancelled: Callable[[], bool]
@@ -246,11 +276,7 @@ class EngineEnvironment:
     def _make_room(self) -> None:
         """See that the disk has room for what comes."""
         parent = os.path.dirname(self._folder)
-        try:
-            os.makedirs(parent, exist_ok=True)
-            free = shutil.disk_usage(parent).free
-        except OSError as error:
-            raise EngineError(tr("The folder {} cannot be used: {}.").format(parent, error), code="folder") from error
+        free = shutil.disk_usage(parent).free
         needed = self.size_estimate()
         if free < needed:
             raise EngineError(

@@ -34,7 +34,7 @@ def _causes() -> list[tuple[str, str, str, str]]:
             tr("Free some space, or choose another folder by the environment variable MASKDINO_ENVIRONMENT."),
         ),
         (
-            r"\b407\b|Proxy Authentication",
+            r"\b407\b|Proxy Authentication|proxy authorization",
             "network",
             tr("the proxy refuses the user name or the password."),
             tr("Correct them under Settings > Options > Network."),

@@ -19,6 +19,7 @@ from qgis_maskdino.translation import tr
 
 # Fractions of the whole at which the steps begin, by how long they take.
 _MAKE, _TORCH, _REST, _END = 0.0, 0.05, 0.6, 0.95
+_PIP = ["-I", "-m", "pip", "install", "--no-input", "--no-warn-script-location"]
 
 
 class Installer:
@@ -102,14 +103,20 @@ class Installer:
         if self._uv:
             program, arguments = self._uv, ["pip", "install", "--python", self._python]
         else:
-            program = self._python
-            arguments = ["-I", "-m", "pip", "install", "--progress-bar", "raw", "--no-input", "--no-warn-script-location"]
+            program, arguments = self._python, [*_PIP, *self._progress_of_pip()]
         counter = _Counter(step, span, self._on_progress)
         return self._done(step, self._run(program, [*arguments, *index, *what], counter))
 
+    def _progress_of_pip(self) -> list[str]:
+        """Let pip count bytes, from 24.1 on; before, it draws for terminals alone."""
+        said = re.match(r"pip (\d+)\.(\d+)", self._run(self._python, ["-I", "-m", "pip", "--version"]).output)
+        counts = said is not None and (int(said[1]), int(said[2])) >= (24, 1)
+        return ["--progress-bar", "raw"] if counts else []
+
     def _index_of(self, special: str | None) -> list[str]:
         url = special or self._index
-        return ["--index-url", url] if url else []
+        # For uv, a default index of the user's own would come before --index-url.
+        return ["--default-index" if self._uv else "--index-url", url] if url else []
 
     def _done(self, step: str, result: ProgramResult) -> bool:
         if result.cancelled:
@@ -122,8 +129,10 @@ class Installer:
         variables = engine_variables()
         self._proxy.set_in(variables)
         variables.insert("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+        variables.insert("PIP_RETRIES", "2")  # five, each waiting longer, look like a program that hangs
         variables.insert("PYTHONUNBUFFERED", "1")
-        variables.insert("UV_NATIVE_TLS", "1")  # certificates of the system, as pip takes them
+        for name in ("UV_SYSTEM_CERTS", "UV_NATIVE_TLS"):  # its new and its old name: certificates as pip takes them
+            variables.insert(name, "1")
 
         def heard(line: str) -> None:
             if counter is None or not counter.heard(line):

@@ -1,0 +1,448 @@
+"""The engine's private environment: found, made, interrupted, repaired, removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from qgis.core import QgsNetworkAccessManager, QgsSettings
+from qgis.PyQt.QtCore import QProcessEnvironment
+
+from qgis_maskdino import base_python, engine_environment, installer, package_index, settings
+from qgis_maskdino.engine_environment import MARKER, EngineEnvironment, State
+from qgis_maskdino.engine_error import EngineError
+from qgis_maskdino.installation_failure import explain_installation
+from qgis_maskdino.network_proxy import Proxy
+from qgis_maskdino.program import run_program
+from tests.qgis_maskdino.fake_engine import fake_engine
+from tests.qgis_maskdino.package_server import RefusingProxy, serving, serving_index, write_index
+
+# An engine that can tell whether its packages were installed.
+DOCTOR = """
+for r in requests():
+    import tinything, torch
+    versions = {"torch": torch.__version__, "tinything": tinything.__version__}
+    detection = {"succeeded": True, "seconds": 0.1, "device": "cpu"}
+    say("result", id=r["id"], detection=detection, libraries=versions, python=sys.executable)
+"""
+NEVER = bool  # `is_cancelled` that says no
+
+
+class Heard:
+    """What an installation tells while it runs."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.progress: list[tuple[float, str]] = []
+
+    def log(self, line: str) -> None:
+        self.lines.append(line)
+
+    def report(self, fraction: float, text: str) -> None:
+        self.progress.append((fraction, text))
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def environment(tmp_path, monkeypatch) -> EngineEnvironment:
+    """An environment that is not there yet, in a path with spaces and accents, for an engine with two small packages."""
+    monkeypatch.delenv("MASKDINO_PYTHON", raising=False)
+    for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # this machine's own indices are no part of the test
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
+    uv = Path(sys.executable).with_name("uv")  # in seconds what takes pip a minute
+    assert uv.is_file(), "`make test-qgis` installs it"
+    monkeypatch.setattr(installer, "find_uv", lambda: str(uv))
+    monkeypatch.setattr(EngineEnvironment, "size_estimate", lambda self: 10_000_000)
+    sources = Path(fake_engine(tmp_path / "plugin", DOCTOR))
+    (sources / "requirements.txt").write_text("torch>=2.6,<3\ntinything==1.0\n")
+    monkeypatch.setattr(EngineEnvironment, "source_folder", lambda self: str(sources))
+    return EngineEnvironment(str(tmp_path / "Meine Umgebung für Łódź" / "environment"))
+
+
+@pytest.fixture
+def index(tmp_path):
+    """An index with those packages, set as the plugin's."""
+    write_index(tmp_path / "index", {"torch": ["2.15.0"], "tinything": ["1.0", "2.0"]})
+    with serving_index(tmp_path / "index") as where:
+        settings.set_package_index(f"http://{where}/")
+        yield tmp_path / "index"
+
+
+def create(environment: EngineEnvironment, heard: Heard, is_cancelled=NEVER) -> bool:
+    return environment.create(on_log=heard.log, on_progress=heard.report, is_cancelled=is_cancelled)
+
+
+class TestFinding:
+    def test_nothing_is_there(self, environment):
+        assert environment.state() is State.MISSING
+        assert environment.python() is None
+        with pytest.raises(EngineError, match="not installed") as caught:
+            environment.engine()
+        assert caught.value.code == "missing"
+
+    def test_the_setting_comes_before_the_variable_and_the_variable_before_the_private_one(self, environment, monkeypatch):
+        monkeypatch.setenv("MASKDINO_PYTHON", "/usr/bin/python3")
+        assert environment.python() == "/usr/bin/python3"
+        assert "MASKDINO_PYTHON" in environment.condition().sentence
+        settings.set_python(sys.executable)
+        assert environment.python() == sys.executable
+        assert not environment.condition().private
+
+    @pytest.mark.parametrize("name", ["nothing", "notes.txt", "folder"])
+    def test_a_chosen_interpreter_that_cannot_be_run_is_named(self, environment, tmp_path, name):
+        (tmp_path / "notes.txt").touch(mode=0o644)
+        (tmp_path / "folder").mkdir()
+        chosen = str(tmp_path / name)
+        settings.set_python(chosen)
+        condition = environment.condition()
+        assert condition.state is State.BROKEN
+        assert chosen in condition.sentence
+        assert environment.python() is None
+
+    def test_the_folder_can_be_chosen(self, monkeypatch, tmp_path):
+        assert "qgis-maskdino" in EngineEnvironment().folder()
+        monkeypatch.setenv("MASKDINO_ENVIRONMENT", str(tmp_path / "short"))
+        assert EngineEnvironment().folder() == str(tmp_path / "short")
+
+    def test_the_sources_are_the_plugins_own(self, project, monkeypatch, plugins_folder):
+        assert EngineEnvironment().source_folder() == str(project)
+        inside = plugins_folder / "qgis_maskdino" / "engine_environment.py"
+        monkeypatch.setattr(engine_environment, "__file__", str(inside))
+        assert EngineEnvironment().source_folder() == str(inside.parent / "sources")
+
+    def test_a_checkout_says_that_it_is_one(self, monkeypatch, tmp_path, heard):
+        monkeypatch.delenv("MASKDINO_PYTHON")
+        with pytest.raises(EngineError, match="make plugin"):
+            create(EngineEnvironment(str(tmp_path / "environment")), heard)
+
+
+class TestMaking:
+    @pytest.mark.parametrize("tool", ["pip", "uv"])
+    def test_it_is_made_checked_and_removed(self, environment, heard, index, monkeypatch, tool):
+        if tool == "pip":
+            monkeypatch.setattr(installer, "find_uv", lambda: None)
+        assert create(environment, heard)
+        assert environment.state() is State.READY
+        assert environment.python().startswith(environment.folder())
+        report = environment.check()
+        assert report["libraries"] == {"torch": "2.15.0", "tinything": "1.0"}
+        assert report["python"].startswith(environment.folder())
+        fractions = [fraction for fraction, _ in heard.progress]
+        assert fractions == sorted(fractions)
+        assert fractions[-1] == 1.0
+        environment.remove()
+        assert environment.state() is State.MISSING
+        assert not os.path.exists(environment.folder())
+
+    def test_cancelled_it_leaves_nothing(self, environment, heard, index):
+        assert not create(environment, heard, is_cancelled=lambda: len(heard.progress) > 1)
+        assert environment.state() is State.MISSING
+        assert not os.path.exists(environment.folder())
+
+    def test_killed_in_the_middle_it_does_not_look_ready(self, environment, heard, index):
+        create(environment, heard)
+        os.remove(os.path.join(environment.folder(), MARKER))  # what is written last
+        assert environment.state() is State.BROKEN
+        assert environment.python() is None
+        assert environment.repair(on_log=heard.log, on_progress=heard.report, is_cancelled=NEVER)
+        assert environment.state() is State.READY
+
+    def test_an_update_of_the_plugin_that_needs_other_packages(self, environment, heard, index):
+        create(environment, heard)
+        made = os.stat(environment.python()).st_ino, os.path.getmtime(os.path.join(environment.folder(), "pyvenv.cfg"))
+        requirements = Path(environment.source_folder(), "requirements.txt")
+        requirements.write_text("torch>=2.6,<3\ntinything==2.0\n")
+        assert environment.state() is State.OTHER_VERSION
+        assert environment.python() is None
+        assert environment.repair(on_log=heard.log, on_progress=heard.report, is_cancelled=NEVER)
+        assert environment.check()["libraries"]["tinything"] == "2.0"
+        # Only what changed was fetched: a plugin's update must not cost gigabytes.
+        assert made == (
+            os.stat(environment.python()).st_ino,
+            os.path.getmtime(os.path.join(environment.folder(), "pyvenv.cfg")),
+        )
+
+    def test_the_same_list_with_other_line_ends_is_the_same(self, environment, heard, index):
+        create(environment, heard)
+        requirements = Path(environment.source_folder(), "requirements.txt")
+        requirements.write_bytes(requirements.read_bytes().replace(b"\n", b"\r\n"))
+        assert environment.state() is State.READY
+
+    def test_an_environment_whose_interpreter_is_gone(self, environment, heard, index):
+        """As after an update of the system's Python."""
+        create(environment, heard)
+        os.remove(environment.python())
+        assert environment.state() is State.BROKEN
+
+    def test_an_engine_that_does_not_work_is_not_called_ready(self, environment, heard, index, tmp_path):
+        fake_engine(tmp_path / "plugin", DOCTOR.replace('"succeeded": True', '"succeeded": False, "error": "no kernel"'))
+        with pytest.raises(EngineError, match="small detection failed: no kernel") as caught:
+            create(environment, heard)
+        assert "torch" in caught.value.details
+        assert environment.state() is State.MISSING
+
+    def test_two_windows_at_once(self, environment, heard, index):
+        def from_the_other_window(line: str) -> None:
+            with pytest.raises(EngineError, match="Another QGIS"):
+                create(environment, Heard())
+            heard.log(line)
+
+        assert environment.create(on_log=from_the_other_window, on_progress=heard.report, is_cancelled=NEVER)
+        assert heard.lines
+
+    def test_a_full_disk_is_seen_before(self, environment, heard, monkeypatch):
+        monkeypatch.setattr(EngineEnvironment, "size_estimate", lambda self: 10**18)
+        with pytest.raises(EngineError, match=r"1000000000\.0 GB") as caught:
+            create(environment, heard)
+        assert caught.value.code == "disk"
+
+
+class TestFailing:
+    def test_no_network(self, environment, heard):
+        settings.set_package_index("http://127.0.0.1:9/simple")
+        with pytest.raises(EngineError, match="cannot be reached") as caught:
+            create(environment, heard)
+        assert caught.value.code == "network"
+        assert caught.value.hint
+        assert environment.state() is State.MISSING
+
+    def test_pytorchs_own_index_is_not_there_and_pypi_is(self, environment, heard, index, monkeypatch):
+        where = settings.package_index()
+        settings.set_package_index("")
+        monkeypatch.setenv("UV_DEFAULT_INDEX", where)
+        monkeypatch.setattr(package_index, "PYTORCH", "http://127.0.0.1:9/whl/")
+        assert create(environment, heard)
+        assert "PyPI has PyTorch too" in heard.text
+
+    def test_a_package_that_the_index_does_not_have(self, environment, heard, index):
+        shutil.rmtree(index / "tinything")
+        with pytest.raises(EngineError, match="no package that fits"):
+            create(environment, heard)
+
+    @pytest.mark.parametrize(
+        ("said", "code"),
+        [
+            ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk"),
+            ("OSError('Tunnel connection failed: 407 Proxy Authentication Required')", "network"),
+            ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "network"),
+            ("cause: tunnel error: proxy authorization required", "network"),
+            ("NameResolutionError: [Errno -3] Temporary failure in name resolution", "network"),
+            ("ERROR: No matching distribution found for torch<3,>=2.6", "index"),
+            ("error: [Errno 2] No such file: 'C:\\Users\\a' HINT: This error might be Windows Long Path support", "path"),
+            ("ERROR: Could not install packages: [WinError 5] Access is denied: 'torch_cpu.dll'", "permission"),
+            ("Something new\nERROR: the sky fell", "install"),
+        ],
+    )
+    def test_a_failure_is_a_sentence(self, said, code):
+        error = explain_installation("Installing PyTorch", said)
+        assert error.code == code
+        assert error.message.startswith("Installing PyTorch: ")
+        assert error.hint
+        assert error.details == said
+
+
+class TestRemoving:
+    def test_what_is_not_ours_is_left_alone(self, environment):
+        os.makedirs(environment.folder())
+        precious = Path(environment.folder(), "thesis.odt")
+        precious.write_text("years of work")
+        with pytest.raises(EngineError, match="left alone"):
+            environment.remove()
+        assert precious.read_text() == "years of work"
+
+    def test_read_only_files_go_too(self, environment):
+        folder = Path(environment.folder(), "lib")
+        folder.mkdir(parents=True)
+        Path(environment.folder(), "pyvenv.cfg").touch()
+        (folder / "module.py").touch()
+        (folder / "module.py").chmod(stat.S_IREAD)
+        environment.remove()
+        assert not os.path.exists(environment.folder())
+
+    def test_nothing_to_remove(self, environment):
+        environment.remove()
+
+
+class TestPython:
+    def test_qgis_own_is_taken(self):
+        found = base_python.find_python(on_log=lambda line: None)
+        assert os.path.realpath(found) == os.path.realpath(f"/usr/bin/python3.{sys.version_info[1]}")
+
+    def test_candidates_are_asked_not_believed(self, monkeypatch, tmp_path):
+        """QGIS itself as sys.executable, a Python of 2019, a script that fails: all passed over, and the last one taken."""
+        files = {}
+        for name, answer in (
+            ("qgis-bin", "exit 1"),
+            ("python3.8", "echo maskdino 3 8 64"),
+            ("python32", "echo maskdino 3 12 32"),
+        ):
+            files[name] = tmp_path / name
+            files[name].write_text(f"#!/bin/sh\n{answer}\n")
+            files[name].chmod(0o755)
+        said = []
+        monkeypatch.setattr(base_python, "_candidates", lambda: [*map(str, files.values()), "/no/python", "/usr/bin/python3"])
+        assert base_python.find_python(on_log=said.append) == "/usr/bin/python3"
+        assert len(said) == 3
+        assert "Python 3.8" in said[1]
+
+    def test_there_is_none(self, monkeypatch):
+        monkeypatch.setattr(base_python, "_candidates", list)
+        with pytest.raises(EngineError, match="no Python") as caught:
+            base_python.find_python(on_log=lambda line: None)
+        assert "3.10" in caught.value.hint
+
+    def test_debian_without_its_venv_package(self, monkeypatch, tmp_path):
+        python = tmp_path / "python3"
+        python.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'ensurepip'\"; exit 1\n")
+        python.chmod(0o755)
+        monkeypatch.setattr(base_python, "_candidates", lambda: [str(python)])
+        with pytest.raises(EngineError, match="apt install python3-venv"):
+            base_python.find_python(on_log=lambda line: None)
+
+
+class TestBuildsOfPyTorch:
+    @pytest.mark.parametrize(
+        ("platform", "cuda", "build"),
+        [
+            ("linux", None, "cpu"), ("linux", (13, 2), "cu130"), ("linux", (12, 8), "cu128"), ("linux", (12, 4), "cu126"),
+            ("linux", (11, 8), "cpu"), ("win32", None, None), ("win32", (13, 0), "cu130"), ("darwin", None, None),
+        ],
+    )  # fmt: skip
+    def test_the_one_that_the_machine_can_run(self, monkeypatch, platform, cuda, build):
+        monkeypatch.setattr(package_index.sys, "platform", platform)
+        assert package_index.torch_index(cuda) == (build and package_index.PYTORCH + build)
+
+    @pytest.mark.parametrize(
+        ("says", "cuda"),
+        [
+            ("| NVIDIA-SMI 580.65.06   Driver Version: 580.65.06   CUDA Version: 13.0 |", (13, 0)),
+            ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.", None),
+        ],
+    )
+    def test_the_driver_is_asked(self, monkeypatch, tmp_path, says, cuda):
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f'#!/bin/sh\necho "{says}"\n')
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        assert package_index.cuda_of_driver() == cuda
+
+
+class TestProxy:
+    @pytest.fixture
+    def proxy_settings(self):
+        """Let QGIS know of a proxy, and forget it after the test."""
+
+        def set_proxy(host: str, port: int, user: str, password: str) -> None:
+            values = {"proxyEnabled": True, "proxyType": "HttpProxy", "proxyHost": host, "proxyPort": str(port)}
+            for key, value in {**values, "proxyUser": user, "proxyPassword": password}.items():
+                QgsSettings().setValue(f"proxy/{key}", value)
+            QgsNetworkAccessManager.instance().setupDefaultProxyAndCache()
+
+        yield set_proxy
+        QgsSettings().remove("proxy")
+        QgsNetworkAccessManager.instance().setupDefaultProxyAndCache()
+
+    def test_there_is_none(self):
+        assert Proxy.of_qgis().url is None
+
+    def test_it_reaches_the_installer_but_no_log(self, proxy_settings):
+        proxy_settings("proxy.example", 3128, "jürgen", "p@ss/wörd")
+        proxy = Proxy.of_qgis()
+        variables = QProcessEnvironment()
+        proxy.set_in(variables)
+        assert variables.value("https_proxy") == "http://j%C3%BCrgen:p%40ss%2Fw%C3%B6rd@proxy.example:3128"
+        assert variables.value("HTTPS_PROXY") == variables.value("http_proxy") == variables.value("https_proxy")
+        line = f"Cannot connect to {proxy.url}, tried p@ss/wörd"
+        assert proxy.without_secrets(line) == "Cannot connect to http://j%C3%BCrgen:***@proxy.example:3128, tried ***"
+
+    def test_one_that_refuses_the_password(self, environment, heard, proxy_settings):
+        with serving(RefusingProxy) as where:
+            host, port = where.split(":")
+            proxy_settings(host, int(port), "me", "secret-of-mine")
+            settings.set_package_index("https://packages.example/simple")
+            with pytest.raises(EngineError, match="refuses the user name or the password") as caught:
+                create(environment, heard)
+        assert set(RefusingProxy.given) == {"me:secret-of-mine"}
+        assert "secret-of-mine" not in heard.text + str(caught.value) + caught.value.details
+
+
+class TestProgram:
+    def test_lines_arrive_and_the_end_is_kept(self):
+        lines = []
+        code = "import sys\nfor i in range(500): print('line', i)\nprint('häßlich', file=sys.stderr); sys.exit(3)"
+        result = run_program(sys.executable, ["-X", "utf8", "-c", code], variables=_variables(), on_line=lines.append)
+        assert result.status == 3
+        assert {"line 0", "line 499", "häßlich"} <= set(lines)
+        assert len(result.output.splitlines()) == 60
+
+    def test_it_is_killed_when_it_takes_too_long(self):
+        result = run_program(sys.executable, ["-c", "import time; time.sleep(60)"], variables=_variables(), seconds=0.5)
+        assert (result.status, result.cancelled) == (None, False)
+
+    def test_a_question_gets_no_answer(self):
+        result = run_program(sys.executable, ["-c", "input('Really? ')"], variables=_variables(), seconds=20)
+        assert result.status == 1
+        assert "EOFError" in result.output
+
+
+def _variables() -> QProcessEnvironment:
+    return QProcessEnvironment.systemEnvironment()
+
+
+@pytest.mark.slow
+def test_a_real_one_is_made_and_detects(plugins_folder, scene, tmp_path):
+    """All the packages, from the public indices, by the installed plugin, in paths with spaces and accents."""
+    try:
+        socket.create_connection(("pypi.org", 443), timeout=10).close()
+    except OSError as error:
+        pytest.skip(f"pypi.org cannot be reached: {error}")
+    if shutil.disk_usage(tmp_path).free < 15e9:
+        pytest.skip("less than 15 GB are free here")
+    program = f"""
+import json, sys
+sys.path.insert(0, {str(plugins_folder)!r})
+from qgis.core import QgsApplication
+application = QgsApplication([], False)
+application.initQgis()
+from qgis_maskdino.engine_environment import EngineEnvironment
+environment = EngineEnvironment()
+lines = []
+made = environment.create(on_log=lines.append, on_progress=lambda *a: None, is_cancelled=lambda: False)
+print(*lines, sep="\\n", file=sys.stderr)
+with environment.engine() as engine:
+    result = engine.run("detect", {{"raster": {str(scene)!r}, "output": {str(tmp_path / "Häuser.gpkg")!r}, "device": "cpu"}})
+report = environment.check()
+print(json.dumps([made, environment.state().value, result, report, environment.source_folder()]))
+"""
+    folder = tmp_path / "Prófil mit Leerzeichen" / "environment"
+    variables = {**os.environ, "MASKDINO_ENVIRONMENT": str(folder), "QGIS_CUSTOM_CONFIG_PATH": str(tmp_path / "config")}
+    variables.pop("MASKDINO_PYTHON")
+    try:
+        done = subprocess.run(["/usr/bin/python3", "-c", program], capture_output=True, text=True, env=variables, timeout=1500)
+        assert done.returncode == 0, done.stderr
+        made, state, result, report, sources = json.loads(done.stdout.splitlines()[-1])
+        assert (made, state) == (True, "ready")
+        assert sources.startswith(str(plugins_folder))
+        assert report["system"]["python"].count(str(folder)) == 1
+        assert report["libraries"]["torch"]
+        assert result["output"] == str(tmp_path / "Häuser.gpkg")
+        assert (tmp_path / "Häuser.gpkg").is_file()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # gigabytes
