@@ -19,10 +19,11 @@ import torch
 import typer
 
 import engine
+from training.data.scene import SceneWindows
 from training.data.tiny_model_data import read_ground, split_banepa
 from training.evaluation.mask_scores import score_model
-from training.first_model import CROP, validation_samples
 
+CROP, GSD = 256, 0.3  # pixels, and metres a pixel: what the embedded model is trained on and measured with
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -34,7 +35,7 @@ def main(model: str = "maskdino_tiny", data: Path = DATA, score: float = 0.5) ->
     loaded = engine.load_model(model)
     training, validation = read_ground(data)
     for name, ground in (("unseen ground", validation), ("training ground", training)):
-        found = score_model(loaded, validation_samples(ground), threshold=score)
+        found = score_model(loaded, SceneWindows(ground.scenes, size=CROP, gsd=GSD, smallest=12), threshold=score)
         rests_on = f"{found.images} crops of {CROP} pixels, {found.buildings} buildings"
         at_score = f"precision {found.precision:.3f}, recall {found.recall:.3f}, F1 {found.f1:.3f}"
         print(f"{name}, {rests_on}: AP50 {found.ap50:.3f}, AP {found.ap:.3f}; at score {score:g}: {at_score}")

@@ -20,8 +20,10 @@ from engine.model.maskdino import MaskDino
 from engine.model.model_file import save_model
 from engine.model.model_header import DataSource, ModelHeader, TrainingRecord
 from engine.model.presets import PRESETS
-from training.data.dataset import MixedCrops, collate
+from training.data.augmentation_config import AugmentationConfig
+from training.data.dataset import TrainingCrops, collate
 from training.data.sample import Sample
+from training.data.scene import SceneWindows
 from training.data.sources import SceneSource, SyntheticSource
 from training.data.tiny_model_data import Ground, read_ground
 from training.evaluation.mask_scores import MaskScores, score_model
@@ -64,15 +66,16 @@ LIMITS = (
 
 def validation_samples(ground: Ground) -> list[Sample]:
     """Cut the validation ground into the crops that every figure of the model card is measured on."""
-    return [sample for scene in ground.scenes for sample in scene.windows(size=CROP, gsd=GSD, smallest=12)]
+    return list(SceneWindows(ground.scenes, size=CROP, gsd=GSD, smallest=12))
 
 
 def batches(fit: Fit, real: Ground, *, batch: int, cache: Path) -> Iterator[tuple[Tensor, list[Target]]]:
     """Draw batches without end; what they hold follows from the step and the progress of the training."""
-    synthetic = SyntheticSource(150, cache=cache)
-    banepa, fair = SceneSource(real.banepa), SceneSource(real.fair)
-    early = MixedCrops([(synthetic, 0.6), (banepa, 0.25), (fair, 0.15)], length=2**31, size=EARLY_CROP, gsd=GSD)
-    late = MixedCrops([(synthetic, 0.3), (banepa, 0.4), (fair, 0.3)], length=2**31, size=CROP, gsd=GSD)
+    synthetic = SyntheticSource(150, gsd=GSD, cache=cache)
+    banepa, fair = SceneSource(real.banepa, gsd=GSD), SceneSource(real.fair, gsd=GSD)
+    changes = {"augmentation": AugmentationConfig(scale=(0.75, 1.3)), "length": 2**31}
+    early = TrainingCrops([(synthetic, 0.6), (banepa, 0.25), (fair, 0.15)], size=EARLY_CROP, **changes)
+    late = TrainingCrops([(synthetic, 0.3), (banepa, 0.4), (fair, 0.3)], size=CROP, **changes)
     while True:
         crops = early if fit.progress < LATE_FROM else late
         start = fit.step * batch

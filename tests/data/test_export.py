@@ -21,10 +21,11 @@ from rasterio.transform import Affine
 
 from engine.errors import ArgumentError, CancelledError, MaskDinoError, OutputError, VectorError
 from training.data.audit import audit_dataset
-from training.data.coco import CocoFolder, polygon_of_rings
+from training.data.coco import CocoFolder
 from training.data.export import export_dataset
 from training.data.export_footprints import rings_of
 from training.data.export_plan import Layout, plan_tiles, spans
+from training.data.rings import polygon_of_rings
 
 ORIGIN = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
 TURNED = Affine(0.47, 0.17, 500_000, 0.17, -0.47, 5_000_000)

@@ -15,7 +15,7 @@ from rasterio.transform import Affine
 
 from engine.errors import ArgumentError
 from training.data.raster_tiles import read_scene, split_ground
-from training.data.scene import Scene
+from training.data.scene import Scene, SceneWindows
 from training.data.synthetic import write_town
 from training.data.tile_mosaic import join_at_borders
 from training.data.tiny_model_data import read_ground
@@ -51,7 +51,7 @@ def test_a_scene_is_the_ground_that_was_asked_for(tmp_path: Path) -> None:
     area = shapely.box(west + 30, north - 90, west + 90, north - 45)  # columns 100 to 300, rows 150 to 300
     scene = read_scene(tmp_path / "t.tif", tmp_path / "t.gpkg", area, "EPSG:32645")
     assert scene.image.shape[:2] == (150, 200) and scene.gsd == pytest.approx(0.3, rel=2e-3)
-    sample = next(iter(scene.windows(size=150, gsd=scene.gsd)))
+    sample = SceneWindows([scene], size=150, gsd=scene.gsd, smallest=1)[0]
     assert scene.area.symmetric_difference(shapely.box(0, 0, 200, 150)).area < 1e-3
     assert np.array_equal(scene.image, town.image[150:300, 100:300])
     labels = town.labels()[150:300, 125:275]

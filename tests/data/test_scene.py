@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.scene import Scene, View
+from training.data.scene import Scene, SceneWindows
+from training.data.view import View, burn_masks
 
 
 def make_scene(size: int = 200, **keywords: object) -> Scene:
@@ -67,7 +70,7 @@ def test_an_area_too_small_for_the_view_is_seen_finer_and_never_left() -> None:
 def test_windows_cover_ground_once_and_hide_what_is_outside_the_area() -> None:
     area = shapely.box(0, 0, 200, 80)
     scene = make_scene(area=area)
-    windows = list(scene.windows(size=100, gsd=0.3))
+    windows = SceneWindows([scene], size=100, gsd=0.3, smallest=1)
     assert len(windows) == 2
     seen = sum(sample.masks.sum() for sample in windows)
     # The third house lies outside, the second is cut at row 80, and ground beyond the area is black.
@@ -79,3 +82,24 @@ def test_a_scene_without_buildings_gives_empty_crops() -> None:
     scene = Scene(np.full((40, 40, 3), 7, np.uint8), np.array([], dtype=object), 0.3)
     sample = scene.crop(scene.draw_view(np.random.default_rng(0), size=32, gsd=0.3))
     assert sample.masks.shape == (0, 32, 32)
+
+
+def test_a_scene_sent_to_another_process_gives_the_same_crops() -> None:
+    scene = make_scene(area=shapely.box(0, 0, 150, 180))
+    received = pickle.loads(pickle.dumps(scene))
+    view = View(90, 80, 64, 1.3, 0.4)
+    ours, theirs = scene.crop(view, bounded=True), received.crop(view, bounded=True)
+    assert np.array_equal(ours.image, theirs.image) and np.array_equal(ours.masks, theirs.masks)
+    assert received.area.equals(scene.area) and received.name == scene.name
+
+
+def test_pixels_without_an_image_take_the_value_asked_for() -> None:
+    crop = make_scene(size=40).crop(View(30, 20, 40, 1.0), fill=128)
+    assert (crop.image[:, 30:] == 128).all() and (crop.image[30:, :10] == 0).all()
+
+
+def test_outlines_that_overlap_keep_their_own_masks() -> None:
+    outlines = [shapely.box(2, 2, 12, 12), shapely.box(8, 8, 20, 20), shapely.box(22, 2, 30, 9)]
+    masks = burn_masks(outlines, View(16, 16, 32, 1.0))
+    assert masks.sum(axis=(1, 2)).tolist() == [100, 144, 56]
+    assert (masks[0] & masks[1]).sum() == 16

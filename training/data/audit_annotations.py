@@ -10,8 +10,8 @@ import numpy as np
 import shapely
 
 from engine.detection.polygon_file import polygons_in
-from training.data.coco import polygon_of_rings
 from training.data.export_footprints import rings_of
+from training.data.rings import polygon_of_rings
 
 TINY = 12.0  # square pixels; a building of that cannot be told from clutter
 BOX_TOLERANCE = 1.0  # pixels; many programs round boxes

@@ -14,7 +14,7 @@ from engine.errors import ArgumentError
 from training.data.audit_annotations import AnnotationChecker, are_numbers
 from training.data.audit_duplicates import stop_if
 from training.data.audit_stream import walk
-from training.data.coco import find_annotations
+from training.data.coco_layout import find_annotations
 
 EXAMPLES = 20  # kept of each fault, in words
 DRAWN = 6  # kept of each fault, to be drawn

@@ -6,166 +6,142 @@ rule that a pixel belongs to a polygon where its centre lies inside; annotations
 
 from __future__ import annotations
 
-import json
-import logging
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import rasterio.features
 import shapely
-from PIL import Image
+from pycocotools import mask as run_lengths
 
 from engine.errors import ArgumentError
+from training.data.coco_index import ImageTable, OutlineTable, stretch
+from training.data.coco_layout import CocoImage, find_annotations
+from training.data.coco_reader import CocoReader
+from training.data.coco_repairs import describe_repairs, measure, settle_annotations, settle_images
+from training.data.image_files import read_rgb
+from training.data.rings import polygon_of_rings
 from training.data.sample import Sample
-
-logger = logging.getLogger(__name__)
-
-ANNOTATION_NAMES = ("annotation.json", "annotation-small.json", "annotations.json")
+from training.data.shared_array import SharedArray
 
 
-@dataclass(frozen=True)
-class CocoImage:
-    """One entry of ``images``; ``bounds`` (xmin, ymin, xmax, ymax) and ``zoom`` are there where the file tells the ground."""
-
-    id: int
-    path: Path
-    width: int
-    height: int
-    zoom: int | None = None
-    bounds: tuple[float, float, float, float] | None = None
-
-
-class CocoFolder:
+class CocoFolder(Sequence[Sample]):
     """A folder of images with COCO annotations; images are read when they are asked for.
 
     Args:
         folder: holds ``images/`` and ``annotation.json``.
         images: another place for the images.
         annotations: another file of annotations.
+        complete: refuse a folder of which an image cannot be used; otherwise a few are left out and counted.
+
+    Attributes:
+        annotation_file: that was read.
+        classes: names of the categories, in order of their ids.
+        licence: of the images, where the file names one.
+        repairs: what was repaired or left out, in words, and how often.
 
     Raises:
-        ArgumentError: there is no annotation file, or it is not COCO.
+        ArgumentError: there is no annotation file, or it is not COCO, or what is wrong with it cannot be repaired.
     """
 
-    def __init__(self, folder: str | Path, *, images: str | Path | None = None, annotations: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        images: str | Path | None = None,
+        annotations: str | Path | None = None,
+        complete: bool = False,
+    ) -> None:
         folder = Path(folder)
         self.annotation_file = Path(annotations) if annotations is not None else find_annotations(folder)
-        directory = Path(images) if images is not None else folder / "images"
-        content = read_coco(self.annotation_file)
-        self.images = [image_entry(entry, directory, self.annotation_file) for entry in content["images"]]
-        self._annotations: dict[int, list[dict]] = defaultdict(list)
-        for annotation in content["annotations"]:
-            self._annotations[annotation["image_id"]].append(annotation)
+        self._directory = Path(images) if images is not None else folder / "images"
+        reader = CocoReader(self.annotation_file, self._directory)
+        columns = reader.columns()
+        bounds, areas, lengths = measure(columns)
+        owners = np.array([reader.image_of.get(i, -1) if isinstance(i, (int, str)) else -1 for i in reader.image_ids], np.int64)
+        usable = settle_images(reader, bounds, owners, complete=complete)
+        names = reader.categories or {i: str(i) for i in set(reader.category_ids) if isinstance(i, (int, str))}
+        # Ids are numbers nearly always; where they are not, 10 comes before 9.
+        ordered = sorted(names, key=lambda i: (isinstance(i, str), i))
+        class_of = {identity: number for number, identity in enumerate(ordered)}
+        categories = np.array([class_of.get(i, -1) if isinstance(i, (int, str)) else -1 for i in reader.category_ids], np.int64)
+        objects = settle_annotations(reader, columns, bounds, areas, lengths, owners, categories)
+        if len(reader.image_ids) and not len(objects):
+            raise ArgumentError(
+                f"None of the {len(reader.image_ids)} annotations in {self.annotation_file} belongs to an image and a category "
+                f"that the file lists (categories: {', '.join(map(str, ordered)) or 'none'}).",
+                hint="`maskdino audit-dataset` says what is wrong with each.",
+            )
+        self.classes = tuple(names[identity] for identity in ordered)
+        self.licence = reader.licence
+        self.repairs = describe_repairs(self.annotation_file, reader.faults)
+        self._table = ImageTable.of(reader.images, reader.names)
+        self._outlines = OutlineTable.of(columns)
+        self._images = SharedArray(np.flatnonzero(usable))
+        self._objects = SharedArray(objects)
+        self._object_ends = SharedArray(np.searchsorted(owners[objects], np.arange(len(usable)), side="right"))
+        self._labels = SharedArray(categories)
+        self._crowds = SharedArray(columns["crowds"].astype(bool))
 
     def __len__(self) -> int:
-        return len(self.images)
-
-    def __iter__(self) -> Iterator[Sample]:
-        return (self[index] for index in range(len(self)))
+        return len(self._images.values)
 
     def __getitem__(self, index: int) -> Sample:
-        entry = self.images[index]
-        with Image.open(entry.path) as image:
-            pixels = np.asarray(image.convert("RGB"))
-        # Annotations are in the pixels that the file says; an image of another size would shift every footprint.
+        entry = self.image(index)
+        outlines, labels, crowd = self.outlines(index)
+        shape = (entry.height, entry.width)
+        masks = np.zeros((len(outlines), *shape), dtype=bool)
+        for mask, outline in zip(masks, outlines, strict=True):
+            mask[:] = rasterio.features.rasterize([outline], out_shape=shape, dtype="uint8")
+        seen = masks.any(axis=(1, 2))
+        return Sample(self.pixels(index), masks[seen], entry.path.name, crowd[seen], labels[seen])
+
+    def image(self, index: int) -> CocoImage:
+        """Return what the file says of an image."""
+        return self._table.image(int(self._images.values[index]), self._directory)
+
+    def paths(self) -> list[Path]:
+        """Return the files of all images."""
+        return [self._directory / name.decode() for name in self._table.names.values[self._images.values]]
+
+    @property
+    def gsd(self) -> float | None:
+        """Metres a pixel, where the file says it of all images and they are the same within 2 %."""
+        known = self._table.gsds.values[self._images.values]
+        middle = float(np.median(known)) if len(known) else np.nan
+        return middle if (np.abs(known - middle) <= 0.02 * middle).all() and np.isfinite(middle) else None
+
+    def pixels(self, index: int) -> np.ndarray:
+        """Read an image: (H, W, 3) uint8 RGB.
+
+        Raises:
+            ArgumentError: it cannot be read, or is no longer of the size that the file says.
+        """
+        entry = self.image(index)
+        pixels = read_rgb(entry.path)
         if pixels.shape[:2] != (entry.height, entry.width):
             raise ArgumentError(
-                f"{entry.path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, its annotation says "
+                f"{entry.path} (id {entry.id}) is {pixels.shape[1]}x{pixels.shape[0]} pixels, its annotation says "
                 f"{entry.width}x{entry.height}.",
                 hint="Bring back the images that the annotations were made for.",
             )
-        masks, crowd = self.masks(index)
-        return Sample(pixels, masks, entry.path.name, crowd)
+        return pixels
 
-    def masks(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return masks (N, H, W) bool and crowd (N,) bool of one image, without reading the image."""
-        entry = self.images[index]
-        masks, crowd = [], []
-        for annotation in self._annotations[entry.id]:
-            mask = mask_of_segmentation(annotation.get("segmentation"), entry.height, entry.width)
-            if mask.any():
-                masks.append(mask)
-                crowd.append(bool(annotation.get("iscrowd", 0)))
-            else:
-                logger.debug("%s: annotation %s covers no pixel", entry.path.name, annotation.get("id"))
-        stack = np.stack(masks) if masks else np.zeros((0, entry.height, entry.width), dtype=bool)
-        return stack, np.array(crowd, dtype=bool)
+    def outlines(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the outlines of one image in its pixels, as polygons (N,), their labels (N,) int64 and crowd (N,) bool.
 
-    def polygons(self, index: int) -> list[shapely.Geometry]:
-        """Return the polygons of one image in its pixels, crowds and run-length masks left out."""
-        segmentations = [a.get("segmentation") for a in self._annotations[self.images[index].id] if not a.get("iscrowd", 0)]
-        polygons = [polygon_of_rings(s) for s in segmentations if isinstance(s, list)]
-        return [polygon for polygon in polygons if polygon.area > 0]
+        Those of run lengths follow the edges of their pixels, so that burning them gives the same pixels again.
+        """
+        numbers = self._objects.values[slice(*stretch(self._object_ends.values, int(self._images.values[index])))]
+        entry = self.image(index)
+        polygons = np.array([self._polygon(number, entry) for number in numbers], dtype=object)
+        drawn = ~shapely.is_empty(polygons) if len(polygons) else np.zeros(0, dtype=bool)
+        return polygons[drawn], self._labels.values[numbers][drawn], self._crowds.values[numbers][drawn]
 
-
-def mask_of_segmentation(segmentation: list | dict | None, height: int, width: int) -> np.ndarray:
-    """Turn a COCO segmentation, a list of rings or a run-length encoding, into a mask (H, W) bool."""
-    if isinstance(segmentation, dict):
-        from pycocotools import mask as run_lengths
-
-        encoded = segmentation
-        if isinstance(segmentation["counts"], list):
-            encoded = run_lengths.frPyObjects(segmentation, height, width)
-        elif isinstance(segmentation["counts"], str):
-            encoded = {**segmentation, "counts": segmentation["counts"].encode("ascii")}
-        return run_lengths.decode(encoded).astype(bool)
-    polygon = polygon_of_rings(segmentation or [])
-    if polygon.is_empty:
-        return np.zeros((height, width), dtype=bool)
-    return rasterio.features.rasterize([polygon], out_shape=(height, width), dtype="uint8").astype(bool)
-
-
-def polygon_of_rings(rings: list[list[float]]) -> shapely.Geometry:
-    """Join COCO rings, x and y by turns, into one valid geometry of polygons; it is empty where no ring holds any area."""
-    polygons = []
-    for ring in rings:
-        points = np.asarray(ring, dtype=float).reshape(-1)
-        points = points[: len(points) // 2 * 2].reshape(-1, 2)
-        if len(points) >= 3 and np.isfinite(points).all():
-            polygons.append(shapely.make_valid(shapely.Polygon(points)))
-    joined = shapely.union_all(polygons) if polygons else shapely.Polygon()
-    parts = [part for part in shapely.get_parts(joined) if part.geom_type == "Polygon"]
-    return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
-
-
-def find_annotations(folder: Path) -> Path:
-    """Return the annotation file of a data set's folder.
-
-    Raises:
-        ArgumentError: there is none.
-    """
-    for name in ANNOTATION_NAMES:
-        if (folder / name).is_file():
-            return folder / name
-    raise ArgumentError(
-        f"The data set {folder} holds none of {', '.join(ANNOTATION_NAMES)}.",
-        hint="Give the folder that holds images/ and annotation.json.",
-    )
-
-
-def read_coco(path: Path) -> dict:
-    """Read a COCO file as it is.
-
-    Raises:
-        ArgumentError: it cannot be read, or has no images or annotations.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ArgumentError(f"The annotation file {path} cannot be read: {error}.", hint="Give a COCO file.") from error
-    if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
-        raise ArgumentError(f"The annotation file {path} has no images or no annotations.", hint="Give a COCO file.")
-    return content
-
-
-def image_entry(entry: dict, directory: Path, source: Path) -> CocoImage:
-    """Understand one entry of ``images``; ``source`` is the file that it stands in."""
-    try:
-        bounds = tuple(float(value) for value in entry["bounds"]) if entry.get("bounds") else None
-        path = directory / entry["file_name"]
-        return CocoImage(entry["id"], path, int(entry["width"]), int(entry["height"]), entry.get("zoom"), bounds)
-    except KeyError as error:
-        raise ArgumentError(f"An image in {source} has no {error}.", hint="Give a COCO file.") from error
+    def _polygon(self, number: int, entry: CocoImage) -> shapely.Geometry:
+        runs = self._outlines.run_lengths(number)
+        if not runs:
+            return polygon_of_rings(self._outlines.rings(number))
+        mask = run_lengths.decode({"size": [entry.height, entry.width], "counts": runs})
+        shapes = rasterio.features.shapes(mask, mask=mask.astype(bool))
+        return shapely.union_all([shapely.geometry.shape(shape) for shape, _ in shapes])

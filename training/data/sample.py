@@ -16,16 +16,20 @@ class Sample:
         masks: (N, H, W) bool, one instance each; none is empty.
         name: where it came from, for messages and reports.
         crowd: (N,) bool, regions that stand for many instances: not to be learned from, not counted against a detection.
+        labels: (N,) int64, class indices; all 0 by default.
     """
 
     image: np.ndarray
     masks: np.ndarray
     name: str = ""
     crowd: np.ndarray | None = None
+    labels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.crowd is None:
             self.crowd = np.zeros(len(self.masks), dtype=bool)
+        if self.labels is None:
+            self.labels = np.zeros(len(self.masks), dtype=np.int64)
 
 
 def masks_of_labels(labels: np.ndarray, *, smallest: int = 1) -> np.ndarray:

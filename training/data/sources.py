@@ -1,4 +1,4 @@
-"""Where training crops come from: scenes in memory, and a pool of synthetic towns."""
+"""Where training crops come from: annotated images, scenes in memory, and a pool of synthetic towns."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import shapely
 
 from engine.errors import ArgumentError
+from training.data.coco import CocoFolder
+from training.data.coco_layout import CocoImage
 from training.data.sample import Sample
 from training.data.scene import Scene
 from training.data.synthetic import GENERATION, SyntheticTown
 from training.data.town_style import STYLES, draw_by_weight
+from training.data.view import View, burn_masks, cut_pixels
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +27,62 @@ logger = logging.getLogger(__name__)
 class CropSource(Protocol):
     """Anything that training crops can be drawn from."""
 
-    def draw(self, rng: np.random.Generator, *, size: int, gsd: float, smallest: int) -> Sample:
-        """Draw a crop of ``size`` pixels at ``gsd`` metres; instances of fewer than ``smallest`` pixels are left out."""
+    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int) -> Sample:
+        """Draw a crop of ``size`` pixels, magnified by ``scale``; pixels without an image have the value ``fill``."""
         ...
+
+
+class ImageSource:
+    """Crops of whole images: each is scaled, and of what is then larger than the crop a part is drawn.
+
+    This is large-scale jitter with crops of a fixed size (arXiv 2012.07177), as detectron2's ``ResizeScale`` and
+    ``FixedSizeCrop`` do it: an image that is smaller stands at the top left.
+
+    Args:
+        images: at least one.
+        gsd: metres a pixel of crops at a scale of 1, for images whose own is known; None, a pixel stays a pixel.
+        image_gsd: metres a pixel of the images; None takes what the annotation file says of each.
+        fit: at a scale of 1 an image just fits into the crop, whatever its size.
+        labels: (C,) the class in the model of each class of the images; None, they are the same.
+    """
+
+    def __init__(
+        self,
+        images: CocoFolder,
+        *,
+        gsd: float | None = None,
+        image_gsd: float | None = None,
+        fit: bool = False,
+        labels: Sequence[int] | None = None,
+    ) -> None:
+        if not len(images):
+            raise ArgumentError(f"{images.annotation_file} lists no images.", hint="Check the data set.")
+        self.images, self.gsd, self.image_gsd, self.fit = images, gsd, image_gsd, fit
+        self._labels = np.arange(len(images.classes)) if labels is None else np.array(labels, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int, number: int | None = None) -> Sample:
+        """Draw a crop, of image ``number`` where one is asked for."""
+        number = int(rng.integers(len(self.images))) if number is None else number
+        entry = self.images.image(number)
+        factor = scale * self._base(entry, size)
+        width, height = factor * entry.width, factor * entry.height
+        left, top = max(0.0, width - size) * rng.random(), max(0.0, height - size) * rng.random()
+        view = View((left + size / 2) / factor, (top + size / 2) / factor, size, 1 / factor)
+        outlines, labels, crowd = self.images.outlines(number)
+        masks = burn_masks(outlines, view)
+        seen = masks.any(axis=(1, 2))
+        pixels = cut_pixels(self.images.pixels(number), view, fill=fill)
+        return Sample(pixels, masks[seen], entry.path.name, crowd[seen], self._labels[labels[seen]])
+
+    def _base(self, entry: CocoImage, size: int) -> float:
+        """Return crop pixels an image pixel at a scale of 1."""
+        if self.fit:
+            return size / max(entry.width, entry.height)
+        gsd = self.image_gsd or entry.gsd
+        return gsd / self.gsd if gsd is not None and self.gsd is not None else 1.0
 
 
 class SceneSource:
@@ -34,22 +90,23 @@ class SceneSource:
 
     Args:
         scenes: at least one.
+        gsd: metres a pixel of crops at a scale of 1.
         turned: crops at any angle, not only upright.
     """
 
-    def __init__(self, scenes: Sequence[Scene], *, turned: bool = True) -> None:
+    def __init__(self, scenes: Sequence[Scene], *, gsd: float, turned: bool = True) -> None:
         if not scenes:
             raise ArgumentError("There are no scenes to draw crops from.", hint="Check the folders of the data set.")
-        self.scenes = list(scenes)
-        self.turned = turned
+        self.scenes, self.gsd, self.turned = list(scenes), gsd, turned
         ground = np.array([scene.area.area * scene.gsd**2 for scene in self.scenes])
         buildings = np.array([len(scene.footprints) for scene in self.scenes], dtype=float)
         shares = ground / ground.sum() + buildings / max(buildings.sum(), 1.0)
         self._shares = shares / shares.sum()
 
-    def draw(self, rng: np.random.Generator, *, size: int, gsd: float, smallest: int) -> Sample:
+    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int) -> Sample:
         scene = self.scenes[int(rng.choice(len(self.scenes), p=self._shares))]
-        return scene.crop(scene.draw_view(rng, size=size, gsd=gsd, turned=self.turned), smallest=smallest)
+        view = scene.draw_view(rng, size=size, gsd=self.gsd / scale, turned=self.turned)
+        return scene.crop(view, fill=fill)
 
 
 class SyntheticSource:
@@ -57,8 +114,9 @@ class SyntheticSource:
 
     Args:
         count: of towns.
+        gsd: metres a pixel of crops at a scale of 1.
         size: side of a town in pixels.
-        gsd: range of metres a pixel, drawn for each town.
+        town_gsd: range of metres a pixel of the towns, drawn for each.
         seed: of the first town; the others follow. Towns of one range of seeds are another data set than those of another.
         styles: weights of the styles; all alike by default.
         cache: a folder where painted towns are kept, shared by processes and runs.
@@ -69,8 +127,9 @@ class SyntheticSource:
         self,
         count: int,
         *,
+        gsd: float,
         size: int = 768,
-        gsd: tuple[float, float] = (0.24, 0.32),
+        town_gsd: tuple[float, float] = (0.24, 0.32),
         seed: int = 0,
         styles: dict[str, float] | None = None,
         cache: str | Path | None = None,
@@ -82,16 +141,16 @@ class SyntheticSource:
                 f"A pool of {count} towns of the styles {sorted(styles or STYLES)} cannot be painted.",
                 hint=f"Give a count of 1 or more, and styles out of {', '.join(STYLES)}.",
             )
-        self.count, self.size, self.gsd, self.seed = count, size, gsd, seed
+        self.count, self.gsd, self.size, self.town_gsd, self.seed = count, gsd, size, town_gsd, seed
         self.styles = styles or dict.fromkeys(STYLES, 1.0)
         self.cache = Path(cache) if cache is not None else None
         self.in_memory = in_memory
         self._scenes: OrderedDict[int, Scene] = OrderedDict()
 
-    def draw(self, rng: np.random.Generator, *, size: int, gsd: float, smallest: int) -> Sample:
+    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int) -> Sample:
         scene = self.scene(int(rng.integers(self.count)))
         # A town can be planned at any angle, so its crops need not be turned, and stay free of the blur of turning.
-        return scene.crop(scene.draw_view(rng, size=size, gsd=gsd, turned=False), smallest=smallest)
+        return scene.crop(scene.draw_view(rng, size=size, gsd=self.gsd / scale, turned=False), fill=fill)
 
     def scene(self, number: int) -> Scene:
         """Return town ``number`` of the pool, counted from zero."""
@@ -104,17 +163,20 @@ class SyntheticSource:
         self._scenes.move_to_end(number)
         return scene
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_scenes": OrderedDict()}  # a worker paints or loads what it needs
+
     def _paint(self, number: int) -> Scene:
         rng = np.random.default_rng([self.seed, number])
         style = draw_by_weight(rng, self.styles)
-        town = SyntheticTown(self.seed + number, self.size, float(rng.uniform(*self.gsd)), style)
+        town = SyntheticTown(self.seed + number, self.size, float(rng.uniform(*self.town_gsd)), style)
         scene = Scene(town.image, np.array(town.footprints, dtype=object), town.gsd, None, f"{style} {town.seed}")
         if self.cache is not None:
             self._save(number, scene)
         return scene
 
     def _file(self, number: int) -> Path:
-        low, high = self.gsd
+        low, high = self.town_gsd
         return self.cache / f"town{GENERATION}-{self.seed + number}-{self.size}-{low:g}-{high:g}-{'-'.join(self.styles)}.npz"
 
     def _load(self, number: int) -> Scene | None:

@@ -50,7 +50,7 @@ def read_mosaics(folder: str | Path, *, image_zoom: int, label_zoom: int, within
     for number, group in enumerate(_groups(labelled), start=1):
         c0, r0 = min(t.column for t in group), min(t.row for t in group)
         c1, r1 = max(t.column for t in group) + 1, max(t.row for t in group) + 1
-        side = source.images[group[0].index].width * factor
+        side = source.image(group[0].index).width * factor
         image = np.zeros(((r1 - r0) * side, (c1 - c0) * side, 3), dtype=np.uint8)
         pieces: list[tuple[shapely.Geometry, int]] = []
         squares = []
@@ -58,8 +58,8 @@ def read_mosaics(folder: str | Path, *, image_zoom: int, label_zoom: int, within
             x, y = (tile.column - c0) * side, (tile.row - r0) * side
             _paste(image, x, y, tile, pictured, factor)
             squares.append(shapely.box(x, y, x + side, y + side))
-            for polygon in source.polygons(tile.index):
-                pieces.append((_moved(polygon, factor, x, y), place))
+            outlines, _, crowd = source.outlines(tile.index)
+            pieces += [(_moved(polygon, factor, x, y), place) for polygon in outlines[~crowd]]
         footprints = join_at_borders(pieces, side)
         area = shapely.union_all(squares)
         gsd = _ground_sampling_distance(source, group[0].index) / factor
@@ -125,7 +125,8 @@ def _stretches_on_borders(geometry: shapely.Geometry, side: int) -> list[tuple[i
 
 def _tiles(source: CocoFolder, zoom: int, within: shapely.Geometry) -> list[_Tile]:
     tiles = []
-    for index, entry in enumerate(source.images):
+    for index in range(len(source)):
+        entry = source.image(index)
         if entry.zoom == zoom and entry.bounds is not None:
             xmin, ymin, xmax, ymax = entry.bounds
             if shapely.contains_xy(within, (xmin + xmax) / 2, (ymin + ymax) / 2):
@@ -169,6 +170,6 @@ def _moved(polygon: shapely.Geometry, factor: int, x: float, y: float) -> shapel
 
 def _ground_sampling_distance(source: CocoFolder, index: int) -> float:
     """Return metres a pixel on the ground: web mercator's metres are longer than real ones away from the equator."""
-    entry = source.images[index]
+    entry = source.image(index)
     transform = rasterio.transform.from_bounds(*entry.bounds, entry.width, entry.height)
     return float(np.mean(ground_size(CRS.from_epsg(3857), transform, entry.width, entry.height)))

@@ -13,6 +13,7 @@ import geopandas
 import shapely
 
 from engine.errors import ArgumentError
+from engine.model.model_header import DataSource
 from training.data.raster_tiles import GroundSplit, read_scene, split_ground
 from training.data.scene import Scene
 from training.data.tile_mosaic import read_mosaics
@@ -27,6 +28,20 @@ TILE_VALIDATION = {
     "banepa_edge": shapely.box(9520400.0, 3201100.0, 9520700.0, 3201184.0),
 }
 LABEL_ZOOM, IMAGE_ZOOM = 19, 20
+
+# For model cards.
+GROUND_RECORDS = (
+    DataSource(
+        name="Banepa (hotosm/fAIr-models)",
+        licence="imagery CC BY 4.0, labels ODbL",
+        attribution="OpenAerialMap contributors, OpenStreetMap contributors",
+    ),
+    DataSource(
+        name="Zanzibar, Kampala, Banepa edge (hotosm/fAIr-utilities)",
+        licence="imagery CC BY 4.0, labels ODbL",
+        attribution="OpenAerialMap contributors, OpenStreetMap contributors",
+    ),
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from pycocotools import mask as run_lengths
 
 from engine.errors import ArgumentError
 from engine.model.instance_model import InstanceModel
-from training.data.coco import CocoImage
+from training.data.coco_layout import CocoImage
 from training.evaluation.coco_truth import CocoTruth, encoded_mask
 
 Result = dict[str, Any]

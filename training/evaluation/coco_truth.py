@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools import mask as run_lengths
 
 from engine.errors import ArgumentError
-from training.data.coco import CocoImage, image_entry, read_coco
+from training.data.coco_layout import CocoImage, image_entry, read_coco
 
 _BOX_SLACK = 1.5  # pixels: boxes of outlines and boxes of pixels differ by up to one
 _AREA_SLACK = 0.1  # of the area, for the same reason, and some pixels for small objects

@@ -1,0 +1,83 @@
+"""The layout of a MapChallenge data set: where its annotation file is, and what that says of an image."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import ArgumentError
+
+ANNOTATION_NAMES = ("annotation.json", "annotation-small.json", "annotations.json")
+
+
+@dataclass(frozen=True)
+class CocoImage:
+    """One entry of ``images``.
+
+    ``bounds`` (xmin, ymin, xmax, ymax), ``zoom`` and ``gsd`` (metres a pixel) are there where the file tells the ground.
+    """
+
+    id: int | str
+    path: Path
+    width: int
+    height: int
+    zoom: int | None = None
+    bounds: tuple[float, float, float, float] | None = None
+    gsd: float | None = None
+
+
+def find_annotations(folder: Path) -> Path:
+    """Return the annotation file of a data set's folder.
+
+    Raises:
+        ArgumentError: there is none.
+    """
+    for name in ANNOTATION_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    raise ArgumentError(
+        f"The data set {folder} holds none of {', '.join(ANNOTATION_NAMES)}.",
+        hint="Give the folder that holds images/ and annotation.json.",
+    )
+
+
+def read_coco(path: Path) -> dict:
+    """Read a COCO file as it is.
+
+    Raises:
+        ArgumentError: it cannot be read, or has no images or annotations.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArgumentError(f"The annotation file {path} cannot be read: {error}.", hint="Give a COCO file.") from error
+    if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
+        raise ArgumentError(f"The annotation file {path} has no images or no annotations.", hint="Give a COCO file.")
+    return content
+
+
+def image_entry(entry: dict, directory: Path, source: Path) -> CocoImage:
+    """Understand one entry of ``images``; ``source`` is the file that it stands in.
+
+    Raises:
+        ArgumentError: something is missing, or no number.
+    """
+    try:
+        bounds = tuple(float(value) for value in entry["bounds"]) if entry.get("bounds") else None
+        gsd = entry.get("gsd")
+        return CocoImage(
+            id=entry["id"],
+            path=directory / entry["file_name"],
+            width=int(entry["width"]),
+            height=int(entry["height"]),
+            zoom=entry.get("zoom"),
+            bounds=bounds if bounds is not None and len(bounds) == 4 else None,
+            gsd=float(gsd) if gsd else None,
+        )
+    except KeyError as error:
+        raise ArgumentError(f"An image in {source} has no {error}.", hint="Give a COCO file.") from error
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"The image {entry.get('id')} in {source} cannot be understood: {error}.", hint="Give a COCO file."
+        ) from error

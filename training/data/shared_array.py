@@ -1,0 +1,37 @@
+"""Arrays that the processes which prepare images look at together instead of holding a copy each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+
+class SharedArray:
+    """A numpy array whose memory is shared when it is sent to another process of this machine.
+
+    Until then it is ordinary memory: a run without such processes needs no room in ``/dev/shm``.
+
+    Args:
+        values: of any type that holds no Python objects.
+    """
+
+    def __init__(self, values: np.ndarray) -> None:
+        values = np.require(values, requirements=("C", "W"))
+        self._dtype, self._shape = values.dtype, values.shape
+        self._bytes = torch.from_numpy(values.reshape(-1).view(np.uint8))
+
+    @property
+    def values(self) -> np.ndarray:
+        """The array, without a copy; not to be written to."""
+        return self._bytes.numpy().view(self._dtype).reshape(self._shape)
+
+    def share(self) -> None:
+        """Move to shared memory. What was taken from ``values`` before stays valid, and stays where it was."""
+        if self._bytes.numel() and not self._bytes.is_shared():
+            self._bytes = self._bytes.clone().share_memory_()
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.share()
+        return self.__dict__

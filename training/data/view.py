@@ -1,0 +1,100 @@
+"""Cut views out of images and outlines alike: one resampling, masks exact at the resolution of the crop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import rasterio.features
+import shapely
+from PIL import Image
+from rasterio.enums import MergeAlg
+
+
+@dataclass(frozen=True)
+class View:
+    """A square crop: where its centre lies in the image's pixels, how it is turned, and its own pixels.
+
+    Attributes:
+        x, y: the centre, in the image's pixels.
+        size: side, in the crop's pixels.
+        zoom: image pixels a crop pixel.
+        angle: radians.
+    """
+
+    x: float
+    y: float
+    size: int
+    zoom: float
+    angle: float = 0.0
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """(2, 3): from the crop's pixels to the image's."""
+        cos, sin = self.zoom * np.cos(self.angle), self.zoom * np.sin(self.angle)
+        turn = np.array([[cos, -sin], [sin, cos]])
+        offset = np.array([self.x, self.y]) - turn @ np.array([self.size / 2, self.size / 2])
+        return np.column_stack([turn, offset])
+
+    def outline(self) -> shapely.Polygon:
+        """Return the crop's border in the image's pixels."""
+        corners = np.array([[0, 0], [self.size, 0], [self.size, self.size], [0, self.size]], dtype=float)
+        return shapely.Polygon(corners @ self.matrix[:, :2].T + self.matrix[:, 2])
+
+
+def cut_pixels(image: np.ndarray, view: View, *, fill: int = 0) -> np.ndarray:
+    """Resample an image (H, W, 3) uint8 in a view: (size, size, 3) uint8, ``fill`` where there is no image."""
+    matrix = view.matrix
+    low_x, low_y, high_x, high_y = view.outline().bounds
+    shrink = max(1, int(view.zoom + 0.3))  # averaged first, so that a coarser crop does not alias
+    height, width = image.shape[:2]
+    x0, y0 = max(0, int(low_x) - 2 * shrink), max(0, int(low_y) - 2 * shrink)
+    x1, y1 = min(width, int(high_x) + 2 * shrink + 2), min(height, int(high_y) + 2 * shrink + 2)
+    piece = Image.fromarray(np.ascontiguousarray(image[y0:y1, x0:x1]))
+    if shrink > 1:
+        piece = piece.reduce(shrink)
+    turn = matrix[:, :2] / shrink
+    offset = (matrix[:, 2] - (x0, y0)) / shrink
+    coefficients = (turn[0, 0], turn[0, 1], offset[0], turn[1, 0], turn[1, 1], offset[1])
+    crop = piece.transform(
+        (view.size, view.size),
+        Image.Transform.AFFINE,
+        coefficients,
+        resample=Image.Resampling.BILINEAR,
+        fillcolor=(fill, fill, fill),
+    )
+    return np.asarray(crop)
+
+
+def burn_labels(polygons: Sequence[shapely.Geometry], view: View) -> np.ndarray:
+    """Burn outlines into a view by the pixel centre rule: (size, size) int32, numbered from one, later ones on top."""
+    labels = np.zeros((view.size, view.size), dtype=np.int32)
+    if len(polygons):
+        rasterio.features.rasterize([(p, n) for n, p in enumerate(_in_view(polygons, view), start=1)], out=labels)
+    return labels
+
+
+def burn_masks(polygons: Sequence[shapely.Geometry], view: View) -> np.ndarray:
+    """Burn each outline into a mask of its own, so that they may overlap: (N, size, size) bool, some empty perhaps."""
+    if not len(polygons):
+        return np.zeros((0, view.size, view.size), dtype=bool)
+    shape = (view.size, view.size)
+    local = _in_view(polygons, view)
+    numbered = [(polygon, number) for number, polygon in enumerate(local, start=1)]
+    covered = rasterio.features.rasterize([(p, 1) for p in local], out_shape=shape, dtype="int32", merge_alg=MergeAlg.add)
+    labels = rasterio.features.rasterize(numbered, out_shape=shape, dtype="int32")
+    masks = labels[None] == np.arange(1, len(local) + 1)[:, None, None]
+    if covered.max() > 1:
+        # Rare: only the outlines that reach into what is covered twice need a canvas of their own.
+        twice = covered > 1
+        rows, columns = np.flatnonzero(twice.any(1)), np.flatnonzero(twice.any(0))
+        region = shapely.box(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+        for number in np.flatnonzero(shapely.intersects(local, region)):
+            masks[number] = rasterio.features.rasterize([local[number]], out_shape=shape, dtype="uint8") > 0
+    return masks
+
+
+def _in_view(polygons: Sequence[shapely.Geometry], view: View) -> np.ndarray:
+    inverse, offset = np.linalg.inv(view.matrix[:, :2]), view.matrix[:, 2]
+    return shapely.transform(np.asarray(polygons, dtype=object), lambda points: (points - offset) @ inverse.T)
