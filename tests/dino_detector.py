@@ -12,15 +12,18 @@ from engine.model.config import ModelConfig
 from engine.model.official import official_name
 
 
-def makers_state(config: ModelConfig, *, layers: int = 6, rows: int = 91, levels: int | None = None) -> dict[str, Tensor]:
+def makers_state(
+    config: ModelConfig, *, layers: int | None = None, rows: int = 91, levels: int | None = None
+) -> dict[str, Tensor]:
     """Return what IDEA-Research/DINO saves: one box head and one classifier under the names of every layer."""
-    detector = _Makers(config, layers=layers, rows=rows, levels=levels or config.pixel_decoder.levels)
+    decoder, memory = layers or config.decoder.layers, levels or config.pixel_decoder.levels
+    detector = _Makers(config, layers=decoder, rows=rows, levels=memory)
     return _filled(detector)
 
 
-def detrex_state(config: ModelConfig, *, layers: int = 6, rows: int = 80) -> dict[str, Tensor]:
+def detrex_state(config: ModelConfig, *, layers: int | None = None, rows: int = 80) -> dict[str, Tensor]:
     """Return what detrex saves: a box head and a classifier a layer, and detectron2's names in the backbone."""
-    state = _filled(_Detrex(config, layers=layers, rows=rows))
+    state = _filled(_Detrex(config, layers=layers or config.decoder.layers, rows=rows))
     return {
         official_name(name) if name.startswith("backbone.") else name: tensor
         for name, tensor in state.items()
@@ -90,7 +93,7 @@ class _Makers(nn.Module):
                         linear2=nn.Linear(encoder.feedforward, dim),
                         norm2=nn.LayerNorm(dim),
                     )
-                    for _ in range(6)
+                    for _ in range(encoder.layers)
                 )
             ),
             decoder=_module(
@@ -147,16 +150,18 @@ class _Detrex(nn.Module):
                         ffns=feedforward(encoder.feedforward),
                         norms=nn.ModuleList(nn.LayerNorm(dim) for _ in range(2)),
                     )
-                    for _ in range(6)
+                    for _ in range(encoder.layers)
                 )
             ),
             decoder=_module(
                 layers=nn.ModuleList(
                     _module(
-                        attentions=nn.ModuleList([
-                            _module(attn=nn.MultiheadAttention(dim, decoder.heads)),
-                            _attention(dim, levels, decoder.heads, decoder.points),
-                        ]),
+                        attentions=nn.ModuleList(
+                            [
+                                _module(attn=nn.MultiheadAttention(dim, decoder.heads)),
+                                _attention(dim, levels, decoder.heads, decoder.points),
+                            ]
+                        ),
                         ffns=feedforward(decoder.feedforward),
                         norms=nn.ModuleList(nn.LayerNorm(dim) for _ in range(3)),
                     )

@@ -30,7 +30,7 @@ from engine.model.maskdino import MaskDino
 from training.dino_names import DinoNames
 
 _COCO_ROWS = 91
-_COCO_IDS = [number for number in range(1, _COCO_ROWS) if number not in {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}]
+COCO_IDS = [number for number in range(1, _COCO_ROWS) if number not in {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}]
 
 
 def dino_tensors(model: MaskDino, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], set[str]]:
@@ -89,7 +89,8 @@ def _by_level(name: str, value: Tensor, fresh: Tensor, *, theirs: list[str], our
     """Bring rows that stand head by head and level by level, (heads * levels * n, ...), into our order of levels."""
     if value.shape[0] * len(ours) != fresh.shape[0] * len(theirs) or value.shape[1:] != fresh.shape[1:]:
         raise CheckpointMismatchError(
-            f"for {name} it has {tuple(value.shape)} for {len(theirs)} levels, the model {tuple(fresh.shape)} for {len(ours)}."
+            f"for {name} it has the shape {tuple(value.shape)} of {len(theirs)} levels, "
+            f"the model {tuple(fresh.shape)} of {len(ours)}."
         )
     result = fresh.detach().clone().unflatten(0, (heads, len(ours), -1))
     value = value.unflatten(0, (heads, len(theirs), -1))
@@ -104,6 +105,6 @@ def _rows_of_classes(state: Mapping[str, Tensor], names: DinoNames, value: Tenso
     trained = len(state[names.published("heads.classify.bias")])
     if trained == classes:
         return value[:classes]  # the makers' label embedding has one row more
-    if trained == _COCO_ROWS and classes == len(_COCO_IDS):
-        return value[_COCO_IDS]
+    if trained == _COCO_ROWS and classes == len(COCO_IDS):
+        return value[COCO_IDS]
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -15,9 +14,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from engine.errors import CheckpointMismatchError, ModelFileError
-from engine.model.config import AnyModelConfig
+from engine.model.config import MaskRcnnConfig, ModelConfig
 from engine.model.file_errors import about_file
-from engine.model.maskdino import MaskDino
 from engine.model.model_file import METADATA_KEY, find_model_file, load_model
 from engine.model.official import load_official
 from engine.model.published_config import published_config
@@ -26,16 +24,27 @@ from training.backbone_names import backbone_tensors, is_backbone
 from training.dino_names import is_dino
 from training.dino_start import dino_tensors
 
-log = logging.getLogger(__name__)
+Source = str | os.PathLike[str]
+Kind = Literal[
+    "fresh weights",
+    "a model file",
+    "a published Mask DINO checkpoint",
+    "a published DINO detector",
+    "a Mask R-CNN of torchvision",
+    "a backbone",
+]
 
-Kind = Literal["nothing", "a model file", "a published Mask DINO checkpoint", "a published DINO detector", "a backbone"]
-
-# What may differ between a model file and the model to train: it shapes no tensor, and no tensor was trained for it alone.
+# What may differ between a model and the one to train: it shapes no tensor, and training adapts to it.
 _FREE = {
     *("num_classes", "detections_per_image", "size_divisibility", "backbone.norm", "backbone.drop_path"),
-    *("decoder.queries", "decoder.box_initialisation"),
+    *("decoder.queries", "decoder.box_initialisation", "anchor_sizes"),
 }
-_CLASS_HEADS = ("heads.classify.", "label_embedding.")
+_CLASS_HEADS = {
+    "mask_dino": r"heads\.classify\..*|label_embedding\..*",
+    "mask_rcnn": r"roi_heads\.(box_predictor|mask_predictor\.mask_fcn_logits)\..*",
+}
+# Swin's output norms belong to the detector, not to the backbone that was trained on ImageNet.
+_BEYOND_BACKBONE = r"(?!backbone\.).*|backbone\.norms\..*"
 # What a norm has counted and how a window is indexed: no weights.
 _BOOKKEEPING = ("num_batches_tracked", "relative_position_index")
 
@@ -58,28 +67,27 @@ class StartReport:
     missing: tuple[str, ...] = ()
 
     def summary(self) -> str:
-        """Say it in a sentence for a log or a model card."""
+        """Say it in a sentence, for a log or a model card."""
         if self.source is None:
             return "Starting from fresh weights."
         parts = [f"Starting from {self.source}, {self.kind}: {self.loaded} tensors taken"]
         if self.skipped:
-            parts.append(f"{len(self.skipped)} of its own left out ({_listed(self.skipped)})")
+            parts.append(f"{len(self.skipped)} of its own left out ({_modules(self.skipped)})")
         if self.missing:
-            parts.append(f"{len(self.missing)} of the model's start fresh ({_listed(self.missing)})")
+            parts.append(f"{len(self.missing)} of the model's start fresh ({_modules(self.missing)})")
         return "; ".join(parts) + "."
 
 
-def start_from(model: nn.Module, source: str | os.PathLike[str] | None) -> StartReport:
-    """Fill a model with what a training shall start from. Nothing is downloaded, and nothing in a file is run.
+def start_from(model: nn.Module, source: Source | None) -> StartReport:
+    """Fill a model with what its training shall start from. Nothing is downloaded, and nothing in a file is run.
 
     Args:
         model: to be trained, with fresh weights.
         source: one of
 
             - None: the weights stay as they are;
-            - a model file, or the name of an embedded model. Where it has other classes, the classifier and the label embedding
-              stay fresh;
-            - a published Mask DINO checkpoint, with the same exception;
+            - a model file, or the name of an embedded model. Where it has other classes, what depends on them starts fresh;
+            - a published Mask DINO checkpoint, with the same exception; for a Mask R-CNN, one that torchvision publishes;
             - a published DINO detector, see `training.dino_start`;
             - a backbone trained on ImageNet, see `training.backbone_names`.
 
@@ -88,71 +96,84 @@ def start_from(model: nn.Module, source: str | os.PathLike[str] | None) -> Start
         CheckpointMismatchError: its architecture is not the model's; says in what. The model is then as it was before.
     """
     if source is None:
-        return StartReport(None, "nothing", 0, missing=tuple(_weights(model)))
+        return StartReport(None, "fresh weights", 0, missing=tuple(_weights(model)))
     path = find_model_file(source)
-    with about_file("The file to start from", path):
-        if _is_model_file(path):
-            return _from_model_file(model, source)
+    if _is_model_file(path):
+        other = load_model(path)
+        with about_file("The model file", path):
+            _check_architecture(other.config, model.config)
+            return _with_class_heads(model, _weights(other), source, "a model file")
     tensors = read_published(path).tensors
     with about_file("The checkpoint", path):
-        if any(name.startswith("sem_seg_head.") for name in tensors):
-            return _from_mask_dino(model, source, tensors)
-        if is_dino(tensors):
-            found, used = dino_tensors(_mask_dino(model, "a published DINO detector"), tensors)
-            kind: Kind = "a published DINO detector"
-        elif is_backbone(tensors):
-            found, used = backbone_tensors(_weights(model), tensors)
-            kind = "a backbone"
-        else:
-            raise ModelFileError(
-                f"it is nothing to start from (it has {len(tensors)} tensors: {_listed(tensors)}).",
-                hint="Give a model file, a published Mask DINO or DINO checkpoint, or a ResNet or Swin backbone.",
-            )
-        skipped = (name for name in tensors if name not in used and not name.endswith(_BOOKKEEPING))
-        return _filled(model, found, source=source, kind=kind, skipped=skipped)
+        return _from_published(model, tensors, source)
 
 
 def _is_model_file(path: Path) -> bool:
     try:
         with safe_open(path, framework="pt") as file:
             return METADATA_KEY in (file.metadata() or {})
-    except SafetensorError:
+    except (SafetensorError, OSError):  # whoever reads it as a checkpoint says what is wrong
         return False
 
 
-def _from_model_file(model: nn.Module, source: str | os.PathLike[str]) -> StartReport:
-    other = load_model(source)
-    _check_architecture(other.config, model.config)
-    found = _weights(other)
-    dropped = _CLASS_HEADS if other.config.num_classes != model.config.num_classes else ()
-    skipped = [name for name in found if dropped and name.startswith(dropped)]
-    found = {name: tensor for name, tensor in found.items() if name not in skipped}
-    return _filled(model, found, source=source, kind="a model file", skipped=skipped)
+def _from_published(model: nn.Module, tensors: Mapping[str, Tensor], source: Source) -> StartReport:
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(_BOOKKEEPING)}
+    if any(name.startswith("sem_seg_head.") for name in tensors):
+        return _from_mask_dino(model, tensors, source)
+    if is_dino(tensors):
+        kind: Kind = "a published DINO detector"
+        _require(model, ModelConfig, kind)
+        found, used = dino_tensors(model, tensors)
+    elif "roi_heads.mask_predictor.mask_fcn_logits.weight" in tensors:
+        kind = "a Mask R-CNN of torchvision"
+        _require(model, MaskRcnnConfig, kind)
+        ours = {name.replace("backbone.fpn.", "fpn."): tensor for name, tensor in tensors.items()}
+        return _with_class_heads(model, ours, source, kind)
+    elif is_backbone(tensors):
+        kind = "a backbone"
+        found, used = backbone_tensors(_weights(model), tensors)
+    else:
+        raise ModelFileError(
+            f"it is nothing to start from: it has {len(tensors)} tensors of {_modules(tensors)}.",
+            hint="Give a model file, a published Mask DINO or DINO checkpoint, or a ResNet or Swin backbone.",
+        )
+    skipped = (name for name in tensors if name not in used)
+    return _filled(model, found, source, kind, skipped=skipped, may_be_fresh=_BEYOND_BACKBONE)
 
 
-def _from_mask_dino(model: nn.Module, source: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> StartReport:
+def _from_mask_dino(model: nn.Module, tensors: Mapping[str, Tensor], source: Source) -> StartReport:
     kind: Kind = "a published Mask DINO checkpoint"
-    model = _mask_dino(model, kind)
+    _require(model, ModelConfig, kind)
     config = published_config(tensors)
     _check_architecture(config, model.config)
     other_classes = config.num_classes != model.config.num_classes
     report = load_official(model, tensors, skip_class_heads=other_classes)
-    missing = [name for name in _weights(model) if other_classes and name.startswith(_CLASS_HEADS)]
-    return StartReport(os.fspath(source), kind, len(_weights(model)) - len(missing), report.skipped, tuple(missing))
+    weights = _weights(model)
+    missing = [name for name in weights if other_classes and re.fullmatch(_CLASS_HEADS["mask_dino"], name)]
+    return StartReport(os.fspath(source), kind, len(weights) - len(missing), report.skipped, tuple(missing))
 
 
-def _mask_dino(model: nn.Module, kind: Kind) -> MaskDino:
-    if not isinstance(model, MaskDino):
-        raise CheckpointMismatchError(f"it is {kind}, and the model to train is no Mask DINO.", hint="Start from a backbone.")
-    return model
+def _with_class_heads(model: nn.Module, found: Mapping[str, Tensor], source: Source, kind: Kind) -> StartReport:
+    """Fill a model of the same architecture; if one of the class heads is of another shape, they all start fresh."""
+    weights, heads = _weights(model), _CLASS_HEADS[model.config.kind]
+    class_heads = [name for name in found if name in weights and re.fullmatch(heads, name)]
+    skipped = class_heads if any(found[name].shape != weights[name].shape for name in class_heads) else []
+    kept = {name: tensor for name, tensor in found.items() if name not in skipped}
+    return _filled(model, kept, source, kind, skipped=skipped, may_be_fresh=heads if skipped else "")
 
 
-def _check_architecture(found: AnyModelConfig, wanted: AnyModelConfig) -> None:
-    """Compare two configs as far as tensors depend on them.
+def _require(model: nn.Module, config: type[ModelConfig | MaskRcnnConfig], kind: Kind) -> None:
+    if not isinstance(model.config, config):
+        raise CheckpointMismatchError(
+            f"it is {kind}, and the model to train is of the kind {model.config.kind}.",
+            hint="Any model can start from its backbone, or from a model file of its own kind.",
+        )
 
-    Raises:
-        CheckpointMismatchError: naming the fields that differ.
-    """
+
+def _check_architecture(found: ModelConfig | MaskRcnnConfig, wanted: ModelConfig | MaskRcnnConfig) -> None:
+    """Compare two configs as far as tensors depend on them."""
+    if found.kind != wanted.kind:
+        raise CheckpointMismatchError(f"it is of the kind {found.kind}, the model to train a {wanted.kind}.")
     theirs, ours = _flat(found.model_dump()), _flat(wanted.model_dump())
     differ = [name for name in {**theirs, **ours} if name not in _FREE and theirs.get(name) != ours.get(name)]
     if differ:
@@ -164,18 +185,23 @@ def _check_architecture(found: AnyModelConfig, wanted: AnyModelConfig) -> None:
 
 
 def _filled(
-    model: nn.Module, found: Mapping[str, Tensor], *, source: str | os.PathLike[str], kind: Kind, skipped: Iterable[str]
+    model: nn.Module,
+    found: Mapping[str, Tensor],
+    source: Source,
+    kind: Kind,
+    *,
+    skipped: Iterable[str],
+    may_be_fresh: str,
 ) -> StartReport:
-    """Copy tensors into the model by our names, all or none."""
+    """Copy tensors into the model by our names, all or none; what ``may_be_fresh`` does not match has to be among them."""
     weights = _weights(model)
-    faults = [
-        f"{name} has shape {tuple(tensor.shape)}, the model's {tuple(weights[name].shape)}"
-        for name, tensor in found.items()
-        if tensor.shape != weights[name].shape
-    ]
-    faults += [f"{name} holds values that are not finite" for name, tensor in found.items() if not tensor.isfinite().all()]
-    # A detector's own parts may start fresh, Swin's output norms among them; half a backbone is another backbone.
-    faults += [f"it has no {name}" for name in weights if name not in found and re.match(r"backbone\.(?!norms\.)", name)]
+    faults = [f"it has {name}, the model has not" for name in found if name not in weights]
+    faults += [f"it has no {name}" for name in weights if name not in found and not re.fullmatch(may_be_fresh, name)]
+    for name in found.keys() & weights.keys():
+        if found[name].shape != weights[name].shape:
+            faults.append(f"{name} has shape {tuple(found[name].shape)}, the model's {tuple(weights[name].shape)}")
+        elif not found[name].isfinite().all():
+            faults.append(f"{name} holds values that are not finite")
     if faults:
         more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
         raise CheckpointMismatchError(f"it does not fit the model: {'; '.join(faults[:4])}{more}.")
@@ -197,7 +223,7 @@ def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _listed(names: Iterable[str], count: int = 12) -> str:
+def _modules(names: Iterable[str], count: int = 12) -> str:
     """List the modules that tensors belong to, no deeper than a layer."""
     modules = list(dict.fromkeys(".".join(name.split(".")[:-1][:3]) or name for name in names))
     return ", ".join(modules[:count]) + (", ..." if len(modules) > count else "")
