@@ -29,6 +29,14 @@ class Outline(str, Enum):
     raw = "raw"
 
 
+class Precision(str, Enum):
+    """In what numbers the model computes."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
 def command(
     raster: str = typer.Argument(help="Anything that GDAL reads.", metavar="RASTER"),
     output: Path = typer.Option(..., "-o", "--output", help="Where the buildings go: .gpkg, .geojson, .fgb or .parquet."),
@@ -47,6 +55,9 @@ def command(
     ),
     outline: Outline = typer.Option(Outline.regular, help="Right angles, smooth, or the borders of the pixels."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
+    precision: Precision = typer.Option(
+        Precision.auto, help="Of the model's products; auto takes what the device is fastest at."
+    ),
     batch_size: int | None = typer.Option(None, help="Tiles that the model sees at once."),
     overlap: int | None = typer.Option(None, help="Pixels that neighbouring tiles share; by default a quarter of a tile."),
     resume: bool = typer.Option(False, "--resume", help="Go on where a killed or cancelled run ended."),
@@ -57,8 +68,8 @@ def command(
         raise typer.BadParameter("give --aoi or --extent, not both")
     arguments = {
         "raster": raster, "output": str(output), "model": model, "aoi": aoi, "extent": extent, "bands": bands, "gsd": gsd,
-        "score": score, "min_area": min_area, "outline": outline.value, "device": device, "batch_size": batch_size,
-        "overlap": overlap, "resume": resume,
+        "score": score, "min_area": min_area, "outline": outline.value, "device": device, "precision": precision.value,
+        "batch_size": batch_size, "overlap": overlap, "resume": resume,
     }  # fmt: skip
     if json_lines:
         _with_events(arguments)

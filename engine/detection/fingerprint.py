@@ -43,8 +43,9 @@ def identity_of(predictor: Predictor) -> str:
     if header is None:
         return f"{type(predictor).__module__}.{type(predictor).__qualname__}"
     checksum = 0
-    for tensor in predictor.model.state_dict().values():
-        checksum = zlib.crc32(np.ascontiguousarray(tensor.detach().cpu().numpy()), checksum)
+    for parameter in predictor.model.state_dict().values():
+        # numpy knows no bfloat16, but every float32 that holds one
+        checksum = zlib.crc32(np.ascontiguousarray(parameter.detach().cpu().float().numpy()), checksum)
     return f"{header.name} (weights {checksum:08x})"
 
 

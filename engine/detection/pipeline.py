@@ -31,7 +31,7 @@ from engine.job import Progress
 T = TypeVar("T")
 
 if TYPE_CHECKING:
-    from engine.model.maskdino import MaskDino
+    from engine.model.instance_model import InstanceModel
     from engine.model.model_header import ModelHeader
 
 
@@ -70,7 +70,7 @@ def detect(
     raster: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    model: str | os.PathLike[str] | MaskDino = "maskdino_tiny",
+    model: str | os.PathLike[str] | InstanceModel = "maskdino_tiny",
     predictor: Predictor | None = None,
     aoi: str | os.PathLike[str] | None = None,
     extent: tuple[float, float, float, float] | None = None,
@@ -80,6 +80,7 @@ def detect(
     min_area: float | None = None,
     outline: Literal["regular", "simplified", "raw"] = "regular",
     device: str = "auto",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
     batch_size: int | None = None,
     overlap: int | None = None,
     resume: bool = False,
@@ -110,7 +111,7 @@ def detect(
     started = time.perf_counter()
     settings = Settings.checked(
         aoi=aoi, extent=extent, bands=bands, gsd=gsd, score=score, min_area=min_area, outline=outline,
-        batch_size=batch_size, overlap=overlap,
+        precision=precision, batch_size=batch_size, overlap=overlap,
     )  # fmt: skip
     output = Path(output)
     check_output(output)
@@ -128,7 +129,11 @@ def detect(
         source, area = _open(os.fspath(raster), settings, wanted)
         try:
             refuse_input(output, [*source.files, *([settings.aoi.partition(LAYER_MARK)[0]] if settings.aoi else [])])
-            return predictor or model_predictor(model, device=device, score=settings.score), source, area
+            return (
+                predictor or model_predictor(model, device=device, score=settings.score, precision=settings.precision),
+                source,
+                area,
+            )
         except BaseException:
             source.close()
             raise
@@ -152,7 +157,13 @@ def detect(
     )
 
 
-def model_predictor(model: str | os.PathLike[str] | MaskDino, *, device: str = "auto", score: float = 0.5) -> Predictor:
+def model_predictor(
+    model: str | os.PathLike[str] | InstanceModel,
+    *,
+    device: str = "auto",
+    score: float = 0.5,
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+) -> Predictor:
     """Make a predictor of a model.
 
     Raises:
@@ -166,10 +177,10 @@ def model_predictor(model: str | os.PathLike[str] | MaskDino, *, device: str = "
     chosen = choose_device(device)
     loaded = load_model(model, device=chosen) if isinstance(model, (str, os.PathLike)) else model
     header = _header_of(loaded)
-    return ModelPredictor(loaded.to(chosen), tile_size=header.tile_size, gsd=header.gsd, score=score)
+    return ModelPredictor(loaded.to(chosen), tile_size=header.tile_size, gsd=header.gsd, score=score, precision=precision)
 
 
-def _header_of(model: str | os.PathLike[str] | MaskDino) -> ModelHeader:
+def _header_of(model: str | os.PathLike[str] | InstanceModel) -> ModelHeader:
     from engine.model.model_file import read_header
 
     header = read_header(model) if isinstance(model, (str, os.PathLike)) else getattr(model, "header", None)

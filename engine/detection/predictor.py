@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from engine.detection.instances import Instances
 from engine.errors import DeviceError
+from engine.model.inference import InferenceModel, Precision
 from engine.model.instance_model import InstanceModel
 from engine.model.postprocess import ImageInstances
 from engine.ops.kernels import kernel_name
@@ -19,16 +20,19 @@ class ModelPredictor:
     """Find the buildings of a tile with a model; see `engine.detection.instances.Predictor`.
 
     Args:
-        model: on its device.
+        model: on its device; a copy of it made for inference does the work.
         tile_size: side of the tiles in pixels.
         gsd: metres a pixel that the model was trained at; None takes the raster's own.
         score: instances below it are left out, before the work that their masks would make.
+        precision: ``auto``, ``float32`` or ``bfloat16``; see `engine.model.inference`.
     """
 
     bands = 3
 
-    def __init__(self, model: InstanceModel, *, tile_size: int, gsd: float | None, score: float) -> None:
-        self.model = model.eval()
+    def __init__(
+        self, model: InstanceModel, *, tile_size: int, gsd: float | None, score: float, precision: Precision = "auto"
+    ) -> None:
+        self.model = InferenceModel(model, precision=precision)
         self.tile_size = tile_size
         self.gsd = gsd
         self.score = score

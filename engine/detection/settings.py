@@ -21,6 +21,8 @@ class Settings(BaseModel):
         min_area: polygons smaller than this, in square metres of true ground, are left out. None leaves out what is
             smaller than 4 m2 or 12 pixels, whichever is more: less is a shed, or too few pixels to tell.
         outline: ``regular``, ``simplified`` or ``raw``.
+        precision: of the model's products: ``float32``, ``bfloat16``, or ``auto``, which takes bfloat16 where the device is
+            faster at it.
         batch_size: tiles a call of the model; None takes what suits the device.
         overlap: pixels shared by neighbouring tiles; None takes a quarter of a tile, at least 64 pixels. A building
             shorter than the overlap is whole in one tile at least; longer ones are joined.
@@ -35,6 +37,7 @@ class Settings(BaseModel):
     score: Annotated[float, Field(ge=0, le=1)] = 0.5
     min_area: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     outline: Literal["regular", "simplified", "raw"] = "regular"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     batch_size: Annotated[int, Field(ge=1)] | None = None
     overlap: Annotated[int, Field(ge=0)] | None = None
 

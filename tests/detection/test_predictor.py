@@ -8,16 +8,22 @@ import torch
 
 import engine
 from engine.detection.predictor import ModelPredictor, without_specks
+from engine.model.maskdino import MaskDino
 from engine.model.presets import PRESETS
 
 
 @pytest.fixture(scope="module")
-def predictor() -> ModelPredictor:
+def model() -> MaskDino:
     torch.manual_seed(0)
     model = engine.build_model(PRESETS["maskdino_tiny"])
     with torch.no_grad():
         model.heads.classify.bias.fill_(1.0)  # an untrained model would be sure of nothing
-    return ModelPredictor(model, tile_size=64, gsd=None, score=0.3)
+    return model.eval()
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def predictor(model: MaskDino, request: pytest.FixtureRequest) -> ModelPredictor:
+    return ModelPredictor(model, tile_size=64, gsd=None, score=0.3, precision=request.param)
 
 
 def _tiles(count: int) -> np.ndarray:
@@ -44,8 +50,8 @@ def test_what_is_found_does_not_depend_on_the_batch(predictor: ModelPredictor) -
         assert (alone.masks ^ instances.masks).mean() < 1e-3
 
 
-def test_a_score_that_nothing_reaches_leaves_nothing(predictor: ModelPredictor) -> None:
-    strict = ModelPredictor(predictor.model, tile_size=64, gsd=None, score=1.0)
+def test_a_score_that_nothing_reaches_leaves_nothing(model: MaskDino) -> None:
+    strict = ModelPredictor(model, tile_size=64, gsd=None, score=1.0)
     (found,) = strict.predict(_tiles(1))
     assert len(found) == 0 and found.masks.shape == (0, 64, 64)
 
