@@ -39,7 +39,7 @@ class EvaluationJob(AlgorithmJob):
         source = self.results.get("OUTPUT")
         if not source:
             return  # cancelled
-        layer = open_result(str(source), name=self.title, style=MATCHES)
+        layer = open_result(str(source), name=tr("Hits and misses"), style=MATCHES)
         if layer is None:
             raise JobError(tr("The matches are in {}, which QGIS cannot open.").format(source), details=self.details())
         add_result(layer, above=self._detections)
@@ -65,7 +65,7 @@ class EvaluationJob(AlgorithmJob):
             ("AP50", _share(given.get("AP50")), tr("Average precision at an intersection over union of 0.5.")),
             ("AP", _share(given.get("AP")), tr("Average precision, over thresholds from 0.5 to 0.95, as COCO has it.")),
             (tr("Hits"), _count(given.get("TRUE_POSITIVES")), tr("Detections that agree with a building.")),
-            (tr("False"), _count(given.get("FALSE_POSITIVES")), tr("Detections that agree with none.")),
+            (tr("False detections"), _count(given.get("FALSE_POSITIVES")), tr("Detections that agree with none.")),
             (tr("Missed"), _count(given.get("MISSED")), tr("Buildings that no detection agrees with.")),
             (tr("Mean IoU of hits"), _share(given.get("MEAN_IOU")), tr("How well the outlines of hits agree.")),
             (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qgis.core import QgsApplication, QgsMapLayerType, QgsRasterLayer
 from qgis.PyQt.QtCore import QCoreApplication, Qt, QTranslator
-from qgis.PyQt.QtWidgets import QAction
+from qgis.PyQt.QtWidgets import QAction, QMenu
 
 from qgis_maskdino.engine_environment import EngineEnvironment
 from qgis_maskdino.icons import LOGO, icon
@@ -25,6 +25,7 @@ class MaskDinoPlugin:
         self._provider: MaskDinoProvider | None = None
         self._options = None
         self.dock = None
+        self._menu: QMenu | None = None
         self._toggle: QAction | None = None
         self._settings: QAction | None = None
         self._on_layer: QAction | None = None
@@ -57,8 +58,11 @@ class MaskDinoPlugin:
         self._settings = QAction(QgsApplication.getThemeIcon("/mActionOptions.svg"), tr("Options …"), window)
         self._settings.triggered.connect(self.dock.open_options)
         self._iface.addToolBarIcon(self._toggle)
-        for action in (self._toggle, self._settings):
-            self._iface.addPluginToRasterMenu(tr("Mask DINO"), action)
+        # A menu of our own: of the one that QGIS would make, it leaves something behind at each unloading.
+        self._menu = QMenu(tr("Mask DINO"), window)
+        self._menu.setIcon(icon(LOGO))
+        self._menu.addActions([self._toggle, self._settings])
+        self._iface.rasterMenu().addMenu(self._menu)
         self._on_layer = QAction(icon(LOGO), tr("Detect buildings …"), window)
         self._on_layer.triggered.connect(self._detect_in_active_layer)
         self._iface.addCustomActionForLayerType(self._on_layer, "", QgsMapLayerType.RasterLayer, True)
@@ -69,13 +73,12 @@ class MaskDinoPlugin:
             self.dock.close_down()
             self._iface.removeCustomActionForLayerType(self._on_layer)
             self._iface.removeToolBarIcon(self._toggle)
-            for action in (self._toggle, self._settings):
-                self._iface.removePluginRasterMenu(tr("Mask DINO"), action)
+            self._iface.rasterMenu().removeAction(self._menu.menuAction())
             self._iface.unregisterOptionsWidgetFactory(self._options)
             self._iface.removeDockWidget(self.dock)
-            for thing in (self._on_layer, self._toggle, self._settings, self.dock):
+            for thing in (self._menu, self._on_layer, self._toggle, self._settings, self.dock):
                 thing.deleteLater()
-            self._options = self.dock = self._toggle = self._settings = self._on_layer = None
+            self._options = self.dock = self._menu = self._toggle = self._settings = self._on_layer = None
         if self._provider is not None:
             QgsApplication.processingRegistry().removeProvider(self._provider)
             self._provider = None

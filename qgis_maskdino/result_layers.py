@@ -33,4 +33,5 @@ def add_result(layer: QgsVectorLayer, *, above: str = "") -> None:
     root = project.layerTreeRoot()
     node = root.findLayer(above) if above else None
     parent = node.parent() if node is not None else root
-    parent.insertLayer(parent.children().index(node) if node is not None else 0, layer)
+    place = parent.children().index(node) if node is not None else 0
+    parent.insertLayer(place, layer).setExpanded(True)  # its legend says what the colours mean

@@ -34,6 +34,7 @@ class EvaluatePage(Page):
         self.figures.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.figures.horizontalHeader().setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         self.figures.verticalHeader().hide()
+        self.figures.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # the page scrolls
         self.figures.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.figures.setAccessibleName(tr("Figures of the evaluation"))
         self.figures.hide()
@@ -42,13 +43,15 @@ class EvaluatePage(Page):
         self.report_button.clicked.connect(self._open_report)
         self.report_button.hide()
         self._report = ""
-        self.add(self.figures, stretch=1)
+        self.add(self.figures)
         self.add(self.report_button)
         self.end_column()
         for combo in (self.detections, self.annotations, self.area):
             combo.layerChanged.connect(lambda layer: self.refresh())
+        # A second layer changes no choice, and so is not told as one.
+        self.detections.model().rowsInserted.connect(lambda *rows: self._suggest())
+        self.detections.model().rowsRemoved.connect(lambda *rows: self.refresh())
         self._suggest()
-        self.refresh()
 
     def why_not(self) -> str:
         detections, annotations = chosen(self.detections), chosen(self.annotations)
@@ -84,7 +87,8 @@ class EvaluatePage(Page):
                 self.figures.setItem(row, column, item)
         self.figures.resizeRowsToContents()
         self.figures.setVisible(bool(rows))
-        self.figures.setMinimumHeight(min(220, self.figures.verticalHeader().length() + 30))
+        frame = 2 * self.figures.frameWidth()
+        self.figures.setFixedHeight(self.figures.verticalHeader().length() + self.figures.horizontalHeader().height() + frame)
         self._report = job.report
         self.report_button.setVisible(bool(self._report))
 
@@ -97,6 +101,7 @@ class EvaluatePage(Page):
         if chosen(self.detections) is chosen(self.annotations):
             choose_by_fields(self.detections, having=True)
             choose_by_fields(self.annotations, having=False)
+        self.refresh()
 
     def _open_report(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(self._report))

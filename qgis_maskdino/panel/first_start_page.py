@@ -63,7 +63,6 @@ class FirstStartPage(QWidget):
         self.cancel_button.clicked.connect(self._cancel)
         self.options_button = QPushButton(tr("Use an existing Python …"))
         self.options_button.setToolTip(tr("Name an interpreter that has the engine's packages, in the plugin's options."))
-        self.options_button.setFlat(True)
         self.options_button.clicked.connect(self.options_wanted)
         self.step = note()
         self.bar = QProgressBar()

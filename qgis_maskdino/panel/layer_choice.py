@@ -33,5 +33,5 @@ def choose_by_fields(combo: QgsMapLayerComboBox, *, having: bool, field: str = "
     for index in range(combo.count()):
         layer = combo.layer(index)
         if isinstance(layer, QgsVectorLayer) and (layer.fields().lookupField(field) >= 0) is having:
-            combo.setCurrentIndex(index)
+            combo.setLayer(layer)  # an index that is set is not told to anybody
             return

@@ -93,7 +93,7 @@ class Page(QWidget):
         self.reason.setText(reason)
         self.reason.setVisible(bool(reason))
 
-    def add(self, widget: QWidget, *, label: str = "", tip: str = "", stretch: int = 0) -> QWidget:
+    def add(self, widget: QWidget, *, label: str = "", tip: str = "") -> None:
         """Put a widget below the others, under a label of its own."""
         if label:
             caption = QLabel(label)
@@ -102,8 +102,7 @@ class Page(QWidget):
             self._column.addWidget(caption)
         if tip:
             widget.setToolTip(tip)
-        self._column.addWidget(widget, stretch)
-        return widget
+        self._column.addWidget(widget)
 
     def end_column(self) -> None:
         """Let the rest of the column stay empty."""
