@@ -48,9 +48,10 @@ class EvaluatePage(Page):
         self.end_column()
         for combo in (self.detections, self.annotations, self.area):
             combo.layerChanged.connect(lambda layer: self.refresh())
-        # A second layer changes no choice, and so is not told as one.
-        self.detections.model().rowsInserted.connect(lambda *rows: self._suggest())
-        self.detections.model().rowsRemoved.connect(lambda *rows: self.refresh())
+        # A second layer changes no choice, and so is not told as one. Each box has a list of its own.
+        for combo in (self.detections, self.annotations):
+            combo.model().rowsInserted.connect(lambda *rows: self._suggest())
+            combo.model().rowsRemoved.connect(lambda *rows: self.refresh())
         self._suggest()
 
     def why_not(self) -> str:
