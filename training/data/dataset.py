@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import torch
@@ -60,6 +61,12 @@ class TrainingCrops(Dataset):
     def __len__(self) -> int:
         return self._length
 
+    def with_augmentation(self, augmentation: AugmentationConfig) -> TrainingCrops:
+        """Return the same crops under other changes."""
+        other = copy(self)
+        other.augmentation, other._change = augmentation, make_augmentation(augmentation)
+        return other
+
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
         """Return an image (3, size, size) float32 in 0..255 and its target."""
         if index < 0:
@@ -82,13 +89,11 @@ class TrainingCrops(Dataset):
         scale = float(rng.uniform(*config.scale))
         tilted = rng.random() < config.perspective
         room = scale * (1 - config.distortion) if tilted else scale
+        how = {"size": self.size, "scale": room, "fill": config.fill}
         if image is None:
-            source = self.sources[int(rng.choice(len(self.sources), p=self._shares))]
-            sample = source.draw(rng, size=self.size, scale=room, fill=config.fill)
+            crop = Crop.of(self.sources[int(rng.choice(len(self.sources), p=self._shares))].draw(rng, **how))
         else:
-            source, number = image
-            sample = source.draw(rng, size=self.size, scale=room, fill=config.fill, number=number)
-        crop = Crop.of(sample)
+            crop = Crop.of(image[0].draw(rng, number=image[1], **how))
         if tilted:
             crop = tilt(crop, rng, distortion=config.distortion)
         changed, masks = self._change(crop.image, crop.masks)
