@@ -41,13 +41,15 @@ class Feedback(QgsProcessingFeedback):
 
 
 class Run:
-    """An algorithm that runs in a thread of QGIS's task manager."""
+    """An algorithm, by its id or as it is, that runs in a thread of QGIS's task manager."""
 
-    def __init__(self, algorithm: str, parameters: dict[str, Any], feedback: Feedback | None = None) -> None:
+    def __init__(self, algorithm: Any, parameters: dict[str, Any], feedback: Feedback | None = None) -> None:
         self.feedback = feedback or Feedback()
         self.context = QgsProcessingContext()
         self.context.setProject(QgsProject.instance())
-        self.algorithm = QgsApplication.processingRegistry().createAlgorithmById(algorithm)
+        self.algorithm = algorithm
+        if isinstance(algorithm, str):
+            self.algorithm = QgsApplication.processingRegistry().createAlgorithmById(algorithm)
         self.ok: bool | None = None
         self.results: dict[str, Any] = {}
         self._task = QgsProcessingAlgRunnerTask(self.algorithm, parameters, self.context, self.feedback)
@@ -68,7 +70,7 @@ class Run:
         return opened(self.results[name], self.context)
 
 
-def run(algorithm: str, parameters: dict[str, Any], feedback: Feedback | None = None) -> Run:
+def run(algorithm: Any, parameters: dict[str, Any], feedback: Feedback | None = None) -> Run:
     """Run an algorithm in a background thread to its end."""
     started = Run(algorithm, parameters, feedback)
     started.wait()
