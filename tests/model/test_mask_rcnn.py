@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from model.small_mask_rcnn import SMALL_MASK_RCNN
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 import engine
 from engine.errors import ArgumentError, ModelFileError
 from engine.model.config import MaskRcnnConfig, ResNetConfig
+from engine.model.inference import InferenceModel
 from engine.model.model_file import read_header, save_model
 from engine.model.model_header import ModelHeader
 from engine.models_command import command as models_command
@@ -107,6 +110,21 @@ def test_a_saved_model_finds_the_same(model, images, model_file):
     loaded = engine.load_model(model_file)
     assert not loaded.training
     assert all(same(a, b) for a, b in zip(model.instances(images), loaded.instances(images), strict=True))
+
+
+def test_the_copy_for_inference_finds_the_same(model, images):
+    """Its norms are folded into convolutions; those of a trained model have statistics."""
+    trained = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(4)
+    for module in trained.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.copy_(0.1 * torch.randn(module.num_features, generator=generator))
+            module.running_var.copy_(1 + 0.1 * torch.rand(module.num_features, generator=generator))
+    faster = InferenceModel(trained)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in faster.modules())
+    for found, expected in zip(faster.instances(images), trained.instances(images), strict=True):
+        torch.testing.assert_close(found.scores, expected.scores, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found.boxes, expected.boxes, rtol=1e-3, atol=1e-2)
 
 
 def test_the_command_line_names_it(model_file):
