@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qgis.core import Qgis, QgsRasterLayer
 from qgis.gui import QgisInterface, QgsDockWidget
+from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
 from qgis_maskdino.engine_environment import EngineEnvironment, State
@@ -14,12 +15,12 @@ from qgis_maskdino.panel.evaluate_page import EvaluatePage
 from qgis_maskdino.panel.export_page import ExportPage
 from qgis_maskdino.panel.first_start_page import FirstStartPage
 from qgis_maskdino.panel.job_strip import JobStrip
+from qgis_maskdino.panel.options_page import PAGE_NAME
 from qgis_maskdino.panel.page import Page
 from qgis_maskdino.panel.train_page import TrainPage
 from qgis_maskdino.translation import tr
 
-OPTIONS_PAGE = "maskdino_options"
-_SMALLEST_WIDTH = 310  # four tabs side by side
+_NARROW, _WIDE = 300, 380  # pixels; as wide as the tabs want to be, within these
 
 
 class MaskDinoDock(QgsDockWidget):
@@ -28,7 +29,6 @@ class MaskDinoDock(QgsDockWidget):
     def __init__(self, iface: QgisInterface, environment: EngineEnvironment) -> None:
         super().__init__(tr("Mask DINO"), iface.mainWindow())
         self.setObjectName("MaskDinoDock")
-        self.setMinimumWidth(_SMALLEST_WIDTH)
         self._iface = iface
         self._environment = environment
         self._pages_of: dict[Job, Page] = {}
@@ -40,7 +40,8 @@ class MaskDinoDock(QgsDockWidget):
         self.train_page = TrainPage()
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
-        self.tabs.tabBar().setExpanding(True)
+        self.tabs.setUsesScrollButtons(False)
+        self.tabs.setElideMode(Qt.TextElideMode.ElideRight)
         for page, text in (
             (self.detect_page, tr("Detect")),
             (self.evaluate_page, tr("Evaluate")),
@@ -49,7 +50,8 @@ class MaskDinoDock(QgsDockWidget):
         ):
             page.submitted.connect(lambda job, page=page: self._submit(job, page))
             page.refused.connect(lambda error: show_error(iface.messageBar(), error))
-            self.tabs.addTab(page, text)
+            self.tabs.setTabToolTip(self.tabs.addTab(page, text), page.run_button.text())
+        self.setMinimumWidth(min(max(_NARROW, self.tabs.tabBar().sizeHint().width()), _WIDE))
         self.strip = JobStrip(self.queue)
         work = QWidget()
         column = QVBoxLayout(work)
@@ -66,10 +68,13 @@ class MaskDinoDock(QgsDockWidget):
         self.refresh()
 
     def refresh(self) -> None:
-        """Show the pages where there is an engine, the page that installs it where there is none."""
+        """Show the pages where there is an engine, the page that installs it where there is none; list the models anew."""
         ready = self._environment.state() is State.READY
         self.stack.setCurrentIndex(1 if ready else 0)
         self.first_start.refresh()
+        for page in (self.detect_page, self.train_page):
+            page.model.refresh()
+            page.refresh()
 
     def detect_in(self, layer: QgsRasterLayer) -> None:
         """Show the page that detects, with a layer chosen."""
@@ -79,7 +84,7 @@ class MaskDinoDock(QgsDockWidget):
 
     def open_options(self) -> None:
         """Open the plugin's page of QGIS's options."""
-        self._iface.showOptionsDialog(self._iface.mainWindow(), OPTIONS_PAGE)
+        self._iface.showOptionsDialog(self._iface.mainWindow(), PAGE_NAME)
         self.refresh()
 
     def close_down(self) -> None:

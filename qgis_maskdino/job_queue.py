@@ -183,13 +183,17 @@ class JobQueue(QObject):
         self.ended.emit(job)
 
 
+# The panel tells the end of a job itself, with more to say; QGIS before 3.26 does so too.
+_FLAGS = QgsTask.Flag.CanCancel | getattr(QgsTask.Flag, "Silent", QgsTask.Flag.CanCancel)
+
+
 class _JobTask(QgsTask):
     """A job in a thread of QGIS's task manager, which shows it in the status bar too."""
 
     spoke = pyqtSignal(object, dict)
 
     def __init__(self, job: Job, *, heard: Callable[[Job, dict], None], ended: Callable[[_JobTask], None]) -> None:
-        super().__init__(job.title, QgsTask.Flag.CanCancel)
+        super().__init__(job.title, _FLAGS)
         self.job = job
         self.answered = False
         self.has_ended = threading.Event()

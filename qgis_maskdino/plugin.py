@@ -46,7 +46,7 @@ class MaskDinoPlugin:
         self.dock = MaskDinoDock(self._iface, environment)
         self._iface.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.dock)
         self.dock.hide()
-        self._options = OptionsFactory(environment, self.dock.queue)
+        self._options = OptionsFactory(environment, self.dock.queue, self.dock.refresh)
         self._iface.registerOptionsWidgetFactory(self._options)
 
         window = self._iface.mainWindow()

@@ -15,7 +15,6 @@ from qgis.core import (
     QgsProject,
     QgsRasterLayer,
     QgsRectangle,
-    QgsUnitTypes,
 )
 
 COARSE = 1.5  # metres a pixel; beyond, a house is a handful of pixels
@@ -62,7 +61,7 @@ def ground_sampling_distance(layer: QgsRasterLayer) -> float | None:
     east = QgsPointXY(centre.x() + layer.rasterUnitsPerPixelX(), centre.y())
     north = QgsPointXY(centre.x(), centre.y() + layer.rasterUnitsPerPixelY())
     measure = _measure(layer.crs())
-    sides = [measure.convertLengthMeasurement(measure.measureLine(centre, end), _METRES) for end in (east, north)]
+    sides = [measure.measureLine(centre, end) for end in (east, north)]  # metres, for there is an ellipsoid
     if not all(math.isfinite(side) and side > 0 for side in sides):
         return None
     return math.sqrt(sides[0] * sides[1])
@@ -73,9 +72,7 @@ def ground_megapixels(area: QgsRectangle, crs: QgsCoordinateReferenceSystem, gsd
     if not crs.isValid() or area.isEmpty():
         return None
     measure = _measure(crs)
-    square_metres = measure.convertAreaMeasurement(
-        measure.measureArea(QgsGeometry.fromRect(area)), QgsUnitTypes.AreaUnit.AreaSquareMeters
-    )
+    square_metres = measure.measureArea(QgsGeometry.fromRect(area))
     return square_metres / gsd**2 / 1e6 if math.isfinite(square_metres) else None
 
 
@@ -91,11 +88,8 @@ def in_crs(
         return None
 
 
-_METRES = QgsUnitTypes.DistanceUnit.DistanceMeters
-
-
 def _measure(crs: QgsCoordinateReferenceSystem) -> QgsDistanceArea:
     measure = QgsDistanceArea()
     measure.setSourceCrs(crs, QgsProject.instance().transformContext())
-    measure.setEllipsoid(crs.ellipsoidAcronym() or "WGS84")
+    measure.setEllipsoid(crs.ellipsoidAcronym() or "EPSG:7030")
     return measure

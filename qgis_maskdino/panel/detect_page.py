@@ -31,7 +31,7 @@ class DetectPage(Page):
         super().__init__(button=tr("Detect buildings"), icon_name="detect", parent=parent)
         self.raster = RasterPicker()
         self.area = AreaPicker(canvas)
-        self.model = ModelPicker()
+        self.model = ModelPicker(remembers=True)
         self.estimate = note()
         self.add(self.raster, label=tr("&Raster layer"))
         self.add(self.area, label=tr("&Area"))

@@ -84,7 +84,7 @@ class EvaluatePage(Page):
                 item = QTableWidgetItem(text)
                 item.setToolTip(tip)
                 if column:
-                    item.setTextAlignment(int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter))
+                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 self.figures.setItem(row, column, item)
         self.figures.resizeRowsToContents()
         self.figures.setVisible(bool(rows))

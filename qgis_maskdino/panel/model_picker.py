@@ -14,7 +14,10 @@ from qgis_maskdino.translation import tr
 
 
 class ModelPicker(QWidget):
-    """Names a model, and remembers the one that was named last.
+    """Names a model.
+
+    Args:
+        remembers: whether the one that was named last is kept for the next session.
 
     Signals:
         changed: another model was chosen.
@@ -22,8 +25,9 @@ class ModelPicker(QWidget):
 
     changed = pyqtSignal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, *, remembers: bool = False, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._remembers = remembers
         self.combo = QComboBox()
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.combo.setMinimumContentsLength(12)
@@ -64,7 +68,7 @@ class ModelPicker(QWidget):
 
     def refresh(self) -> None:
         """List the models anew; the chosen one stays chosen, if it is still there."""
-        chosen = self.model() if self.combo.count() else settings.model()
+        chosen = self.model() if self.combo.count() else settings.model() if self._remembers else DEFAULT
         self.combo.blockSignals(True)
         self.combo.clear()
         for name in model_names():
@@ -74,7 +78,8 @@ class ModelPicker(QWidget):
         self.combo.blockSignals(False)
 
     def _chosen(self) -> None:
-        settings.set_model(self.model())
+        if self._remembers:
+            settings.set_model(self.model())
         self.changed.emit()
 
     def _browse(self) -> None:

@@ -25,15 +25,22 @@ PAGE_NAME = "maskdino_options"
 
 
 class OptionsFactory(QgsOptionsWidgetFactory):
-    """Makes the page when the options are opened."""
+    """Makes the page when the options are opened.
 
-    def __init__(self, environment: EngineEnvironment, queue: JobQueue) -> None:
+    Args:
+        environment: of the engine.
+        queue: runs what takes long.
+        applied: called when settings may have changed.
+    """
+
+    def __init__(self, environment: EngineEnvironment, queue: JobQueue, applied: Callable[[], None]) -> None:
         super().__init__(tr("Mask DINO"), icon(LOGO))
         self._environment = environment
         self._queue = queue
+        self._applied = applied
 
     def createWidget(self, parent: QWidget | None = None) -> QgsOptionsPageWidget:
-        return OptionsPage(self._environment, self._queue, parent)
+        return OptionsPage(self._environment, self._queue, self._applied, parent)
 
 
 class CheckJob(Job):
@@ -61,9 +68,16 @@ class CheckJob(Job):
 class OptionsPage(QgsOptionsPageWidget):
     """Shows the settings; keeps them when the options are closed with OK."""
 
-    def __init__(self, environment: EngineEnvironment, queue: JobQueue, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        environment: EngineEnvironment,
+        queue: JobQueue,
+        applied: Callable[[], None],
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         self.setObjectName(PAGE_NAME)
+        self._applied = applied
         self._environment = environment
         self._queue = queue
         self._job: Job | None = None
@@ -114,6 +128,7 @@ class OptionsPage(QgsOptionsPageWidget):
         settings.set_device(self.device.device())
         settings.set_model_folder(self.models.filePath())
         settings.set_package_index(self.index.text())
+        self._applied()
 
     def refresh(self, sentence: str = "") -> None:
         """Show how the engine is."""
@@ -128,6 +143,7 @@ class OptionsPage(QgsOptionsPageWidget):
             self.repair_button.setToolTip(tr("The interpreter was chosen by you; the plugin changes only what it made itself."))
 
     def _check(self) -> None:
+        self.apply()  # it is what was entered that is checked
         self._run(CheckJob(self._environment))
 
     def _repair(self) -> None:
@@ -150,6 +166,7 @@ class OptionsPage(QgsOptionsPageWidget):
             self.refresh(str(error))
         else:
             self.refresh()
+            self._applied()
 
     def _ended(self, job: Job) -> None:
         if job is not self._job:

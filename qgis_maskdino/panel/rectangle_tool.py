@@ -7,6 +7,7 @@ from qgis.gui import QgsMapCanvas, QgsMapMouseEvent, QgsMapTool, QgsRubberBand
 from qgis.PyQt.QtCore import Qt, pyqtSignal
 from qgis.PyQt.QtGui import QColor, QKeyEvent
 
+_POLYGON = QgsWkbTypes.geometryType(QgsWkbTypes.Type.Polygon)  # the same words in QGIS 3 and 4
 _FILL = QColor(244, 161, 63, 50)
 _LINE = QColor(217, 84, 43)
 
@@ -66,7 +67,7 @@ class RectangleTool(QgsMapTool):
 
 def rectangle_band(canvas: QgsMapCanvas) -> QgsRubberBand:
     """Return an empty rubber band for a rectangle."""
-    band = QgsRubberBand(canvas, QgsWkbTypes.GeometryType.PolygonGeometry)
+    band = QgsRubberBand(canvas, _POLYGON)
     band.setFillColor(_FILL)
     band.setStrokeColor(_LINE)
     band.setWidth(2)
@@ -75,7 +76,7 @@ def rectangle_band(canvas: QgsMapCanvas) -> QgsRubberBand:
 
 def show_rectangle(band: QgsRubberBand, rectangle: QgsRectangle | None) -> None:
     """Let a rubber band show a rectangle of the map's CRS, or nothing."""
-    band.reset(QgsWkbTypes.GeometryType.PolygonGeometry)
+    band.reset(_POLYGON)
     if rectangle is None:
         return
     corners = [

@@ -12,11 +12,12 @@ from qgis.core import QgsApplication, QgsProject, QgsRasterLayer, QgsRectangle, 
 from qgis.PyQt.QtCore import Qt, QTimer
 from qgis.PyQt.QtWidgets import QPushButton
 
-from qgis_maskdino.dock import OPTIONS_PAGE, MaskDinoDock
+from qgis_maskdino.dock import MaskDinoDock
 from qgis_maskdino.engine_environment import EngineEnvironment
 from qgis_maskdino.job_queue import JobState
 from qgis_maskdino.panel.area_picker import POLYGONS, RECTANGLE, VIEW
 from qgis_maskdino.panel.error_message import DetailsDialog
+from qgis_maskdino.panel.options_page import PAGE_NAME
 from qgis_maskdino.provider import MaskDinoProvider
 from tests.qgis_maskdino.fake_engine import fake_engine
 from tests.qgis_maskdino.panel_window import (
@@ -289,4 +290,4 @@ class TestFirstStart:
 
     def test_an_interpreter_can_be_named_instead(self, without_engine, iface):
         without_engine.first_start.options_button.click()
-        assert iface.options_opened == [OPTIONS_PAGE]
+        assert iface.options_opened == [PAGE_NAME]
