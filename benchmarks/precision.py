@@ -1,0 +1,74 @@
+"""How far bfloat16 leads from float32: average precision, and the polygons that a detection writes.
+
+    python benchmarks/precision.py [--model NAME_OR_FILE] [--data FOLDER] [--size METRES]
+
+Needs the real imagery, which is not part of the project.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import rasterio
+import shapely
+import typer
+
+import engine
+from engine.model.inference import InferenceModel
+from training.data.scene import SceneWindows
+from training.data.tiny_model_data import read_ground
+from training.evaluation.mask_scores import score_model
+
+CROP, GSD = 256, 0.3  # pixels, and metres a pixel: what the embedded model is trained on and measured with
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+PRECISIONS = ("float32", "bfloat16")
+
+
+def main(model: str = "maskdino_tiny", data: Path = DATA, size: float = 500.0, score: float = 0.5) -> None:
+    """Print both measures; polygons are those of a square of ``size`` metres in the middle of Banepa."""
+    if not data.is_dir():
+        raise typer.BadParameter(f"{data} is not there: the real imagery does not come with the project")
+    loaded = engine.load_model(model)
+    _, unseen = read_ground(data)
+    for precision in PRECISIONS:
+        samples = SceneWindows(unseen.scenes, size=CROP, gsd=GSD, smallest=12)
+        found = score_model(InferenceModel(loaded, precision=precision), samples, threshold=score)
+        print(
+            f"{precision:<9} {found.images} crops, {found.buildings} buildings: AP {found.ap:.4f}, AP50 {found.ap50:.4f}, "
+            f"precision {found.precision:.4f}, recall {found.recall:.4f}"
+        )
+    image = data / "banepa" / "image.tif"
+    with tempfile.TemporaryDirectory() as folder:
+        layers = []
+        for precision in PRECISIONS:
+            output = Path(folder, f"{precision}.gpkg")
+            engine.detect(image, output, model=loaded, precision=precision, score=score, extent=_middle(image, size))
+            layers.append(geopandas.read_file(output).geometry.to_numpy())
+    _compare(*layers)
+
+
+def _middle(image: Path, size: float) -> tuple[float, float, float, float]:
+    with rasterio.open(image) as dataset:
+        bounds, metres = dataset.bounds, 1.0 if dataset.crs.is_projected else 1 / 111_320  # degrees at the equator
+    x, y, half = (bounds.left + bounds.right) / 2, (bounds.bottom + bounds.top) / 2, size / 2 * metres
+    return x - half, y - half, x + half, y + half
+
+
+def _compare(first: np.ndarray, second: np.ndarray) -> None:
+    ours, theirs = shapely.STRtree(second).query(first, predicate="intersects")
+    shared = shapely.area(shapely.intersection(first[ours], second[theirs]))
+    overlap = shared / (shapely.area(first[ours]) + shapely.area(second[theirs]) - shared)
+    best = np.zeros(len(first))
+    np.maximum.at(best, ours, overlap)
+    same = best[best > 0.5]
+    print(
+        f"polygons: {len(first)} in float32, {len(second)} in bfloat16; {len(same)} agree at IoU 0.5; "
+        f"their IoU: median {np.median(same):.3f}, 5th percentile {np.percentile(same, 5):.3f}"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
