@@ -7,6 +7,7 @@ compiled is kept on disk (`kernel_cache`). Where a piece is missing, `why_missin
 from __future__ import annotations
 
 import functools
+import logging
 from pathlib import Path
 
 import torch
@@ -16,6 +17,8 @@ from engine.errors import KernelError
 from engine.ops import kernel_cache, nvrtc, plain
 from engine.ops.cuda_driver import LoadedKernels
 from engine.ops.cuda_problem import MAX_LEVELS, MAX_POINTS, Launch, Problem, launch_for, problem_of
+
+_LOG = logging.getLogger(__name__)
 
 DTYPES = {torch.float32: "float", torch.float64: "double", torch.float16: "Half", torch.bfloat16: "BFloat16"}
 MAX_WIDTH = 256  # channels of a head
@@ -46,10 +49,13 @@ def why_missing(device: int) -> str | None:
     try:
         _kernels(device, torch.float32, torch.float32, 32, False)
     except KernelError as error:
-        return str(error)
+        reason = str(error)
     except (ImportError, OSError, RuntimeError) as error:  # what cuda.bindings raises where a library is not found
-        return f"The CUDA driver cannot be used: {str(error).splitlines()[0]}"
-    return None
+        reason = f"The CUDA driver cannot be used: {str(error).splitlines()[0]}"
+    else:
+        return None
+    _LOG.warning("Plain PyTorch stands in for the CUDA kernel of the attention operator. %s", reason)
+    return reason
 
 
 def forward(value: Tensor, spatial_shapes: list[list[int]], locations: Tensor, weights: Tensor) -> Tensor:
@@ -70,7 +76,7 @@ def backward(
     """Return the gradients of value, sampling locations and attention weights.
 
     That of value is added up in the order in which the GPU works, so that its last bits differ from run to run; where torch
-    is told to be deterministic, plain PyTorch takes over and does or says what torch does there.
+    is told to be deterministic, plain PyTorch takes over, which sums in one order.
     """
     if torch.are_deterministic_algorithms_enabled():
         common = value.dtype if value.dtype == locations.dtype else torch.float32

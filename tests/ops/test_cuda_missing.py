@@ -70,7 +70,7 @@ def test_a_gpu_older_than_the_compiler(monkeypatch) -> None:
 
 
 @needs_nvrtc
-def test_no_driver(monkeypatch) -> None:
+def test_no_driver(monkeypatch, caplog) -> None:
     from cuda.bindings import driver
 
     def not_found(flags: int):
@@ -78,6 +78,8 @@ def test_no_driver(monkeypatch) -> None:
 
     monkeypatch.setattr(driver, "cuInit", not_found)
     assert _reason() == "The CUDA driver cannot be used: libcuda.so.1 is not found."
+    cuda.why_missing(0)
+    assert [record.message.startswith("Plain PyTorch stands in") for record in caplog.records] == [True]  # said once
 
 
 @needs_nvrtc

@@ -78,6 +78,14 @@ def test_no_image_gives_no_output() -> None:
     assert ms_deform_attn(value[:0], shapes, locations[:0], weights[:0]).shape == (0, 5, 8)
 
 
+@pytest.mark.parametrize("shapes", [((4, 6), (0, 3)), ((0, 0), (4, 6))])
+def test_an_empty_level_adds_nothing(shapes) -> None:
+    value, _, locations, weights = problem(shapes=shapes)
+    full = shapes.index((4, 6))
+    expected = ms_deform_attn(value, torch.tensor([[4, 6]]), locations[:, :, :, [full]], weights[:, :, :, [full]])
+    assert torch.allclose(ms_deform_attn(value, torch.tensor(shapes), locations, weights), expected)
+
+
 def test_points_outside_read_nothing_and_learn_nothing() -> None:
     value, shapes, locations, weights = problem()
     far = (locations + 2).requires_grad_()
