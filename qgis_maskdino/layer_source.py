@@ -71,13 +71,6 @@ class LayerSource:
             transform_context=QgsCoordinateTransformContext(transform_context),
         )
 
-    @property
-    def file(self) -> str | None:
-        """The file on this machine's disk that the layer is, if it is one."""
-        decoded = QgsProviderRegistry.instance().decodeUri(self.provider.name(), self.provider.dataSourceUri())
-        path = str(decoded.get("path") or "")
-        return os.path.abspath(path) if os.path.isfile(path) else None
-
     def bounds_of(self, bounds: QgsRectangle, crs: QgsCoordinateReferenceSystem) -> QgsRectangle:
         """Return the rectangle in the layer's CRS around one in another; where either has none, it is the same.
 

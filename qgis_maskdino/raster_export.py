@@ -30,6 +30,7 @@ from qgis_maskdino.export_grid import ExportGrid, metres_per_unit
 from qgis_maskdino.layer_source import LayerSource
 from qgis_maskdino.translation import tr
 
+UNIT = "tiles fetched"  # of the progress events of an export
 TILE = 512  # pixels a side: a request of a moment, so that a cancel is heard
 _PICTURES = (Qgis.DataType.ARGB32, Qgis.DataType.ARGB32_Premultiplied)
 _OPTIONS = ["TILED=YES", "COMPRESS=DEFLATE", "ZLEVEL=1", "BIGTIFF=IF_SAFER"]
@@ -58,7 +59,7 @@ def export_raster(
         area: in the layer's CRS; None takes all of the layer.
         gsd: metres a pixel that a model wants; None takes the layer's own pixels.
         margin: pixels to see around the area, where the layer goes on.
-        on_event: takes ``progress`` events, with the unit ``tiles fetched``, and ``log`` events.
+        on_event: takes ``progress`` events, with the unit ``UNIT``, and ``log`` events.
         is_cancelled: asked several times a second.
 
     Raises:
@@ -106,7 +107,7 @@ class _Pictures:
         target = self.begin()
         tiles = list(self.tiles())
         for done, (column, row, columns, rows) in enumerate(tiles):
-            on_event({"event": "progress", "done": done, "total": len(tiles), "unit": "tiles fetched"})
+            on_event({"event": "progress", "done": done, "total": len(tiles), "unit": UNIT})
             if not self.copy(target, self.grid.window(column, row, columns, rows), column, row, columns, rows):
                 self.empty += 1
             if is_cancelled():

@@ -23,10 +23,12 @@ from qgis_maskdino.engine_error import EngineError
 from qgis_maskdino.icons import icon_path
 from qgis_maskdino.layer_source import LayerSource
 from qgis_maskdino.progress_text import progress_text
+from qgis_maskdino.raster_export import UNIT
 from qgis_maskdino.translation import tr
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _TENTH = 10  # per cent between two lines in the log
+_FETCHING = 0.3  # of the whole, where a layer has to be fetched
 
 
 class EngineAlgorithm(QgsProcessingAlgorithm):
@@ -116,15 +118,19 @@ def explained(feedback: QgsProcessingFeedback | None = None) -> Iterator[None]:
         raise QgsProcessingException(str(error)) from error
 
 
-def listener(feedback: QgsProcessingFeedback, *, begin: float = 0.0, end: float = 100.0) -> Callable[[dict[str, Any]], None]:
-    """Return a function that tells a feedback of an engine's events, its progress as a part of the whole, in per cent."""
+def listener(feedback: QgsProcessingFeedback, *, end: float = 100.0) -> Callable[[dict[str, Any]], None]:
+    """Return a function that tells a feedback of an engine's events.
+
+    Its progress goes up to ``end`` per cent; where a layer has to be fetched first, that is a part of it.
+    A feedback with a method ``engine_event``, as the panel's, is given the events as they are, too.
+    """
     stages: list[str] = []
     told = [0]
-    # The panel's feedback takes more of an event than a share of the work: what was found, how fast, on which device.
-    whole = getattr(feedback, "engine_event", lambda event: None)
+    relay = getattr(feedback, "engine_event", None)
 
     def hear(event: dict[str, Any]) -> None:
-        whole(event)
+        if relay is not None:
+            relay(event)
         if event.get("event") == "log":
             say = feedback.pushInfo if event.get("level") == "info" else feedback.pushWarning
             say(str(event.get("message")))
@@ -134,7 +140,8 @@ def listener(feedback: QgsProcessingFeedback, *, begin: float = 0.0, end: float 
                 stages.append(unit)
                 told[0] = 0
             share = min(1.0, event["done"] / event["total"])
-            feedback.setProgress(begin + share * (end - begin))
+            fetching = end * _FETCHING if UNIT in stages else 0.0
+            feedback.setProgress(share * fetching if unit == UNIT else fetching + share * (end - fetching))
             # A line a tenth: the dialog keeps all of them.
             if share * 100 >= told[0] + _TENTH:
                 told[0] = int(share * 100 // _TENTH) * _TENTH

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 from qgis.core import (
@@ -28,7 +29,6 @@ from qgis_maskdino.raster_export import ExportCancelled, export_raster
 from qgis_maskdino.translation import tr
 
 FORMATS = ("png", "jpg")
-_FETCHED = 30.0  # per cent, where the layer has to be fetched first
 
 
 class ExportTrainingData(EngineAlgorithm):
@@ -181,18 +181,17 @@ class ExportTrainingData(EngineAlgorithm):
             for name, source in self._layers.items():
                 arguments[name.lower()] = os.path.join(folder, f"{name.lower()}.gpkg")
                 write_polygons(source.getFeatures(), source.sourceCrs(), arguments[name.lower()])
-            begin = 0.0
+            on_event = listener(feedback)
             if self._source.path is None:
-                begin = _FETCHED
                 try:
-                    arguments["raster"] = self._fetch(folder, arguments, feedback)
+                    arguments["raster"] = self._fetch(folder, arguments, on_event, feedback)
                 except ExportCancelled:
                     return {}
             with EngineEnvironment().engine(on_log=log_to(feedback)) as engine:
                 answer = engine.run(
                     "export-dataset",
                     arguments,
-                    on_event=listener(feedback, begin=begin),
+                    on_event=on_event,
                     is_cancelled=feedback.isCanceled,
                 )
         if answer.get("cancelled"):
@@ -226,7 +225,13 @@ class ExportTrainingData(EngineAlgorithm):
             arguments["bands"] = bands
         return arguments
 
-    def _fetch(self, folder: str, arguments: dict[str, Any], feedback: QgsProcessingFeedback) -> str:
+    def _fetch(
+        self,
+        folder: str,
+        arguments: dict[str, Any],
+        on_event: Callable[[dict[str, Any]], None],
+        feedback: QgsProcessingFeedback,
+    ) -> str:
         """Export a layer that is no file, where the annotations are complete."""
         area = self._layers.get(self.AOI) or self._layers[self.ANNOTATIONS]
         path = os.path.join(folder, "layer.tif")
@@ -236,7 +241,7 @@ class ExportTrainingData(EngineAlgorithm):
             area=self._source.bounds_of(area.sourceExtent(), area.sourceCrs()),
             gsd=arguments.get("gsd"),
             margin=0,
-            on_event=listener(feedback, end=_FETCHED),
+            on_event=on_event,
             is_cancelled=feedback.isCanceled,
         )
         return path

@@ -34,6 +34,7 @@ from qgis_maskdino.model_choice import DEFAULT, model_argument, model_names
 from qgis_maskdino.translation import tr
 
 SIDES = ("train", "val")
+_CANCEL_WITHIN = 30.0  # seconds: a cancelled training finishes its step, which takes a while without a GPU, and keeps its state
 
 
 class TrainModel(EngineAlgorithm):
@@ -181,7 +182,13 @@ class TrainModel(EngineAlgorithm):
             "resume": self.parameterAsBool(parameters, self.RESUME, context),
         }
         with explained(feedback), EngineEnvironment().engine(on_log=log_to(feedback)) as engine:
-            answer = engine.run("train", arguments, on_event=listener(feedback), is_cancelled=feedback.isCanceled)
+            answer = engine.run(
+                "train",
+                arguments,
+                on_event=listener(feedback),
+                is_cancelled=feedback.isCanceled,
+                cancel_within=_CANCEL_WITHIN,
+            )
         if answer.get("cancelled"):
             feedback.pushWarning(
                 tr("Cancelled. The last checkpoint is in {path}; 'Go on with the run in the folder' continues.").format(
