@@ -73,6 +73,7 @@ class EngineProcess:
         *,
         on_event: Callable[[dict[str, Any]], None] | None = None,
         is_cancelled: Callable[[], bool] | None = None,
+        cancel_within: float = CANCEL_WITHIN,
     ) -> dict[str, Any]:
         """Send one request and wait for its answer.
 
@@ -80,7 +81,8 @@ class EngineProcess:
             command: for example ``detect``.
             arguments: the command's, by name; paths are absolute.
             on_event: called with each ``progress`` and ``log`` event.
-            is_cancelled: asked several times a second; once it says yes the job is cancelled, within two seconds.
+            is_cancelled: asked several times a second; once it says yes the job is cancelled.
+            cancel_within: seconds that the engine has to end a cancelled job in good order, before it is killed.
 
         Returns:
             The fields of the engine's result; ``cancelled`` is True in it where the job was cancelled. An engine that did not
@@ -99,7 +101,7 @@ class EngineProcess:
                     return {"cancelled": True}
                 cancelled_at = time.monotonic()
                 self._send({"command": "cancel", "id": number})
-            if cancelled_at is not None and time.monotonic() - cancelled_at > CANCEL_WITHIN:
+            if cancelled_at is not None and time.monotonic() - cancelled_at > cancel_within:
                 self.close(at_once=True)
                 return {"cancelled": True}
             if number is None:

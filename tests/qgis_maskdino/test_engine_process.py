@@ -258,6 +258,19 @@ class TestCancel:
         assert time.monotonic() - calm < 3  # two, and what a busy machine takes
         assert gone_within(pid, 1)
 
+    def test_a_job_that_keeps_its_state_may_be_given_longer(self, engine):
+        process = engine("""
+            for r in requests():
+                if r["command"] == "cancel":
+                    time.sleep(2.5)
+                    say("cancelled", id=r["id"], checkpoint="last.ckpt")
+                else:
+                    say("progress", id=r["id"], done=1, total=9)
+        """)
+        steps = []
+        result = process.run("train", {}, on_event=steps.append, is_cancelled=lambda: bool(steps), cancel_within=10)
+        assert result == {"checkpoint": "last.ckpt", "cancelled": True}
+
     def test_before_it_said_hello(self, engine):
         process = engine("", hello="time.sleep(60)\n")
         began = time.monotonic()
