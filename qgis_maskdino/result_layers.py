@@ -34,4 +34,6 @@ def add_result(layer: QgsVectorLayer, *, above: str = "") -> None:
     node = root.findLayer(above) if above else None
     parent = node.parent() if node is not None else root
     place = parent.children().index(node) if node is not None else 0
-    parent.insertLayer(place, layer).setExpanded(True)  # its legend says what the colours mean
+    node = parent.insertLayer(place, layer)
+    for expanded in (False, True):  # its legend says what the colours mean; the panel of layers hears changes alone
+        node.setExpanded(expanded)
