@@ -20,7 +20,7 @@ from qgis_maskdino.engine_error import EngineError
 from qgis_maskdino.export_grid import ExportGrid, metres_per_unit
 from qgis_maskdino.layer_source import LayerSource
 from qgis_maskdino.raster_export import ExportCancelled, export_raster
-from tests.qgis_maskdino.tile_server import TileServer, plain_tile
+from tests.qgis_maskdino.tile_server import TileServer, WebMapService, plain_tile
 
 pytestmark = pytest.mark.usefixtures("qgis_app")
 
@@ -152,6 +152,27 @@ class TestWebMap:
         QgsProject.instance().removeMapLayer(layer.id())
         export(source, tmp_path / "out.tif", area=in_mercator(QgsRasterLayer(str(scene)).extent()))
         assert (tmp_path / "out.tif").exists()
+
+
+def test_a_web_map_service_is_asked_for_maps_of_a_bearable_size(scene, tmp_path):
+    """Servers refuse large maps; and many small ones join without a seam."""
+    area = in_mercator(QgsRasterLayer(str(scene)).extent().buffered(60))
+    with WebMapService(scene) as server:
+        layer = QgsRasterLayer(server.source, "service", "wms")
+        assert layer.isValid(), layer.error().message()
+        export(source_of(layer), tmp_path / "out.tif", area=area)
+    exported = QgsRasterLayer(str(tmp_path / "out.tif"))
+    assert exported.width() > 512
+    assert len(server.sizes) > 1
+    assert max(max(size) for size in server.sizes) <= 1024
+    whole = gdal.Warp(
+        "", gdal.Open(str(scene)), format="MEM", dstSRS="EPSG:3857", width=exported.width(), height=exported.height(),
+        outputBounds=[float(side) for side in exported.extent().toString(9).replace(":", ",").split(",")],
+        resampleAlg="bilinear",
+    )  # fmt: skip
+    wanted, got = bytes(whole.GetRasterBand(1).ReadRaster()), pixels(tmp_path / "out.tif")
+    unlike = sum(abs(a - b) > 40 for a, b in zip(wanted, got, strict=True))
+    assert unlike < 0.01 * len(got)  # edges of roofs, by a rounded pixel
 
 
 class TestBadWebMap:

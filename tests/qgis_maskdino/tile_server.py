@@ -1,4 +1,4 @@
-"""A small web map on this machine: XYZ tiles of a raster, as a QGIS layer sees them."""
+"""Small web maps on this machine, as QGIS layers see them: XYZ tiles of a raster, and a Web Map Service."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from osgeo import gdal
 
@@ -13,24 +14,21 @@ TILE = 256
 _WORLD = 2 * math.pi * 6378137.0
 
 
-class TileServer:
-    """Serves ``/z/x/y.png`` of a raster, or what ``paint`` returns for z, x and y: a PNG, or None where there is no tile."""
+class MapServer:
+    """An HTTP server on this machine that answers each address with a picture, or 404 where ``answer`` returns None."""
 
-    def __init__(self, raster: Path | None = None, paint=None) -> None:
-        self.requests: list[tuple[int, int, int]] = []
-        self._raster, self._paint = raster, paint
+    def __init__(self) -> None:
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                z, x, y = (int(part) for part in self.path.removesuffix(".png").strip("/").split("/"))
-                server.requests.append((z, x, y))
-                picture = server.picture(z, x, y)
-                self.send_response(404 if picture is None else 200)
-                self.send_header("Content-Type", "image/png")
-                self.send_header("Content-Length", str(len(picture or b"")))
+                content = server.answer(self.path)
+                kind = "text/xml" if content is not None and content.startswith(b"<") else "image/png"
+                self.send_response(404 if content is None else 200)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(content or b"")))
                 self.end_headers()
-                self.wfile.write(picture or b"")
+                self.wfile.write(content or b"")
 
             def log_message(self, *arguments: object) -> None:
                 pass
@@ -39,29 +37,90 @@ class TileServer:
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
 
     @property
-    def source(self) -> str:
-        """The data source of a layer of provider ``wms``."""
-        return f"type=xyz&url=http://127.0.0.1:{self._http.server_port}/%7Bz%7D/%7Bx%7D/%7By%7D.png&zmax=20&zmin=0"
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_port}"
 
-    def picture(self, z: int, x: int, y: int) -> bytes | None:
-        """Return a tile."""
-        if self._paint is not None:
-            return self._paint(z, x, y)
-        side = _WORLD / 2**z
-        left, top = x * side - _WORLD / 2, _WORLD / 2 - y * side
-        raster = gdal.Open(str(self._raster))
-        tile = gdal.Warp(
-            "", raster, format="MEM", dstSRS="EPSG:3857", outputBounds=(left, top - side, left + side, top),
-            width=TILE, height=TILE, dstAlpha=True, resampleAlg="bilinear",
-        )  # fmt: skip
-        return png(tile)
+    def answer(self, path: str) -> bytes | None:
+        raise NotImplementedError
 
-    def __enter__(self) -> TileServer:
+    def __enter__(self) -> MapServer:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._http.shutdown()
         self._http.server_close()
+
+
+class TileServer(MapServer):
+    """Serves ``/z/x/y.png`` of a raster, or what ``paint`` returns for z, x and y: a PNG, or None where there is no tile."""
+
+    def __init__(self, raster: Path | None = None, paint=None) -> None:
+        super().__init__()
+        self.requests: list[tuple[int, int, int]] = []
+        self._raster, self._paint = raster, paint
+
+    @property
+    def source(self) -> str:
+        """The data source of a layer of provider ``wms``."""
+        return f"type=xyz&url={self.address}/%7Bz%7D/%7Bx%7D/%7By%7D.png&zmax=20&zmin=0"
+
+    def answer(self, path: str) -> bytes | None:
+        """Return a tile."""
+        z, x, y = (int(part) for part in path.removesuffix(".png").strip("/").split("/"))
+        self.requests.append((z, x, y))
+        if self._paint is not None:
+            return self._paint(z, x, y)
+        side = _WORLD / 2**z
+        left, top = x * side - _WORLD / 2, _WORLD / 2 - y * side
+        return warped(self._raster, "EPSG:3857", (left, top - side, left + side, top), TILE, TILE)
+
+
+class WebMapService(MapServer):
+    """A WMS 1.3.0 with one layer, ``town``, in web mercator."""
+
+    def __init__(self, raster: Path) -> None:
+        super().__init__()
+        self.sizes: list[tuple[int, int]] = []
+        self._raster = raster
+
+    @property
+    def source(self) -> str:
+        """The data source of a layer of provider ``wms``."""
+        return f"crs=EPSG:3857&format=image/png&layers=town&styles&url={self.address}/?"
+
+    def answer(self, path: str) -> bytes | None:
+        """Return the capabilities, or a map of the size that is asked for."""
+        query = {name.upper(): values[0] for name, values in parse_qs(urlsplit(path).query).items()}
+        if query.get("REQUEST") == "GetCapabilities":
+            return _CAPABILITIES.format(address=self.address).encode()
+        size = int(query["WIDTH"]), int(query["HEIGHT"])
+        self.sizes.append(size)
+        return warped(self._raster, "EPSG:3857", tuple(float(part) for part in query["BBOX"].split(",")), *size)
+
+
+_CAPABILITIES = """<?xml version="1.0" encoding="UTF-8"?>
+<WMS_Capabilities version="1.3.0" xmlns="http://www.opengis.net/wms" xmlns:xlink="http://www.w3.org/1999/xlink">
+<Service><Name>WMS</Name><Title>town</Title><OnlineResource xlink:href="{address}/"/></Service>
+<Capability><Request>
+<GetCapabilities><Format>text/xml</Format>
+<DCPType><HTTP><Get><OnlineResource xlink:href="{address}/?"/></Get></HTTP></DCPType></GetCapabilities>
+<GetMap><Format>image/png</Format>
+<DCPType><HTTP><Get><OnlineResource xlink:href="{address}/?"/></Get></HTTP></DCPType></GetMap>
+</Request><Exception><Format>XML</Format></Exception>
+<Layer><Title>all</Title><CRS>EPSG:3857</CRS>
+<EX_GeographicBoundingBox><westBoundLongitude>-180</westBoundLongitude><eastBoundLongitude>180</eastBoundLongitude>
+<southBoundLatitude>-85</southBoundLatitude><northBoundLatitude>85</northBoundLatitude></EX_GeographicBoundingBox>
+<BoundingBox CRS="EPSG:3857" minx="-20000000" miny="-20000000" maxx="20000000" maxy="20000000"/>
+<Layer queryable="0"><Name>town</Name><Title>town</Title></Layer></Layer></Capability></WMS_Capabilities>"""
+
+
+def warped(raster: Path, crs: str, bounds: tuple[float, ...], width: int, height: int) -> bytes:
+    """Return a part of a raster in another CRS, transparent where it has none."""
+    picture = gdal.Warp(
+        "", gdal.Open(str(raster)), format="MEM", dstSRS=crs, outputBounds=bounds, width=width, height=height,
+        dstAlpha=True, resampleAlg="bilinear",
+    )  # fmt: skip
+    return png(picture)
 
 
 def png(dataset: gdal.Dataset) -> bytes:
