@@ -17,7 +17,7 @@ from pycocotools import mask as run_lengths
 from engine.errors import ArgumentError
 from training.data.coco_index import ImageTable, OutlineTable, stretch
 from training.data.coco_layout import CocoImage, find_annotations
-from training.data.coco_reader import CocoReader
+from training.data.coco_reader import CocoReader, look_up
 from training.data.coco_repairs import describe_repairs, measure, settle_annotations, settle_images
 from training.data.image_files import read_rgb
 from training.data.rings import polygon_of_rings
@@ -58,17 +58,17 @@ class CocoFolder(Sequence[Sample]):
         reader = CocoReader(self.annotation_file, self._directory)
         columns = reader.columns()
         bounds, areas, lengths = measure(columns)
-        owners = np.array([reader.image_of.get(i, -1) if isinstance(i, (int, str)) else -1 for i in reader.image_ids], np.int64)
+        owners = look_up(columns["owners"], reader.owner_ids, reader.image_of)
         usable = settle_images(reader, bounds, owners, complete=complete)
-        names = reader.categories or {i: str(i) for i in set(reader.category_ids) if isinstance(i, (int, str))}
+        names = reader.categories or {identity: str(identity) for identity in reader.category_ids}
         # Ids are numbers nearly always; where they are not, 10 comes before 9.
-        ordered = sorted(names, key=lambda i: (isinstance(i, str), i))
+        ordered = sorted(names, key=lambda identity: (isinstance(identity, str), identity))
         class_of = {identity: number for number, identity in enumerate(ordered)}
-        categories = np.array([class_of.get(i, -1) if isinstance(i, (int, str)) else -1 for i in reader.category_ids], np.int64)
+        categories = look_up(columns["categories"], reader.category_ids, class_of)
         objects = settle_annotations(reader, columns, bounds, areas, lengths, owners, categories)
-        if len(reader.image_ids) and not len(objects):
+        if len(owners) and not len(objects):
             raise ArgumentError(
-                f"None of the {len(reader.image_ids)} annotations in {self.annotation_file} belongs to an image and a category "
+                f"None of the {len(owners)} annotations in {self.annotation_file} belongs to an image and a category "
                 f"that the file lists (categories: {', '.join(map(str, ordered)) or 'none'}).",
                 hint="`maskdino audit-dataset` says what is wrong with each.",
             )

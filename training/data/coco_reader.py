@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from engine.errors import ArgumentError
 from training.data.audit_stream import walk
 from training.data.coco_layout import CocoImage, image_entry
 
-_NO_BOX = (math.nan,) * 4
 _TYPES = {
     **dict.fromkeys(("points", "stated_boxes", "stated_areas", "run_boxes", "run_areas"), "f"),
-    **dict.fromkeys(("point_ends", "ring_ends", "run_ends", "run_sizes", "keys"), "q"),
+    **dict.fromkeys(("point_ends", "ring_ends", "run_ends", "run_sizes", "keys", "owners"), "q"),
+    "categories": "i",
     **dict.fromkeys(("runs", "crowds"), "B"),
 }
 _WIDTHS = {"points": 2, "stated_boxes": 4, "run_boxes": 4, "run_sizes": 2}
@@ -38,7 +39,7 @@ class CocoReader:
         categories: names by id, as the file lists them.
         licence: of the images, where the file names one.
         faults: how often each was met, by the names of ``audit_annotations.FAULTS`` and ``coco_repairs.REPAIRS``.
-        image_ids, category_ids: R of each.
+        owner_ids, category_ids: the number in ``columns`` of each id that annotations have for their image and category.
 
     Raises:
         ArgumentError: it cannot be read, is not COCO, or says two things of one image.
@@ -52,11 +53,11 @@ class CocoReader:
         self.categories: dict[Any, str] = {}
         self.licence: str | None = None
         self.faults: Counter[str] = Counter()
-        self.image_ids: list[Any] = []
-        self.category_ids: list[Any] = []
+        self.owner_ids: dict[Any, int] = {}
+        self.category_ids: dict[Any, int] = {}
         self._columns = {name: array(kind) for name, kind in _TYPES.items()}
         self._file_of: dict[str, int] = {}
-        self._annotation_ids: set[int] = set()
+        self._annotation_ids = array("q")
         keys = set()
         for key, item in walk(file, {"images", "annotations", "categories", "licenses"}):
             keys.add(key)
@@ -70,15 +71,16 @@ class CocoReader:
                 self.licence = ", ".join(filter(None, [self.licence, str(item["name"])]))
         if not {"images", "annotations"} <= keys:
             raise ArgumentError(f"The annotation file {file} has no images or no annotations.", hint="Give a COCO file.")
+        self.faults["duplicate_id"] += len(self._annotation_ids) - len(np.unique(self._annotation_ids))
 
     def columns(self) -> dict[str, np.ndarray]:
         """Return the arrays of ``OutlineTable``, and of each annotation that has an outline:
 
         ``stated_boxes`` (R, 4) and ``stated_areas`` as the file says them, NaN where it does not; ``run_boxes`` (R, 4),
         ``run_areas`` and ``run_sizes`` (R, 2), height and width, of run lengths, 0 of others; ``keys``, alike for equal
-        outlines; ``crowds``.
+        outlines; ``owners`` and ``categories``, numbers of ids, -1 of what is no id; ``crowds``.
         """
-        arrays = {name: np.array(values, dtype=values.typecode) for name, values in self._columns.items()}
+        arrays = {name: np.frombuffer(values, values.typecode) for name, values in self._columns.items()}
         return arrays | {name: arrays[name].reshape(-1, width) for name, width in _WIDTHS.items()}
 
     def _add_image(self, entry: Any) -> None:
@@ -111,9 +113,8 @@ class CocoReader:
         if not isinstance(entry, dict):
             self.faults["malformed"] += 1
             return
-        identity = hash(str(entry.get("id")))
-        self.faults["duplicate_id"] += identity in self._annotation_ids
-        self._annotation_ids.add(identity)
+        identity = entry.get("id")
+        self._annotation_ids.append(hash(identity if isinstance(identity, (int, str)) else str(identity)))
         segmentation = entry.get("segmentation")
         if not segmentation or (isinstance(segmentation, list) and not any(segmentation)):
             self.faults["no_outline"] += 1
@@ -129,8 +130,8 @@ class CocoReader:
         columns["crowds"].append(bool(entry.get("iscrowd")))
         _extend(columns["stated_boxes"], entry.get("bbox"), 4)
         _extend(columns["stated_areas"], [entry.get("area")], 1)
-        self.image_ids.append(entry.get("image_id"))
-        self.category_ids.append(entry.get("category_id"))
+        columns["owners"].append(_number(self.owner_ids, entry.get("image_id")))
+        columns["categories"].append(_number(self.category_ids, entry.get("category_id")))
 
     def _add_rings(self, segmentation: Any) -> int | None:
         """Keep the rings of an outline and return its key; None, with nothing kept, where it has none."""
@@ -175,6 +176,19 @@ class CocoReader:
         columns["run_areas"].append(float(run_lengths.area(encoded)))
         columns["run_sizes"].extend(size)
         return hash(encoded["counts"])
+
+
+def look_up(numbers: np.ndarray, ids: dict[Any, int], places: Mapping[Any, int]) -> np.ndarray:
+    """Turn numbers of ids into the places that these ids have, -1 for those that have none: (R,) int64."""
+    table = np.array([*(places.get(identity, -1) for identity in ids), -1], dtype=np.int64)  # the last is that of number -1
+    return table[numbers]
+
+
+def _number(numbers: dict[Any, int], identity: Any) -> int:
+    """Return the number of an id, a new one for one that was not met before; -1 for what is no id."""
+    if not isinstance(identity, (int, str)):
+        return -1
+    return numbers.setdefault(identity, len(numbers))
 
 
 def _extend(column: array, values: Any, count: int) -> None:
