@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveInt, Tag, ValidationError, model_validator
 
 from engine.errors import ConfigError
 
@@ -117,11 +117,17 @@ class MaskRcnnConfig(StrictModel):
     backbone: BackboneConfig = ResNetConfig(norm="batch")
     hidden_dim: int = 256
     box_features: int = 1024
-    anchor_sizes: tuple[int, int, int, int, int] = (32, 64, 128, 256, 512)
+    anchor_sizes: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (32, 64, 128, 256, 512)
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     size_divisibility: int = 32
     detections_per_image: int = Field(100, ge=1)
+
+    @model_validator(mode="after")
+    def _anchors_rise(self) -> MaskRcnnConfig:
+        if list(self.anchor_sizes) != sorted(self.anchor_sizes):
+            raise ValueError(f"anchor_sizes {self.anchor_sizes} do not rise from the finest level to the coarsest")
+        return self
 
     @property
     def layers(self) -> int:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 import torch
 from model.small_mask_rcnn import SMALL_MASK_RCNN
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 from typer.testing import CliRunner
 
 import engine
-from engine.errors import ArgumentError, ModelFileError
-from engine.model.config import MaskRcnnConfig, ResNetConfig
+from engine.errors import ArgumentError, ConfigError, ModelFileError
+from engine.model.config import MaskRcnnConfig, ResNetConfig, parse_model_config
 from engine.model.inference import InferenceModel
 from engine.model.model_file import read_header, save_model
 from engine.model.model_header import ModelHeader
@@ -110,6 +113,32 @@ def test_a_saved_model_finds_the_same(model, images, model_file):
     loaded = engine.load_model(model_file)
     assert not loaded.training
     assert all(same(a, b) for a, b in zip(model.instances(images), loaded.instances(images), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"anchor_sizes": (24, 12, 48, 96, 192)}, "anchor_sizes"),
+        ({"anchor_sizes": (0, 12, 48, 96, 192)}, "anchor_sizes"),
+        ({"decoder": {}}, "decoder"),
+        ({"kind": "mask_scnn"}, "of kind 'mask_scnn'"),
+    ],
+)
+def test_a_config_that_does_not_hold_is_refused_by_name(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_model_config({**SMALL_MASK_RCNN.model_dump(), **changes})
+
+
+@pytest.mark.parametrize("part", [{"backbone": {"depths": (10**9, 1, 1, 1)}}, {"hidden_dim": 2**40}, {"box_features": -1}])
+def test_a_file_whose_config_is_beyond_its_tensors_is_refused_before_memory_is_taken(model_file, tmp_path, part):
+    with safe_open(model_file, "pt") as file:
+        document = json.loads(file.metadata()["maskdino"])
+    for key, value in part.items():
+        document["config"][key] = {**document["config"][key], **value} if isinstance(value, dict) else value
+    path = tmp_path / "hostile.safetensors"
+    save_file(load_file(model_file), path, metadata={"maskdino": json.dumps(document)})
+    with pytest.raises(ModelFileError, match=r"hostile\.safetensors"):
+        engine.load_model(path)
 
 
 def test_the_copy_for_inference_finds_the_same(model, images):
