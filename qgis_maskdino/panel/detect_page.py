@@ -12,7 +12,7 @@ from qgis.PyQt.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QSlider, QV
 
 from qgis_maskdino import settings
 from qgis_maskdino.buildings_job import BuildingsJob
-from qgis_maskdino.panel.area_picker import AreaPicker
+from qgis_maskdino.panel.area_picker import LAYER, VIEW, AreaPicker
 from qgis_maskdino.panel.device_picker import DevicePicker
 from qgis_maskdino.panel.model_picker import ModelPicker
 from qgis_maskdino.panel.page import Page, form, note
@@ -20,8 +20,6 @@ from qgis_maskdino.panel.raster_picker import RasterPicker
 from qgis_maskdino.progress_text import duration
 from qgis_maskdino.raster_facts import ground_megapixels, raster_facts
 from qgis_maskdino.translation import tr
-
-MODEL_GSD = 0.3  # metres a pixel, for an estimate where neither the model nor the layer says more
 
 
 class DetectPage(Page):
@@ -165,6 +163,8 @@ class DetectPage(Page):
 
     def _raster_changed(self) -> None:
         layer = self.raster.layer()
+        if layer is not None and not raster_facts(layer).megapixels and self.area.choice.currentIndex() == LAYER:
+            self.area.choice.setCurrentIndex(VIEW)  # a layer from the web may be the whole world
         for combo in self.bands:
             combo.setLayer(layer)
             combo.setBand(-1)
@@ -183,7 +183,9 @@ class DetectPage(Page):
         """Say how much there is to look at, and how long that took this machine the last time."""
         layer = self.raster.layer()
         facts = raster_facts(layer)
-        gsd = self.gsd.value() or MODEL_GSD
+        gsd = self.gsd.value() or (self.model.card.gsd if self.model.card else None) or facts.gsd
+        if gsd is None:
+            return ""
         area = self.area.rectangle_in(layer.crs())
         area = layer.extent() if area is None else area.intersect(layer.extent())
         if area.isEmpty():

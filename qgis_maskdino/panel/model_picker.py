@@ -9,6 +9,7 @@ from qgis.PyQt.QtCore import Qt, pyqtSignal
 from qgis.PyQt.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QToolButton, QWidget
 
 from qgis_maskdino import settings
+from qgis_maskdino.model_card import ModelCard, read_model_card
 from qgis_maskdino.model_choice import DEFAULT, model_names
 from qgis_maskdino.translation import tr
 
@@ -18,6 +19,9 @@ class ModelPicker(QWidget):
 
     Args:
         remembers: whether the one that was named last is kept for the next session.
+
+    Attributes:
+        card: what the model says of itself; None where it says nothing.
 
     Signals:
         changed: another model was chosen.
@@ -31,7 +35,6 @@ class ModelPicker(QWidget):
         self.combo = QComboBox()
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.combo.setMinimumContentsLength(12)
-        self.combo.setToolTip(tr("What looks for buildings. More models: the folder named in the plugin's options, or a file."))
         browse = QToolButton()
         browse.setText("…")
         browse.setToolTip(tr("Choose a model file (.safetensors)."))
@@ -41,6 +44,7 @@ class ModelPicker(QWidget):
         row.addWidget(self.combo, 1)
         row.addWidget(browse)
         self.setFocusProxy(self.combo)
+        self.card: ModelCard | None = None
         self.refresh()
         self.combo.currentIndexChanged.connect(self._chosen)
 
@@ -76,8 +80,15 @@ class ModelPicker(QWidget):
         if self.combo.findData(chosen) >= 0 or os.path.isfile(chosen):
             self.choose(chosen)
         self.combo.blockSignals(False)
+        self._read_card()
+
+    def _read_card(self) -> None:
+        self.card = read_model_card(self.model())
+        lines = self.card.lines() if self.card is not None else [self.model()]
+        self.combo.setToolTip("\n".join([*lines, "", tr("More models: the folder named in the plugin's options, or a file.")]))
 
     def _chosen(self) -> None:
+        self._read_card()
         if self._remembers:
             settings.set_model(self.model())
         self.changed.emit()

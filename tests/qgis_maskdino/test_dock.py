@@ -228,6 +228,13 @@ class TestAreas:
         assert extent.crs().authid() == "EPSG:32633"
         assert extent.contains(QgsRectangle(500_001, 4_999_951, 500_049, 4_999_999))
 
+    def test_of_a_layer_from_the_web_the_view_is_proposed(self, dock):
+        web = QgsRasterLayer("type=xyz&url=http://127.0.0.1:9/%7Bz%7D/%7Bx%7D/%7By%7D.png&zmax=19", "web", "wms")
+        QgsProject.instance().addMapLayer(web)
+        assert dock.detect_page.raster.layer() is web
+        assert "from the web" in dock.detect_page.raster.facts.text()
+        assert dock.detect_page.area.choice.currentIndex() == VIEW
+
     def test_an_area_beside_the_layer_is_noticed_before_anything_runs(self, dock, town):
         dock.detect_page.area.set_rectangle(QgsRectangle(600_000, 4_999_950, 600_050, 5_000_000), town.crs())
         assert "outside" in dock.detect_page.estimate.text()
