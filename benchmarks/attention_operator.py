@@ -4,6 +4,7 @@
 
 All ways take turns within a round, so that a busy machine slows them alike; figures are the median over the rounds, with the
 quartiles behind it, and ratios are medians of the rounds' own ratios. Shapes are those of the encoders at published sizes.
+This is the CPU; attention_operator_gpu.py is the GPU.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ HEADS, WIDTH, POINTS = 8, 32, 4
 
 
 def main(threads: int = 2, rounds: int = 15) -> None:
-    """Print the table for a CPU."""
+    """Print what there is to do, and how long each way takes on the CPU."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     report = kernel_report()["cpu"]
@@ -39,10 +40,9 @@ def main(threads: int = 2, rounds: int = 15) -> None:
     print(f"kernel: {report['kernel']} - {report['why']}")
     print(f"{'':<26}{'forward ms':>28}{'backward ms':>28}{'times as fast':>20}")
     for encoder, shapes in ENCODERS.items():
+        print(f"{encoder}: {counted(shapes)}")
         for dtype in (torch.float32, torch.bfloat16):
-            _compare(f"{encoder}, {str(dtype).removeprefix('torch.')}", _problem(shapes, dtype), rounds)
-    if not torch.cuda.is_available():
-        print("CUDA: no device here, nothing measured")
+            _compare(f"{encoder}, {str(dtype).removeprefix('torch.')}", encoder_problem(shapes, dtype), rounds)
 
 
 def by_grid_sample(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
@@ -60,7 +60,19 @@ def by_grid_sample(value: Tensor, shapes: Tensor, locations: Tensor, weights: Te
     return output.view(batch, heads * width, queries).transpose(1, 2).contiguous()
 
 
-def _problem(shapes: tuple[tuple[int, int], ...], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def counted(shapes: tuple[tuple[int, int], ...]) -> str:
+    """Say what a float32 forward pass of one image has to move and to compute."""
+    positions = sum(height * row for height, row in shapes)
+    points = positions * HEADS * len(shapes) * POINTS
+    moved = 4 * (2 * positions * HEADS * WIDTH + 3 * points)  # value and output; locations and weights
+    gathered = 4 * points * 4 * WIDTH  # four corners a point
+    return (
+        f"{positions * HEADS:,} rows of {len(shapes) * POINTS} points; {moved / 1e6:.1f} MB of tensors, "
+        f"{gathered / 1e6:.0f} MB of corners gathered from them, {2 * points * 4 * WIDTH / 1e6:.0f} million operations"
+    )
+
+
+def encoder_problem(shapes: tuple[tuple[int, int], ...], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """An encoder's: every pixel of every level is a query that looks at points a few pixels around it."""
     centres = [
         torch.cartesian_prod((torch.arange(height) + 0.5) / height, (torch.arange(row) + 0.5) / row).flip(1)

@@ -64,9 +64,7 @@ def forward(value: Tensor, spatial_shapes: list[list[int]], locations: Tensor, w
     output = value.new_empty(batch, queries, heads * value.shape[-1])
     if output.numel():
         value, locations, weights = _laid_out(value, locations, weights)
-        problem = _problem(value, spatial_shapes, locations, weights)
-        problem.output = output.data_ptr()
-        _start("forward", problem, value, locations)
+        _start("forward", value, spatial_shapes, locations, weights, output=output)
     return output
 
 
@@ -89,10 +87,8 @@ def backward(
         return grad_value.to(value.dtype), torch.zeros_like(locations), torch.zeros_like(weights)
     grad_output, value, locations, weights = _laid_out(grad_output, value, locations, weights)
     grad_locations, grad_weights = torch.empty_like(locations), torch.empty_like(weights)
-    problem = _problem(value, spatial_shapes, locations, weights)
-    problem.grad_output, problem.grad_value = grad_output.data_ptr(), grad_value.data_ptr()
-    problem.grad_locations, problem.grad_weights = grad_locations.data_ptr(), grad_weights.data_ptr()
-    _start("backward", problem, value, locations)
+    grads = {"grad_value": grad_value, "grad_locations": grad_locations, "grad_weights": grad_weights}
+    _start("backward", value, spatial_shapes, locations, weights, grad_output=grad_output, **grads)
     return grad_value.to(value.dtype), grad_locations, grad_weights
 
 
@@ -132,41 +128,53 @@ def _kernels(device: int, value: torch.dtype, points: torch.dtype, width: int, w
     return LoadedKernels(binary(capability, value, points, width, wide), device)
 
 
-@functools.cache
-def _multiprocessors(device: int) -> int:
-    return torch.cuda.get_device_properties(device).multi_processor_count
-
-
 def _laid_out(*tensors: Tensor) -> list[Tensor]:
     """Make tensors contiguous and begin where 16 bytes can be read at once, which a view may not."""
     contiguous = [tensor.contiguous() for tensor in tensors]
     return [tensor if tensor.data_ptr() % 16 == 0 else tensor.clone() for tensor in contiguous]
 
 
-def _problem(value: Tensor, spatial_shapes: list[list[int]], locations: Tensor, weights: Tensor) -> Problem:
-    problem = problem_of(shapes=spatial_shapes, heads=value.shape[2], queries=weights.shape[1], points_a_level=weights.shape[4])
-    problem.value, problem.locations, problem.weights = value.data_ptr(), locations.data_ptr(), weights.data_ptr()
-    return problem
-
-
-def _start(kernel: str, problem: Problem, value: Tensor, locations: Tensor) -> None:
-    device = value.get_device()
-    wide = value[0].numel() >= 2**31
-    launch = _launch(kernel, problem, value, wide, _multiprocessors(device))
-    problem.chunk = launch.chunk
-    kernels = _kernels(device, value.dtype, locations.dtype, value.shape[3], wide)
+def _start(
+    kernel: str, value: Tensor, spatial_shapes: list[list[int]], locations: Tensor, weights: Tensor, **others: Tensor
+) -> None:
+    """Queue a pass; `others` are the remaining tensors of `Problem`, by name."""
+    batch, queries, heads = weights.shape[:3]
+    device, shapes = value.get_device(), tuple(map(tuple, spatial_shapes))
+    template, launch, kernels = _plan(
+        kernel, device, value.dtype, locations.dtype, shapes, batch, queries, heads, value.shape[3], weights.shape[4]
+    )
+    problem = Problem.from_buffer_copy(template)
+    for name, tensor in {"value": value, "locations": locations, "weights": weights, **others}.items():
+        setattr(problem, name, tensor.data_ptr())
     kernels.start(f"ms_deform_attn_{kernel}".encode(), launch, problem, torch.cuda.current_stream(device).cuda_stream)
 
 
-def _launch(kernel: str, problem: Problem, value: Tensor, wide: bool, multiprocessors: int) -> Launch:
-    sum_bytes = max(4, value.dtype.itemsize)
-    return launch_for(
+@functools.lru_cache(maxsize=1024)
+def _plan(
+    kernel: str,
+    device: int,
+    value: torch.dtype,
+    point: torch.dtype,
+    shapes: tuple[tuple[int, int], ...],
+    batch: int,
+    queries: int,
+    heads: int,
+    width: int,
+    points: int,
+) -> tuple[bytes, Launch, LoadedKernels]:
+    """Prepare what does not depend on where tensors are: a model asks for the same few things again and again."""
+    problem = problem_of(shapes=shapes, heads=heads, queries=queries, points_a_level=points)
+    wide = problem.positions * heads * width >= 2**31
+    sum_bytes = max(4, value.itemsize)
+    launch = launch_for(
         problem,
-        batch=value.shape[0],
-        width=value.shape[3],
-        vector_bytes=value.dtype.itemsize if kernel == "forward" else sum_bytes,
+        batch=batch,
+        width=width,
+        vector_bytes=value.itemsize if kernel == "forward" else sum_bytes,
         sum_bytes=sum_bytes,
         index_bytes=8 if wide else 4,
         backward=kernel == "backward",
-        multiprocessors=multiprocessors,
+        multiprocessors=torch.cuda.get_device_properties(device).multi_processor_count,
     )
+    problem.chunk = launch.chunk
+    return bytes(problem), launch, _kernels(device, value, point, width, wide)

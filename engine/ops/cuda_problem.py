@@ -6,6 +6,7 @@ Both mirror engine/csrc/ms_deform_attn.cuh, which says what the fields mean.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 MAX_LEVELS = 16
@@ -45,7 +46,7 @@ class Problem(ctypes.Structure):
     ]
 
 
-def problem_of(*, shapes: list[list[int]], heads: int, queries: int, points_a_level: int) -> Problem:
+def problem_of(*, shapes: Sequence[Sequence[int]], heads: int, queries: int, points_a_level: int) -> Problem:
     """Fill in what does not depend on where tensors are, nor on the pass."""
     problem = Problem(heads=heads, queries=queries, points=len(shapes) * points_a_level)
     problem.reciprocal = -(-(1 << 24) // points_a_level)
