@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from training_run import config_document, write_houses, write_run
 
 import engine
 from engine.errors import ArgumentError, CancelledError, ConfigError
 from engine.job import Job, Progress
 from engine.model.model_file import read_header
-from training_run import config_document, write_houses, write_run
 from training.batches import StepSampler, check_batch
 from training.config import RunConfig, TrainConfig
 from training.config_file import read_config
@@ -63,7 +63,7 @@ def test_every_loss_of_every_layer_is_written_by_its_name(finished) -> None:
 
 
 def test_the_model_file_says_where_it_comes_from(finished) -> None:
-    config, trained, _ = finished
+    _, trained, _ = finished
     header = read_header(trained.model)
     assert (header.name, header.classes, header.tile_size) == ("houses", ("building",), 96)
     assert header.training.steps == 6

@@ -1,0 +1,41 @@
+"""The class logits move, and nothing else does, until a score of 0.5 is the best place to cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from training_run import SMALL_MODEL
+
+from engine.model.build import build_model
+from engine.model.config import ModelConfig
+from training.data.sample import Sample
+from training.score_calibration import balance_scores
+
+
+class Reluctant(Sequence):
+    """Images of one house each; they can be counted and taken one by one, as a data set's can, but not sliced."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, number: int) -> Sample:
+        if not 0 <= number < 5:
+            raise IndexError(number)
+        mask = np.zeros((1, 96, 96), dtype=bool)
+        mask[0, 20:60, 10 + number : 50] = True
+        return Sample(np.where(mask[0][..., None], 220, 40).astype(np.uint8).repeat(3, axis=2), mask, str(number))
+
+
+def test_only_the_bias_of_the_classifier_moves_and_by_one_of_the_steps() -> None:
+    torch.manual_seed(0)
+    model = build_model(ModelConfig.model_validate(SMALL_MODEL))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    f1 = balance_scores(model, Reluctant())
+    assert 0 <= f1 <= 1
+    after = model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed <= {"heads.classify.bias"}
+    shift = (after["heads.classify.bias"] - before["heads.classify.bias"]).item()
+    assert shift / 0.25 == round(shift / 0.25)
