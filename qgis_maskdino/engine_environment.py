@@ -268,6 +268,7 @@ class EngineEnvironment:
             raise EngineError(
                 tr("The engine was installed, but a small detection failed: {}").format(detection.get("error")),
                 code="doctor",
+                hint=tr("Details say which packages were installed; indices in pip's own settings can mix builds."),
                 details=json.dumps(report, indent=2),
             )
         on_progress(1.0, tr("Ready: a small detection took {} s on {}").format(detection["seconds"], detection["device"]))

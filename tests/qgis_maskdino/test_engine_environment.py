@@ -432,8 +432,16 @@ report = environment.check()
 print(json.dumps([made, environment.state().value, result, report, environment.source_folder()]))
 """
     folder = tmp_path / "Prófil mit Leerzeichen" / "environment"
-    variables = {**os.environ, "MASKDINO_ENVIRONMENT": str(folder), "QGIS_CUSTOM_CONFIG_PATH": str(tmp_path / "config")}
-    variables.pop("MASKDINO_PYTHON")
+    variables = {
+        **os.environ,
+        "MASKDINO_ENVIRONMENT": str(folder),
+        "QGIS_CUSTOM_CONFIG_PATH": str(tmp_path / "config"),
+        # uv, because it takes a minute for what takes pip ten; pip is tried with small packages above.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "UV_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    for name in ("MASKDINO_PYTHON", "VIRTUAL_ENV"):
+        variables.pop(name, None)
     try:
         done = subprocess.run(["/usr/bin/python3", "-c", program], capture_output=True, text=True, env=variables, timeout=1500)
         assert done.returncode == 0, done.stderr
@@ -445,4 +453,5 @@ print(json.dumps([made, environment.state().value, result, report, environment.s
         assert result["output"] == str(tmp_path / "Häuser.gpkg")
         assert (tmp_path / "Häuser.gpkg").is_file()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # gigabytes
+        for gigabytes in (folder, tmp_path / "cache"):
+            shutil.rmtree(gigabytes, ignore_errors=True)
