@@ -59,6 +59,9 @@ class BuildingsJob(AlgorithmJob):
             settings.remember_speed(self._asked_device, self._speed)
         add_result(self.layer, above=self._raster)
 
+    def kept(self) -> str:
+        return tr("What was found so far is kept.")
+
     def summary(self) -> str:
         if "COUNT" not in self.results:
             return ""

@@ -79,6 +79,10 @@ class Job:
     def cancel(self) -> None:
         """Hear, in the main thread, that the job was cancelled, where being asked is not enough."""
 
+    def kept(self) -> str:
+        """Say what a cancel leaves; empty where that is nothing."""
+        return ""
+
     def summary(self) -> str:
         """Say in a line what came of the job; empty where there is nothing to say."""
         return ""

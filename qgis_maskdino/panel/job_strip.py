@@ -26,7 +26,6 @@ class JobStrip(QWidget):
         self.cancel_button = QToolButton()
         self.cancel_button.setIcon(QgsApplication.getThemeIcon("/mTaskCancel.svg"))
         self.cancel_button.setText(tr("Cancel"))
-        self.cancel_button.setToolTip(tr("Cancel within two seconds. What was found so far is kept."))
         self.cancel_button.setAccessibleName(tr("Cancel"))
         self.cancel_button.clicked.connect(self._cancel)
         self.bar = QProgressBar()
@@ -51,7 +50,7 @@ class JobStrip(QWidget):
     def _cancel(self) -> None:
         if self._queue.running is not None:
             self.cancel_button.setEnabled(False)
-            self.status.setText(tr("Ending; what was found is being written …"))
+            self.status.setText(" ".join([tr("Ending …"), self._queue.running.kept()]))
             self._queue.cancel(self._queue.running)
 
     def _show_queue(self) -> None:
@@ -61,6 +60,7 @@ class JobStrip(QWidget):
             self.status.setText(tr("Starting the engine …"))
             self.bar.setRange(0, 0)
             self.cancel_button.setEnabled(True)
+            self.cancel_button.setToolTip(" ".join([tr("Cancel this job."), job.kept()]))
         self._shown = job
         self.bar.setVisible(job is not None)
         self.cancel_button.setVisible(job is not None)

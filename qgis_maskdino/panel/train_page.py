@@ -29,6 +29,9 @@ class TrainingJob(AlgorithmJob):
         super().finish()
         self.model = str(self.results.get("TRAINED_MODEL") or "")
 
+    def kept(self) -> str:
+        return tr("The last checkpoint is kept.")
+
     def summary(self) -> str:
         if self.state is JobState.CANCELLED:
             return tr("Cancelled; the last checkpoint is kept, and the run can go on.") if self.results else ""
