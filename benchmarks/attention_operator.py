@@ -38,7 +38,7 @@ def main(threads: int = 2, rounds: int = 15) -> None:
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""  # above the cores: not a quiet machine
     print(f"{_processor()}, {os.cpu_count()} cores{load}; {threads} threads, torch {torch.__version__}")
     print(f"kernel: {report['kernel']} - {report['why']}")
-    print(f"{'':<26}{'forward ms':>28}{'backward ms':>28}{'times as fast':>20}")
+    print(f"{'':<26}{'forward ms':>28}{'backward ms':>28}{'times as fast':>20}{'peak MB':>10}")
     for encoder, shapes in ENCODERS.items():
         print(f"{encoder}: {counted(shapes)}")
         for dtype in (torch.float32, torch.bfloat16):
@@ -99,6 +99,10 @@ def _compare(title: str, problem: tuple[Tensor, Tensor, Tensor, Tensor], rounds:
         for name, (kernel, way) in ways.items():
             os.environ["MASKDINO_KERNEL"] = kernel
             seconds[name].append(_time(way, problem))
+    peaks = {}
+    for name, (kernel, way) in ways.items():
+        os.environ["MASKDINO_KERNEL"] = kernel
+        peaks[name] = _peak_megabytes(lambda way=way: _time(way, problem))
     os.environ.pop("MASKDINO_KERNEL")
     print(title)
     reference = seconds["grid_sample formulation"][1:]  # the first round warms up
@@ -108,7 +112,7 @@ def _compare(title: str, problem: tuple[Tensor, Tensor, Tensor, Tensor], rounds:
             line += f"{_spread([1000 * each[part] for each in measured[1:]]):>28}"
         for part in (0, 1):
             line += f"{statistics.median(r[part] / m[part] for r, m in zip(reference, measured[1:], strict=True)):>9.1f}x"
-        print(line)
+        print(line + f"{peaks[name]:>10}")
 
 
 def _time(way: Callable[..., Tensor], problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[float, float]:
@@ -124,6 +128,21 @@ def _time(way: Callable[..., Tensor], problem: tuple[Tensor, Tensor, Tensor, Ten
     start = time.perf_counter()
     torch.autograd.grad(output, inputs, grad)
     return forward, time.perf_counter() - start
+
+
+def _peak_megabytes(step: Callable[[], object]) -> str:
+    """Say how much memory a step takes beyond what there is before it; Linux alone tells."""
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not reset.exists():
+        return "-"
+
+    def kilobytes(field: str) -> int:
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(field))
+
+    reset.write_text("5")  # forgets the peak so far
+    before = kilobytes("VmRSS:")
+    step()
+    return f"{(kilobytes('VmHWM:') - before) / 1000:.0f}"
 
 
 def _spread(values: list[float]) -> str:

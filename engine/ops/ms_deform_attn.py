@@ -96,6 +96,8 @@ _forward.register_autograd(_autograd, setup_context=_setup_context)
 
 def _kernel_and_inputs(value: Tensor, locations: Tensor, weights: Tensor) -> tuple[ModuleType, Tensor, Tensor, Tensor]:
     """Choose a kernel; where none takes the types as they are, bring them to the widest of them."""
+    if not value.device == locations.device == weights.device:
+        raise ValueError(f"value is on {value.device}, sampling_locations on {locations.device}, weights on {weights.device}.")
     points = torch.promote_types(locations.dtype, weights.dtype)
     inputs = value, locations.to(points), weights.to(points)
     kernel = kernel_for(*inputs)

@@ -65,6 +65,12 @@ def test_nothing_gives_nothing() -> None:
     assert value.grad.count_nonzero() == 0
 
 
+def test_tensors_on_several_devices_are_refused() -> None:
+    value, shapes, locations, weights = on_gpu(FLOAT)
+    with pytest.raises(ValueError, match="value is on cuda:0, sampling_locations on cpu"):
+        ms_deform_attn(value, shapes, locations.cpu(), weights)
+
+
 @pytest.mark.parametrize("far", [2.0, -3.0, 1e30, -1e30, 3e9])
 def test_points_outside_read_nothing_and_learn_nothing(far: float) -> None:
     value, shapes, locations, weights = on_gpu(FLOAT, width=32)
