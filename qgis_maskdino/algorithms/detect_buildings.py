@@ -34,9 +34,6 @@ from qgis_maskdino.algorithms.engine_algorithm import (
     explained,
     listener,
     log_to,
-    output_file,
-    same_file,
-    why_not_written,
 )
 from qgis_maskdino.detection_area import DetectionArea
 from qgis_maskdino.detection_job import DetectionRequest, DetectionResult, detect
@@ -204,12 +201,7 @@ class DetectBuildings(EngineAlgorithm):
         model = self.parameterAsFile(parameters, self.MODEL_FILE, context)
         if model and not os.path.isfile(model):
             return False, tr("The model file {path} does not exist.").format(path=model)
-        output = output_file(parameters, self.OUTPUT)
-        for name in (self.INPUT, self.AOI):
-            layer = self.parameterAsLayer(parameters, name, context)
-            if layer is not None and same_file(output, layer.source().partition("|")[0]):
-                return False, tr("The output {path} is read too, and would be lost. Name another file.").format(path=output)
-        why_not = why_not_written(output)
+        why_not = self.why_not_written(parameters, self.OUTPUT, (self.INPUT, self.AOI), context)
         if why_not:
             return False, why_not
         return super().checkParameterValues(parameters, context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -76,15 +76,33 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         with explained():
             return LayerSource.of(layer, context.transformContext())
 
+    def why_not_written(
+        self, parameters: dict[str, Any], name: str, inputs: Sequence[str], context: QgsProcessingContext
+    ) -> str:
+        """Say why an output cannot be written, before an hour of work; empty where nothing speaks against it.
+
+        Args:
+            name: of the output.
+            inputs: names of layers that are read: none of them is to be replaced.
+        """
+        path = output_file(parameters, name)
+        if path is None:
+            return ""
+        folder = os.path.dirname(path)
+        if not os.path.isdir(folder):
+            return tr("The folder {path} of the output does not exist.").format(path=folder)
+        if not os.access(folder, os.W_OK) or (os.path.exists(path) and not os.access(path, os.W_OK)):
+            return tr("The output {path} cannot be written: permission denied. Choose another place.").format(path=path)
+        for read in inputs:
+            layer = self.parameterAsLayer(parameters, read, context)
+            if layer is not None and _same_file(path, layer.source().partition("|")[0]):
+                return tr("The output {path} is read too, and would be lost. Name another file.").format(path=path)
+        return ""
+
 
 def device_options() -> list[str]:
     """List the devices to choose from, that of the plugin's settings among them."""
     return list(dict.fromkeys([*DEVICES, settings.device()]))
-
-
-def same_file(one: str | None, other: str | None) -> bool:
-    """Say whether two paths lead to one file that is there."""
-    return bool(one and other) and os.path.isfile(one) and os.path.isfile(other) and os.path.samefile(one, other)
 
 
 def output_file(parameters: dict[str, Any], name: str) -> str | None:
@@ -95,16 +113,8 @@ def output_file(parameters: dict[str, Any], name: str) -> str | None:
     return value if isinstance(value, str) and os.path.isabs(value) else None
 
 
-def why_not_written(path: str | None) -> str:
-    """Say why a file cannot be written, before an hour of work; empty where nothing speaks against it."""
-    if path is None:
-        return ""
-    folder = os.path.dirname(path)
-    if not os.path.isdir(folder):
-        return tr("The folder {path} of the output does not exist.").format(path=folder)
-    if not os.access(folder, os.W_OK) or (os.path.exists(path) and not os.access(path, os.W_OK)):
-        return tr("The output {path} cannot be written: permission denied. Choose another place.").format(path=path)
-    return ""
+def _same_file(one: str, other: str) -> bool:
+    return os.path.isfile(one) and os.path.isfile(other) and os.path.samefile(one, other)
 
 
 @contextmanager

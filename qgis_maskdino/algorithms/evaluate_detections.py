@@ -146,6 +146,14 @@ class EvaluateDetections(EngineAlgorithm):
         for name, figure in FIGURES.items():
             self.addOutput(QgsProcessingOutputNumber(name, figure.replace("_", " ")))
 
+    def checkParameterValues(self, parameters: dict[str, Any], context: QgsProcessingContext) -> tuple[bool, str]:
+        """Refuse early what cannot work."""
+        for output in (self.OUTPUT, self.REPORT):
+            why_not = self.why_not_written(parameters, output, (self.DETECTIONS, self.ANNOTATIONS, self.AOI), context)
+            if why_not:
+                return False, why_not
+        return super().checkParameterValues(parameters, context)
+
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> bool:

@@ -175,9 +175,9 @@ class ExportTrainingData(EngineAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Export."""
-        output = self.parameterAsString(parameters, self.OUTPUT, context)
+        output = self.parameterAsFileOutput(parameters, self.OUTPUT, context)
         with tempfile.TemporaryDirectory(prefix="maskdino-") as folder, explained(feedback):
-            arguments = self._arguments(parameters, context)
+            arguments = {**self._arguments(parameters, context), "output": output}
             for name, source in self._layers.items():
                 arguments[name.lower()] = os.path.join(folder, f"{name.lower()}.gpkg")
                 write_polygons(source.getFeatures(), source.sourceCrs(), arguments[name.lower()])
@@ -209,7 +209,6 @@ class ExportTrainingData(EngineAlgorithm):
     def _arguments(self, parameters: dict[str, Any], context: QgsProcessingContext) -> dict[str, Any]:
         arguments: dict[str, Any] = {
             "raster": self._source.path,
-            "output": self.parameterAsString(parameters, self.OUTPUT, context),
             "tile_size": self.parameterAsInt(parameters, self.TILE_SIZE, context),
             "seed": self.parameterAsInt(parameters, self.SEED, context),
             "image_format": self.parameterAsString(parameters, self.IMAGE_FORMAT, context),

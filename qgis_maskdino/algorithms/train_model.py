@@ -174,7 +174,7 @@ class TrainModel(EngineAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Train."""
-        output = self.parameterAsString(parameters, self.OUTPUT, context)
+        output = self.parameterAsFileOutput(parameters, self.OUTPUT, context)
         arguments = {
             "config": self.parameterAsFile(parameters, self.CONFIG, context) or "finetune",
             "overrides": self._overrides(parameters, context),

@@ -14,10 +14,11 @@ from qgis.core import (
     QgsProcessingOutputLayerDefinition,
     QgsProject,
     QgsRectangle,
+    QgsVectorFileWriter,
     QgsVectorLayer,
 )
 
-from tests.qgis_maskdino.algorithm_runs import Feedback, run
+from tests.qgis_maskdino.algorithm_runs import Feedback, refusal, run
 
 pytestmark = pytest.mark.usefixtures("provider")
 
@@ -104,6 +105,15 @@ def test_selected_features_an_area_and_a_field_of_ones_own(layers):
     QgsProject.instance().removeMapLayers([found.id(), area.id()])
     assert [done.results[name] for name in ("TRUE_POSITIVES", "FALSE_POSITIVES", "MISSED")] == [2, 0, 0]
     assert sorted(row["score"] for row in done.layer().getFeatures()) == pytest.approx([0.5, 0.7])
+
+
+def test_the_layers_that_are_compared_are_not_replaced(layers, tmp_path):
+    _, there = layers
+    path = tmp_path / "found.gpkg"
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    QgsVectorFileWriter.writeAsVectorFormatV3(layers[0], str(path), QgsProject.instance().transformContext(), options)
+    parameters = {"DETECTIONS": str(path), "ANNOTATIONS": there.id(), "OUTPUT": str(path)}
+    assert "would be lost" in refusal(EVALUATE, parameters)
 
 
 def test_nothing_found_is_an_answer_too(layers):

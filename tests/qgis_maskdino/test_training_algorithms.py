@@ -58,11 +58,11 @@ class TestExport:
         boxes = {side: [QgsRectangle(*image["bounds"]) for image in found["images"]] for side, found in sides.items()}
         assert not any(one.intersects(other) for one in boxes["train"] for other in boxes["val"])
 
-    def test_without_a_split_all_lies_in_one_folder(self, scene, roofs, tmp_path):
+    def test_without_a_split_all_lies_in_one_folder(self, scene, roofs):
         parameters = {"INPUT": str(scene), "ANNOTATIONS": roofs.id(), "SPLIT": False, "TILE_SIZE": 300}
-        done = run(EXPORT, {**parameters, "OUTPUT": str(tmp_path / "data")})
+        done = run(EXPORT, {**parameters, "OUTPUT": "TEMPORARY_OUTPUT"})
         assert done.results["IMAGES"] == 1
-        areas = [found["area"] for found in annotations(tmp_path / "data")["annotations"]]
+        areas = [found["area"] for found in annotations(Path(done.results["OUTPUT"]))["annotations"]]
         assert areas == pytest.approx([54 * 36] * 12, rel=0.02)
 
     def test_a_web_map_is_fetched_where_the_annotations_are(self, scene, roofs, tmp_path):
