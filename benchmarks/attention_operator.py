@@ -3,8 +3,9 @@
     python benchmarks/attention_operator.py [--threads N] [--rounds N]
 
 All ways take turns within a round, so that a busy machine slows them alike; figures are the median over the rounds, with the
-quartiles behind it, and ratios are medians of the rounds' own ratios. Shapes are those of the encoders at published sizes.
-This is the CPU; attention_operator_gpu.py is the GPU.
+quartiles behind it, and ratios are medians of the rounds' own ratios. With one thread it is the processor's time that counts,
+so that other programs on the machine do not. Shapes are those of the encoders at published sizes. This is the CPU;
+attention_operator_gpu.py is the GPU.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def main(threads: int = 2, rounds: int = 15) -> None:
     torch.manual_seed(0)
     report = kernel_report()["cpu"]
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""  # above the cores: not a quiet machine
-    print(f"{_processor()}, {os.cpu_count()} cores{load}; {threads} threads, torch {torch.__version__}")
+    print(f"{_processor()}, {os.cpu_count()} cores{load}; threads: {threads}, torch {torch.__version__}")
     print(f"kernel: {report['kernel']} - {report['why']}")
     print(f"{'':<26}{'forward ms':>28}{'backward ms':>28}{'times as fast':>20}{'peak MB':>10}")
     for encoder, shapes in ENCODERS.items():
@@ -117,17 +118,18 @@ def _compare(title: str, problem: tuple[Tensor, Tensor, Tensor, Tensor], rounds:
 
 def _time(way: Callable[..., Tensor], problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[float, float]:
     """Return the seconds of a forward pass without gradients and of a backward pass."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     with torch.no_grad():
-        start = time.perf_counter()
+        start = clock()
         way(*problem)
-        forward = time.perf_counter() - start
+        forward = clock() - start
     value, shapes, locations, weights = problem
     inputs = [tensor.detach().requires_grad_() for tensor in (value, locations, weights)]
     output = way(inputs[0], shapes, inputs[1], inputs[2])
     grad = torch.randn_like(output)
-    start = time.perf_counter()
+    start = clock()
     torch.autograd.grad(output, inputs, grad)
-    return forward, time.perf_counter() - start
+    return forward, clock() - start
 
 
 def _peak_megabytes(step: Callable[[], object]) -> str:
