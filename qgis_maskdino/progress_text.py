@@ -14,8 +14,8 @@ def progress_text(event: dict[str, Any]) -> str:
         parts.append(tr("{} buildings so far").format(f"{event['buildings']:,}"))
     elif event.get("unit") == "%":
         parts.append(f"{event.get('done', 0):.0f} %")
-    elif event.get("total"):
-        parts.append(f"{event.get('done', 0):,} / {event['total']:,} {event.get('unit', '')}".rstrip())
+    elif event.get("total") and event.get("unit"):
+        parts.append(f"{event.get('done', 0):,} / {event['total']:,} {event['unit']}")
     if event.get("megapixels_per_second"):
         parts.append(f"{event['megapixels_per_second']:.2g} MPix/s")
     if event.get("seconds_left") is not None:

@@ -89,6 +89,8 @@ class JobStrip(QWidget):
                 self.status.setText(str(event.get("message", "")))
 
     def _show_end(self, job: Job) -> None:
+        if self._queue.running is not None:
+            return  # one that waited was taken out
         self.title.setText(job.title)
         self.status.setToolTip("")
         self.status.setText(_ending(job))

@@ -135,6 +135,7 @@ class TestDetection:
         first, second = dock.queue.running, dock.queue.waiting[0]
         assert len(dock.queue.waiting) == 2
         dock.queue.cancel(dock.queue.waiting[1])
+        assert "so far" in dock.strip.status.text()  # of the one that runs
         dock.strip.cancel_button.click()
         wait_for(lambda: dock.queue.running is second and dock.strip.cancel_button.isEnabled())
         assert first.state is JobState.CANCELLED
@@ -250,6 +251,14 @@ class TestAreas:
         assert dock.detect_page.run_button.isEnabled()
         chosen = dock.detect_page.parameters()["AOI"]
         assert chosen.selectedFeaturesOnly
+
+
+def test_it_fits_beside_a_map_on_a_laptop(dock, town):
+    least = dock.minimumSizeHint()
+    for widget in (dock.first_start, *(dock.tabs.widget(index) for index in range(dock.tabs.count()))):
+        least = least.expandedTo(widget.minimumSizeHint())
+    assert least.width() <= 380
+    assert least.height() <= 520  # 768 less the window's own bars
 
 
 class TestFirstStart:
