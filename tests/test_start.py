@@ -302,6 +302,15 @@ def test_a_dino_of_another_width_is_refused(tmp_path):
     assert changed(model, before) == set()
 
 
+@pytest.mark.parametrize("name", ["input_proj.0.0.weight", "transformer.level_embed", "class_embed.1.bias", "label_enc.weight"])
+@pytest.mark.parametrize("shape", [(), (3,), (0, 4)])
+def test_a_dino_of_odd_shapes_is_refused(tmp_path, name, shape):
+    state, model = makers_state(SMALL_CONFIG), fresh(num_classes=91)
+    state[name] = torch.zeros(shape)
+    with pytest.raises(CheckpointMismatchError):
+        start_from(model, save_checkpoint(tmp_path / "dino.pth", state))
+
+
 def test_a_dino_on_another_backbone_is_refused(tmp_path):
     path = save_checkpoint(tmp_path / "dino.pth", makers_state(config_with(backbone=SWIN)))
     with pytest.raises(CheckpointMismatchError, match=r"it has no backbone\.body\.conv1\.weight"):

@@ -19,7 +19,8 @@ def checkpoint_activations(model: nn.Module) -> None:
     """Let the large repeated parts of a model keep their inputs alone while it trains.
 
     These are Swin's blocks or ResNet's stages, and the layers of encoder and decoder. Gradients, the names of the state dict
-    and copies of the model are as without; a training step takes about a third longer.
+    and copies of the model are as without. For an image of 320 pixels ``maskdino_swinl`` keeps 260 MB in place of 2094 and
+    takes 1.3 times as long, ``maskdino_r50`` 127 MB in place of 461 and 1.24 times as long (float32, one core of a CPU).
 
     Args:
         model: changed in place.

@@ -70,6 +70,7 @@ class DinoNames:
         self.detrex = "neck.convs.0.conv.weight" in state
         layers = (re.match(r"transformer\.decoder\.layers\.(\d+)\.", name) for name in state)
         self.last = max((int(match[1]) for match in layers if match), default=0)
+        self._direct = sum(re.fullmatch(r"neck\.convs\.\d+\.conv\.weight", name) is not None for name in state)
         self.projections: list[tuple[int, ...]] = []
         while (name := self.published(f"pixel_decoder.input_projections.{len(self.projections)}.0.weight")) in state:
             self.projections.append(tuple(state[name].shape))
@@ -82,11 +83,9 @@ class DinoNames:
         if not self.detrex:
             return name
         name = _translated(name, _DETREX_RULES)
-        # detrex counts the levels that it adds below the backbone's apart
-        direct = sum(re.fullmatch(r"neck\.convs\.\d+\.conv\.weight", known) is not None for known in self.state)
         level = re.match(r"neck\.convs\.(\d+)\.", name)
-        if level and int(level[1]) >= direct:
-            name = f"neck.extra_convs.{int(level[1]) - direct}.{name[level.end() :]}"
+        if level and int(level[1]) >= self._direct:  # the levels below the backbone's are counted apart
+            name = f"neck.extra_convs.{int(level[1]) - self._direct}.{name[level.end() :]}"
         return name
 
     def aliases(self, published: str) -> Iterator[str]:

@@ -49,9 +49,9 @@ def dino_tensors(model: MaskDino, state: Mapping[str, Tensor]) -> tuple[dict[str
     names = DinoNames(state)
     stages = {width: stage for stage, width in model.backbone.channels.items()}
     theirs = _level_names(
-        [stages.get(shape[1], "") for shape in names.projections if shape[2:] == (1, 1)], len(names.projections)
+        [stages.get(shape[1], "") for shape in names.projections if shape[2:] == (1, 1)], count=len(names.projections)
     )
-    ours = _level_names(list(model.config.pixel_decoder.features), model.config.pixel_decoder.levels)
+    ours = _level_names(list(model.config.pixel_decoder.features), count=model.config.pixel_decoder.levels)
     heads = {"pixel_decoder": model.config.pixel_decoder.heads, "decoder": model.config.decoder.heads}
     found: dict[str, Tensor] = {}
     used: set[str] = set()
@@ -68,7 +68,9 @@ def dino_tensors(model: MaskDino, state: Mapping[str, Tensor]) -> tuple[dict[str
             continue
         value: Tensor | None = state[published]
         if name.startswith(("heads.classify.", "label_embedding.")):
-            value = _rows_of_classes(state, names, value, model.config.num_classes)
+            classifier = state.get(names.published("heads.classify.weight"), value)
+            trained = len(classifier) if classifier.dim() else 0
+            value = _rows_of_classes(value, model.config.num_classes, trained=trained)
         elif "sampling_offsets" in rest or "attention_weights" in rest:
             in_order = ours if part == "pixel_decoder" else ours[::-1]
             value = _by_level(name, value, weight, theirs=theirs, ours=in_order, heads=heads[part])
@@ -80,17 +82,17 @@ def dino_tensors(model: MaskDino, state: Mapping[str, Tensor]) -> tuple[dict[str
     return found, used
 
 
-def _level_names(features: list[str], count: int) -> list[str]:
+def _level_names(features: list[str], *, count: int) -> list[str]:
     """Name the levels of a memory: maps of the backbone, then those that strided convolutions add below the last."""
     return features + [f"added {number}" for number in range(count - len(features))]
 
 
 def _by_level(name: str, value: Tensor, fresh: Tensor, *, theirs: list[str], ours: list[str], heads: int) -> Tensor:
     """Bring rows that stand head by head and level by level, (heads * levels * n, ...), into our order of levels."""
-    if value.shape[0] * len(ours) != fresh.shape[0] * len(theirs) or value.shape[1:] != fresh.shape[1:]:
+    expected = (fresh.shape[0] // len(ours) * len(theirs), *fresh.shape[1:])
+    if value.shape != expected:
         raise CheckpointMismatchError(
-            f"for {name} it has the shape {tuple(value.shape)} of {len(theirs)} levels, "
-            f"the model {tuple(fresh.shape)} of {len(ours)}."
+            f"its tensor for {name} has the shape {tuple(value.shape)}, and would need {expected} for {len(theirs)} levels."
         )
     result = fresh.detach().clone().unflatten(0, (heads, len(ours), -1))
     value = value.unflatten(0, (heads, len(theirs), -1))
@@ -100,11 +102,12 @@ def _by_level(name: str, value: Tensor, fresh: Tensor, *, theirs: list[str], our
     return result.flatten(0, 2)
 
 
-def _rows_of_classes(state: Mapping[str, Tensor], names: DinoNames, value: Tensor, classes: int) -> Tensor | None:
+def _rows_of_classes(value: Tensor, classes: int, *, trained: int) -> Tensor | None:
     """Take the rows of a model's classes out of a classifier or label embedding; None where the classes are others."""
-    trained = len(state[names.published("heads.classify.bias")])
     if trained == classes:
-        return value[:classes]  # the makers' label embedding has one row more
-    if trained == _COCO_ROWS and classes == len(COCO_IDS):
-        return value[COCO_IDS]
-    return None
+        rows = list(range(classes))  # the makers' label embedding has one more
+    elif trained == _COCO_ROWS and classes == len(COCO_IDS):
+        rows = COCO_IDS
+    else:
+        return None
+    return value[rows] if value.dim() and len(value) > rows[-1] else value  # too few do not fit, which is said later
