@@ -31,7 +31,6 @@ from qgis_maskdino import settings
 from qgis_maskdino.algorithms.engine_algorithm import (
     EngineAlgorithm,
     device_options,
-    explained,
     listener,
     log_to,
 )
@@ -227,7 +226,7 @@ class DetectBuildings(EngineAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Detect, and hand the buildings over to the sink."""
-        with tempfile.TemporaryDirectory(prefix="maskdino-") as folder, explained(feedback):
+        with tempfile.TemporaryDirectory(prefix="maskdino-") as folder, self.explained(feedback):
             result = detect(
                 self._request(parameters, folder, context),
                 on_event=listener(feedback, end=_DETECTED),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -73,7 +74,7 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         layer = self.parameterAsRasterLayer(parameters, name, context)
         if layer is None:
             raise QgsProcessingException(self.invalidRasterError(parameters, name))
-        with explained():
+        with self.explained():
             return LayerSource.of(layer, context.transformContext())
 
     def why_not_written(
@@ -99,6 +100,26 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
                 return tr("The output {path} is read too, and would be lost. Name another file.").format(path=path)
         return ""
 
+    @contextmanager
+    def explained(self, feedback: QgsProcessingFeedback | None = None) -> Iterator[None]:
+        """Turn an engine's error into the exception that Processing shows, its details into lines of the log."""
+        try:
+            yield
+        except EngineError as error:
+            if feedback is not None and error.details:
+                feedback.pushDebugInfo(error.details)
+            raise QgsProcessingException(self._in_words(str(error))) from error
+
+    def _in_words(self, message: str) -> str:
+        """Name parameters as this dialog does where the engine names options of its command line."""
+        labels = {p.name(): p.description().partition(" [")[0] for p in self.parameterDefinitions()}
+
+        def label(option: re.Match[str]) -> str:
+            name = option[1].replace("-", "_").upper()
+            return f"'{labels[name]}'" if name in labels else option[0]
+
+        return re.sub(r"--([a-z]+(?:-[a-z]+)*)", label, message)
+
 
 def device_options() -> list[str]:
     """List the devices to choose from, that of the plugin's settings among them."""
@@ -115,17 +136,6 @@ def output_file(parameters: dict[str, Any], name: str) -> str | None:
 
 def _same_file(one: str, other: str) -> bool:
     return os.path.isfile(one) and os.path.isfile(other) and os.path.samefile(one, other)
-
-
-@contextmanager
-def explained(feedback: QgsProcessingFeedback | None = None) -> Iterator[None]:
-    """Turn an engine's error into the exception that Processing shows, its details into lines of the log."""
-    try:
-        yield
-    except EngineError as error:
-        if feedback is not None and error.details:
-            feedback.pushDebugInfo(error.details)
-        raise QgsProcessingException(str(error)) from error
 
 
 def listener(feedback: QgsProcessingFeedback, *, end: float = 100.0) -> Callable[[dict[str, Any]], None]:

@@ -26,7 +26,7 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
-from qgis_maskdino.algorithms.engine_algorithm import EngineAlgorithm, explained, listener, log_to, number, shown_file
+from qgis_maskdino.algorithms.engine_algorithm import EngineAlgorithm, listener, log_to, number, shown_file
 from qgis_maskdino.engine_environment import EngineEnvironment
 from qgis_maskdino.layer_style import MATCHES, style_when_loaded
 from qgis_maskdino.polygon_file import write_polygons
@@ -177,7 +177,7 @@ class EvaluateDetections(EngineAlgorithm):
     ) -> dict[str, Any]:
         """Compare."""
         report = self.parameterAsFileOutput(parameters, self.REPORT, context)
-        with tempfile.TemporaryDirectory(prefix="maskdino-") as folder, explained(feedback):
+        with tempfile.TemporaryDirectory(prefix="maskdino-") as folder, self.explained(feedback):
             arguments = self._arguments(parameters, folder, context)
             matches = os.path.join(folder, "matches.gpkg")
             arguments["output"] = matches

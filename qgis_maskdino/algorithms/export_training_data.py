@@ -22,7 +22,7 @@ from qgis.core import (
     QgsProcessingParameterRasterLayer,
 )
 
-from qgis_maskdino.algorithms.engine_algorithm import EngineAlgorithm, explained, listener, log_to, shown_file
+from qgis_maskdino.algorithms.engine_algorithm import EngineAlgorithm, listener, log_to, shown_file
 from qgis_maskdino.engine_environment import EngineEnvironment
 from qgis_maskdino.polygon_file import write_polygons
 from qgis_maskdino.raster_export import ExportCancelled, export_raster
@@ -176,7 +176,7 @@ class ExportTrainingData(EngineAlgorithm):
     ) -> dict[str, Any]:
         """Export."""
         output = self.parameterAsFileOutput(parameters, self.OUTPUT, context)
-        with tempfile.TemporaryDirectory(prefix="maskdino-") as folder, explained(feedback):
+        with tempfile.TemporaryDirectory(prefix="maskdino-") as folder, self.explained(feedback):
             arguments = {**self._arguments(parameters, context), "output": output}
             for name, source in self._layers.items():
                 arguments[name.lower()] = os.path.join(folder, f"{name.lower()}.gpkg")

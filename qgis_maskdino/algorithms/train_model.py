@@ -23,7 +23,6 @@ from qgis_maskdino import settings
 from qgis_maskdino.algorithms.engine_algorithm import (
     EngineAlgorithm,
     device_options,
-    explained,
     listener,
     log_to,
     number,
@@ -181,7 +180,7 @@ class TrainModel(EngineAlgorithm):
             "output": output,
             "resume": self.parameterAsBool(parameters, self.RESUME, context),
         }
-        with explained(feedback), EngineEnvironment().engine(on_log=log_to(feedback)) as engine:
+        with self.explained(feedback), EngineEnvironment().engine(on_log=log_to(feedback)) as engine:
             answer = engine.run(
                 "train",
                 arguments,

@@ -179,6 +179,16 @@ def test_a_failed_run_replaces_nothing(engine, scene, tmp_path):
     assert QgsVectorLayer(str(path), "before", "ogr").featureCount() == 3
 
 
+def test_options_of_the_command_line_are_called_what_the_dialog_calls_them(engine, scene):
+    engine("""
+for request in requests():
+    say("error", id=request["id"], code="raster_fit", message="scene.tif is too coarse.",
+        hint="Give a finer one, or look at it with --gsd 0.6; --min-area helps, --of-others does not.")
+""")
+    words = failure(DETECT, {"INPUT": str(scene), "OUTPUT": "memory:"})
+    assert "with 'Ground sampling distance' 0.6; 'Smallest area' helps, --of-others does not." in words
+
+
 def test_an_engine_that_dies_is_told_of_with_its_last_words(engine, scene):
     engine('for request in requests(): sys.stderr.write("something tore\\n"); sys.stderr.flush(); os._exit(3)')
     words = failure(DETECT, {"INPUT": str(scene), "OUTPUT": "memory:"})
