@@ -26,6 +26,8 @@ from qgis_maskdino.translation import tr
 # Names of datasets that are no files and that only QGIS's own GDAL, with its drivers and passwords, may be able to open.
 _SERVICES = ("WMS:", "WCS:", "WMTS:", "PG:", "<GDAL_WMS", "<WCS_GDAL", "<GDAL_WMTS", "/VSIMEM/", "MEM:", "OGCAPI:", "EEDAI:")
 
+_MARKS = ("|option:", "|credential:")
+
 
 @dataclass(frozen=True)
 class LayerSource:
@@ -92,10 +94,10 @@ def file_of(layer: QgsRasterLayer) -> str | None:
     """Return under what name another program can open a layer; None where none can."""
     if layer.providerType() != "gdal":
         return None
-    decoded = QgsProviderRegistry.instance().decodeUri("gdal", layer.source())
-    if decoded.get("openOptions") or decoded.get("authcfg"):
-        return None
     name = layer.source()
+    # What QGIS alone can pass to GDAL: how to open it, and with which password.
+    if any(mark in name for mark in _MARKS) or QgsProviderRegistry.instance().decodeUri("gdal", name).get("authcfg"):
+        return None
     if name.upper().startswith(_SERVICES):
         return None
     if os.path.exists(name):

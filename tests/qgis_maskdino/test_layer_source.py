@@ -78,6 +78,14 @@ class TestPath:
         finally:
             gdal.Unlink("/vsimem/town.tif")
 
+    def test_what_is_opened_with_options_is_exported(self, scene, tmp_path):
+        layer = QgsRasterLayer(f"{scene}|option:NUM_THREADS=2")
+        assert layer.isValid()
+        source = source_of(layer)
+        assert source.path is None
+        export(source, tmp_path / "out.tif")
+        assert pixels(tmp_path / "out.tif") == pixels(scene)
+
     def test_a_crs_set_by_hand_goes_along(self, scene, engine_python, tmp_path):
         bare = tmp_path / "no crs.tif"
         gdal.Translate(str(bare), str(scene))
