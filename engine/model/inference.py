@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from engine.errors import ArgumentError
+from engine.model.feed_forward import piece_size
 from engine.model.instance_model import InstanceModel
 from engine.model.maskdino import MaskDino
+from engine.model.packed_linear import PackedLinear, can_pack
 from engine.model.postprocess import ImageInstances
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -48,6 +50,11 @@ class InferenceModel(nn.Module):
                 )
             _use_bfloat16(self.model)
         self.model.to(memory_format=torch.channels_last)
+        if isinstance(model, MaskDino) and can_pack(next(model.parameters()).device):
+            for layer in self.model.pixel_decoder.layers:
+                layer.linear1, layer.linear2 = (
+                    PackedLinear(linear, rows=piece_size()) for linear in (layer.linear1, layer.linear2)
+                )
         self.header = getattr(model, "header", None)
 
     def instances(

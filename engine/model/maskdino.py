@@ -74,10 +74,10 @@ class MaskDino(nn.Module):
             attention_mask = denoising.attention_mask
         boxes = boxes.sigmoid()
         states, layer_boxes = self.decoder(
-            content, boxes, memory, torch.tensor(shapes), self.heads, attention_mask=attention_mask
+            content, boxes, memory, torch.tensor(shapes), self.heads, attention_mask=attention_mask, intermediate=intermediate
         )
 
-        wanted = range(len(states) + 1) if intermediate else [len(states)]
+        wanted = range(len(states) + 1) if intermediate else [1]
         predictions = []
         for layer in wanted:
             class_logits, mask_logits = self.heads(content if layer == 0 else states[layer - 1], pixels)
@@ -119,8 +119,10 @@ class MaskDino(nn.Module):
         """
         pixels, memory, shapes = self._see(images)
         selected = self.query_selection(memory, shapes, pixels, self.heads)
-        states, boxes = self.decoder(selected.content, selected.boxes.sigmoid(), memory, torch.tensor(shapes), self.heads)
-        class_logits, _ = self.heads(states[-1], None)
+        (state,), (boxes,) = self.decoder(
+            selected.content, selected.boxes.sigmoid(), memory, torch.tensor(shapes), self.heads, intermediate=False
+        )
+        class_logits, _ = self.heads(state, None)
         sizes = [tuple(image.shape[-2:]) for image in images]
         found = []
         for index, (size, output_size) in enumerate(zip(sizes, output_sizes or sizes, strict=True)):
@@ -130,8 +132,8 @@ class MaskDino(nn.Module):
             found.append(
                 draw_instances(
                     chosen,
-                    boxes=boxes[-1][index, chosen.queries],
-                    mask_logits=self.heads.draw(states[-1][index, chosen.queries], pixels[index]),
+                    boxes=boxes[index, chosen.queries],
+                    mask_logits=self.heads.draw(state[index, chosen.queries], pixels[index]),
                     image_size=size,
                     padded_size=self.padded_size(sizes),
                     output_size=output_size,

@@ -54,7 +54,7 @@ class PixelDecoder(nn.Module):
             maps.append(coarser)
         encoded = self._encode(maps)
         lateral = self.lateral(features["res2"])
-        finest = F.interpolate(encoded[self.finest], size=lateral.shape[-2:], mode="bilinear", align_corners=False)
+        finest = F.interpolate(encoded[self.finest].to(lateral), size=lateral.shape[-2:], mode="bilinear", align_corners=False)
         return self.mask_features(self.output(lateral + finest)), encoded
 
     def _encode(self, maps: list[Tensor]) -> list[Tensor]:

@@ -75,7 +75,8 @@ def mask_boxes(masks: Tensor, *, kind: str) -> Tensor:
         (..., 4) float32 cxcywh in fractions of the map.
     """
     height, width = masks.shape[-2:]
-    rows, columns = masks.any(-1), masks.any(-2)
+    bytes_ = masks.view(torch.uint8)
+    rows, columns = bytes_.amax(-1).bool(), bytes_.amax(-2).bool()  # as `any`, which takes a CPU twenty times as long
     empty = ~rows.any(-1)
     far = 1 if kind == "bitmask" else 0
     spans = []

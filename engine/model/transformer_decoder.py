@@ -29,6 +29,7 @@ class TransformerDecoder(nn.Module):
         heads: PredictionHeads,
         *,
         attention_mask: Tensor | None = None,
+        intermediate: bool = True,
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Decode the queries.
 
@@ -39,21 +40,24 @@ class TransformerDecoder(nn.Module):
             spatial_shapes: (L, 2), in the memory's order.
             heads: refine the boxes; the norm is theirs too.
             attention_mask: (Q, Q) bool, True where a query must not see another.
+            intermediate: whether every layer predicts, or the last one alone.
 
         Returns:
-            A layer at a time: normalised queries (B, Q, C) and predicted boxes (B, Q, 4) in 0..1.
+            Of each layer that predicts: normalised queries (B, Q, C) and predicted boxes (B, Q, 4) in 0..1.
         """
         states, predicted = [], []
         reference = boxes  # what the layer looks at: no gradient flows back through it
         previous = boxes  # what the prediction corrects: the gradient reaches one layer back (look forward twice)
-        for layer in self.layers:
+        for index, layer in enumerate(self.layers, start=1):
             position = self.reference_head(encode_boxes(reference, self.dim // 2))
             content = layer(content, position, reference, memory, spatial_shapes, attention_mask)
-            updated = (heads.refine_box(content) + inverse_sigmoid(reference)).sigmoid()
-            state = heads.norm(content)
-            states.append(state)
-            predicted.append((heads.refine_box(state) + inverse_sigmoid(previous)).sigmoid())
-            previous, reference = updated, updated.detach()
+            if intermediate or index == len(self.layers):
+                state = heads.norm(content)
+                states.append(state)
+                predicted.append((heads.refine_box(state) + inverse_sigmoid(previous)).sigmoid())
+            if index < len(self.layers):
+                previous = (heads.refine_box(content) + inverse_sigmoid(reference)).sigmoid()
+                reference = previous.detach()
         return states, predicted
 
 
