@@ -103,6 +103,12 @@ def test_a_file_of_which_no_annotation_can_be_used_is_refused(tmp_path: Path) ->
         CocoFolder(write_folder(tmp_path, [{"segmentation": [SQUARE], "category_id": 1}]))
 
 
+def test_a_file_without_images_is_refused_or_empty(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="None of the 1 annotations"):
+        CocoFolder(write_folder(tmp_path / "a", [{"segmentation": [SQUARE]}], names=[]))
+    assert len(CocoFolder(write_folder(tmp_path / "b", [], names=[]))) == 0
+
+
 def test_classes_follow_the_ids_of_their_categories(tmp_path: Path) -> None:
     categories = [{"id": 9, "name": "shed"}, {"id": 100, "name": "house"}, {"id": 2, "name": "tank"}]
     annotations = [{"segmentation": [square(1, 1, 4)]}, {"segmentation": [square(9, 9, 4)], "category_id": 9}]

@@ -50,6 +50,18 @@ def test_every_layer_has_every_term() -> None:
     assert all(loss.isfinite() and loss >= 0 for loss in losses.values())
 
 
+@pytest.mark.parametrize("box_loss", ["iou", "diou", "ciou"])
+def test_another_box_loss_changes_that_term_alone(box_loss: str) -> None:
+    """The name in logs stays, and so do the matches: all other losses are the same to the last bit."""
+    targets = [random_target(0, 2), random_target(1, 3)]
+    denoising = noised(targets)
+    outputs = random_outputs(0, denoising=denoising)
+    published, other = (make_criterion(box_loss=kind)(outputs, targets, denoising) for kind in ("giou", box_loss))
+    assert published.keys() == other.keys()
+    for name, loss in published.items():
+        assert torch.equal(loss, other[name]) != name.startswith("loss_giou")
+
+
 def test_the_total_is_weighted() -> None:
     targets = [random_target(0, 2)]
     denoising = noised(targets)

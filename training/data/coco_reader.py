@@ -18,7 +18,7 @@ from training.data.coco_layout import CocoImage, image_entry
 
 _TYPES = {
     **dict.fromkeys(("points", "stated_boxes", "stated_areas", "run_boxes", "run_areas"), "f"),
-    **dict.fromkeys(("point_ends", "ring_ends", "run_ends", "run_sizes", "keys", "owners"), "q"),
+    **dict.fromkeys(("point_ends", "ring_ends", "run_ends", "run_sizes", "run_numbers", "owners"), "q"),
     "categories": "i",
     **dict.fromkeys(("runs", "crowds"), "B"),
 }
@@ -76,9 +76,9 @@ class CocoReader:
     def columns(self) -> dict[str, np.ndarray]:
         """Return the arrays of ``OutlineTable``, and of each annotation that has an outline:
 
-        ``stated_boxes`` (R, 4) and ``stated_areas`` as the file says them, NaN where it does not; ``run_boxes`` (R, 4),
-        ``run_areas`` and ``run_sizes`` (R, 2), height and width, of run lengths, 0 of others; ``keys``, alike for equal
-        outlines; ``owners`` and ``categories``, numbers of ids, -1 of what is no id; ``crowds``.
+        ``stated_boxes`` (R, 4) and ``stated_areas`` as the file says them, NaN where it does not; ``owners`` and
+        ``categories``, numbers of ids, -1 of what is no id; ``crowds``. Of the M that are run lengths ``run_numbers`` says
+        which, ``run_boxes`` (M, 4), ``run_areas`` and ``run_sizes`` (M, 2), height and width.
         """
         arrays = {name: np.frombuffer(values, values.typecode) for name, values in self._columns.items()}
         return arrays | {name: arrays[name].reshape(-1, width) for name, width in _WIDTHS.items()}
@@ -119,12 +119,11 @@ class CocoReader:
         if not segmentation or (isinstance(segmentation, list) and not any(segmentation)):
             self.faults["no_outline"] += 1
             return
-        key = self._add_runs(segmentation) if isinstance(segmentation, dict) else self._add_rings(segmentation)
-        if key is None:
+        sound = self._add_runs(segmentation) if isinstance(segmentation, dict) else self._add_rings(segmentation)
+        if not sound:
             self.faults["malformed"] += 1
             return
         columns = self._columns
-        columns["keys"].append(key)
         columns["ring_ends"].append(len(columns["point_ends"]))
         columns["run_ends"].append(len(columns["runs"]))
         columns["crowds"].append(bool(entry.get("iscrowd")))
@@ -133,10 +132,10 @@ class CocoReader:
         columns["owners"].append(_number(self.owner_ids, entry.get("image_id")))
         columns["categories"].append(_number(self.category_ids, entry.get("category_id")))
 
-    def _add_rings(self, segmentation: Any) -> int | None:
-        """Keep the rings of an outline and return its key; None, with nothing kept, where it has none."""
+    def _add_rings(self, segmentation: Any) -> bool:
+        """Keep the rings of an outline, if it has any."""
         points, ends = self._columns["points"], self._columns["point_ends"]
-        start, rings, dropped = len(points), len(ends), False
+        rings, dropped = len(ends), False
         for ring in segmentation if isinstance(segmentation, list) else ():
             try:
                 sound = isinstance(ring, list) and len(ring) >= 6 and len(ring) % 2 == 0 and math.isfinite(sum(ring))
@@ -146,36 +145,33 @@ class CocoReader:
                 points.extend(ring)
                 ends.append(len(points) // 2)
             dropped |= not sound
-        if len(ends) == rings:
-            return None
-        self.faults["malformed_ring"] += dropped
-        columns = self._columns
-        columns["run_boxes"].extend((0, 0, 0, 0))
-        columns["run_areas"].append(0)
-        columns["run_sizes"].extend((0, 0))
-        return hash(points[start:].tobytes())
+        found = len(ends) > rings
+        if found and dropped:
+            self.faults["malformed_ring"] += 1
+        return found
 
-    def _add_runs(self, segmentation: dict) -> int | None:
-        """Keep the run lengths of an outline, and return its key; None where they are none."""
+    def _add_runs(self, segmentation: dict) -> bool:
+        """Keep the run lengths of an outline, if they are some."""
         counts, size = segmentation.get("counts"), segmentation.get("size")
         if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-            return None
+            return False
         try:
             if isinstance(counts, list):
                 if sum(counts) != size[0] * size[1] or min(counts) < 0:
-                    return None
+                    return False
                 encoded = run_lengths.frPyObjects({"size": size, "counts": counts}, *size)
             else:
                 encoded = {"size": size, "counts": counts.encode("ascii")}
                 run_lengths.decode(encoded)
         except (AttributeError, TypeError, ValueError):
-            return None
+            return False
         columns = self._columns
+        columns["run_numbers"].append(len(columns["run_ends"]))
         columns["runs"].frombytes(encoded["counts"])
         columns["run_boxes"].extend(run_lengths.toBbox(encoded).tolist())
         columns["run_areas"].append(float(run_lengths.area(encoded)))
         columns["run_sizes"].extend(size)
-        return hash(encoded["counts"])
+        return True
 
 
 def look_up(numbers: np.ndarray, ids: dict[Any, int], places: Mapping[Any, int]) -> np.ndarray:

@@ -110,21 +110,26 @@ def settle_annotations(
         (K,) int64, the numbers of those, by image and then in the order of the file.
     """
     faults = reader.faults
-    sizes = np.array([(image.width, image.height) for image in reader.images], dtype=float).reshape(-1, 2)
-    size = sizes[owners]
-    runs = columns["run_areas"] > 0
+    sizes = np.array([*((image.width, image.height) for image in reader.images), (0, 0)], dtype=float)
+    size = sizes[owners]  # the last one is that of no image, -1
+    runs = np.zeros(len(owners), dtype=bool)
+    runs[columns["run_numbers"]] = True
     homeless = owners < 0
     alien = ~homeless & (categories < 0)
-    misfit = (columns["run_sizes"][:, 0] > 0) & (columns["run_sizes"][:, ::-1] != size).any(axis=1) & ~homeless
+    misfit = np.zeros(len(owners), dtype=bool)
+    misfit[columns["run_numbers"]] = (columns["run_sizes"][:, ::-1] != size[columns["run_numbers"]]).any(axis=1)
+    misfit &= ~homeless
     flat = (bounds[:, 2:] <= bounds[:, :2]).any(axis=1)
     outside = ((bounds[:, 2:] <= 0) | (bounds[:, :2] >= size)).any(axis=1) & ~flat & ~homeless
     kept = ~(homeless | alien | misfit | flat | outside)
     over = np.maximum(-bounds[:, :2], bounds[:, 2:] - size).max(axis=1) > BORDER_TOLERANCE
 
-    order = np.lexsort((columns["keys"], categories, owners))
-    same = np.stack([columns["keys"][order], categories[order], owners[order], kept[order]], axis=1)
+    # What lies on the same image and measures the same in every way is the same.
+    traits = (*bounds.T, areas, lengths, columns["crowds"], categories, owners, ~kept)
+    order = np.lexsort(traits)
     again = np.zeros(len(kept), dtype=bool)
-    again[order[1:]] = (same[1:] == same[:-1]).all(axis=1) & kept[order[1:]]
+    again[order[1:]] = np.logical_and.reduce([trait[order[1:]] == trait[order[:-1]] for trait in traits])
+    again &= kept
     kept &= ~again
 
     wrong_box = ~(np.abs(columns["stated_boxes"] - _sizes(bounds)) <= BOX_TOLERANCE).all(axis=1)
@@ -141,9 +146,10 @@ def settle_annotations(
 def measure(columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Measure outlines: left, top, right, bottom (R, 4); area and perimeter (R,), of rings as if none overlapped."""
     count = len(columns["ring_ends"])
-    left, top, width, height = columns["run_boxes"].T.astype(float)
-    bounds, areas = np.stack([left, top, left + width, top + height], axis=1), columns["run_areas"].astype(float)
-    lengths = np.zeros(count)
+    bounds, areas, lengths = np.zeros((count, 4)), np.zeros(count), np.zeros(count)
+    runs, boxes = columns["run_numbers"], columns["run_boxes"]
+    bounds[runs, :2], bounds[runs, 2:] = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    areas[runs] = columns["run_areas"]
     ring_ends, point_ends = columns["ring_ends"], columns["point_ends"]
     ring_starts, point_starts = np.append(0, ring_ends)[:-1], np.append(0, point_ends)[:-1]
     for start in range(0, count, _BLOCK):
