@@ -57,7 +57,7 @@ class BuildingsJob(AlgorithmJob):
             raise JobError(tr("The buildings are in {}, which QGIS cannot open.").format(source), details=self.details())
         if self._speed is not None:
             settings.remember_speed(self._asked_device, self._speed)
-        add_result(self.layer, above=self._raster)
+        add_result(self.layer, beside=self._raster)
 
     def kept(self) -> str:
         return tr("What was found so far is kept.")
@@ -65,11 +65,15 @@ class BuildingsJob(AlgorithmJob):
     def summary(self) -> str:
         if "COUNT" not in self.results:
             return ""
-        count = tr("{} buildings").format(f"{int(self.results['COUNT']):,}")
-        parts = [tr("Cancelled: {} so far").format(count) if self.state is JobState.CANCELLED else count]
-        area = self.results.get("AREA")
-        if area:
-            parts.append(_ground(float(area)))
+        number = int(self.results["COUNT"])
+        count = tr("1 building") if number == 1 else tr("{} buildings").format(f"{number:,}")
+        if self.state is JobState.CANCELLED:
+            count = tr("Cancelled: {} so far").format(count)
+        elif number == 0:
+            count = tr("No building found. A lower minimum score finds more")
+        parts = [count]
+        if self.results.get("AREA"):
+            parts.append(_ground(float(self.results["AREA"])))
         if self.results.get("SECONDS"):
             parts.append(duration(float(self.results["SECONDS"])))
         return " · ".join(parts)

@@ -42,7 +42,7 @@ class EvaluationJob(AlgorithmJob):
         layer = open_result(str(source), name=tr("Hits and misses"), style=MATCHES)
         if layer is None:
             raise JobError(tr("The matches are in {}, which QGIS cannot open.").format(source), details=self.details())
-        add_result(layer, above=self._detections)
+        add_result(layer, beside=self._detections)
 
     def summary(self) -> str:
         if self.state is not JobState.DONE:

@@ -22,18 +22,16 @@ def open_result(source: str, *, name: str, style: str) -> QgsVectorLayer | None:
     return layer
 
 
-def add_result(layer: QgsVectorLayer, *, above: str = "") -> None:
-    """Add a layer to the project, above another one where that is still there, else on top.
+def add_result(layer: QgsVectorLayer, *, beside: str = "") -> None:
+    """Add a layer to the project, on top of the group of another one where that is still there, else on top of all.
 
     Args:
-        above: the id of the layer that it was made of.
+        beside: the id of the layer that it was made of.
     """
     project = QgsProject.instance()
     project.addMapLayer(layer, False)
     root = project.layerTreeRoot()
-    node = root.findLayer(above) if above else None
-    parent = node.parent() if node is not None else root
-    place = parent.children().index(node) if node is not None else 0
-    node = parent.insertLayer(place, layer)
+    made_of = root.findLayer(beside) if beside else None
+    node = (made_of.parent() if made_of is not None else root).insertLayer(0, layer)
     for expanded in (False, True):  # its legend says what the colours mean; the panel of layers hears changes alone
         node.setExpanded(expanded)

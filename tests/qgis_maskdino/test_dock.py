@@ -106,6 +106,13 @@ class TestDetection:
         assert "12 buildings" in dock.strip.status.text()
         assert "12 buildings" in last_message(iface)
 
+    @pytest.mark.parametrize(("count", "said"), [(0, "A lower minimum score finds more"), (1, "1 building · 100 m²")])
+    def test_nothing_and_a_single_building_are_said_as_people_say_them(self, dock, town, fake, ended, count, said):
+        fake(DETECTS, count=count)
+        dock.detect_page.run_button.click()
+        wait_for(lambda: ended)
+        assert said in dock.strip.status.text()
+
     def test_meanwhile_people_see_what_was_found_how_fast_how_long_still_and_where(self, dock, town, fake, ended):
         fake(DETECTS_UNTIL_CANCELLED)
         dock.detect_page.run_button.click()
@@ -126,6 +133,23 @@ class TestDetection:
         assert ended[0].state is JobState.CANCELLED
         assert results()[0].featureCount() == 5
         assert dock.strip.status.text().startswith("Cancelled: 5 buildings so far")
+
+    @pytest.mark.parametrize("name", ["mine.gpkg", "Grüße aus Łódź.geojson", "mine.shp", "without suffix"])
+    def test_a_file_may_be_named_and_written_again_while_it_is_open(self, dock, town, fake, ended, tmp_path, name):
+        fake(DETECTS, count=3)
+        path = tmp_path / "out put" / name
+        path.parent.mkdir()
+        dock.detect_page.output.setFilePath(str(path))
+        dock.detect_page.run_button.click()
+        wait_for(lambda: len(ended) == 1)
+        fake(DETECTS, count=5)
+        dock.detect_page.run_button.click()
+        wait_for(lambda: len(ended) == 2)
+        assert [job.error for job in ended] == [None, None]
+        newest = results()[0]
+        assert newest.featureCount() == 5
+        assert newest.source().startswith(str(path))
+        assert [field.name() for field in newest.fields()][-2:] == ["score", "area_m2"]
 
     def test_two_jobs_queue_and_one_that_waits_can_be_taken_out(self, dock, town, fake, ended):
         fake(DETECTS_UNTIL_CANCELLED)
