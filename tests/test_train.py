@@ -15,13 +15,14 @@ import yaml
 from training_run import config_document, write_houses, write_run
 
 import engine
-from engine.errors import ArgumentError, CancelledError, ConfigError
+from engine.errors import ArgumentError, CancelledError, ConfigError, ModelFileError
 from engine.job import Job, Progress
 from engine.model.model_file import read_header
 from training.batches import StepSampler, check_batch
 from training.config import RunConfig, TrainConfig
 from training.config_file import read_config
 from training.history import LOSSES, VALIDATION, read_history
+from training.machine import choose_machine
 from training.program import Trained, train
 
 
@@ -225,3 +226,43 @@ def test_a_job_runs_on_submitits_local_executor(tmp_path: Path) -> None:
     logs = "".join(log.read_text() for log in (tmp_path / "run/cluster").glob("*.err"))
     assert (tmp_path / "run/houses.safetensors").exists(), logs
     assert [int(row["step"]) for row in read_history(tmp_path / "run" / LOSSES)] == [1, 2]
+
+
+def test_the_baseline_goes_through_the_same_program(tmp_path: Path) -> None:
+    write_houses(tmp_path / "train", images=3)
+    write_houses(tmp_path / "val", images=2, seed=1)
+    document = config_document(tmp_path, steps=2, validate_every=2)
+    document["model"] = {
+        "kind": "mask_rcnn",
+        "backbone": document["model"]["backbone"] | {"norm": "batch"},
+        "hidden_dim": 16,
+        "box_features": 32,
+        "anchor_sizes": [8, 16, 24, 32, 64],
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(document))
+    trained = train(read_config(path), tmp_path / "run", job=quiet_job())
+    assert {"loss_classifier", "loss_mask", "loss_objectness"} <= read_history(trained.folder / LOSSES)[0].keys()
+    assert engine.load_model(trained.model).header.name == "houses"
+    with pytest.raises(ConfigError, match="calibrate needs a Mask DINO"):
+        train(read_config(path, ["run.calibrate=true"]), tmp_path / "other", job=quiet_job())
+
+
+def test_a_run_that_cannot_start_leaves_nothing_that_is_in_the_way(finished, tmp_path: Path) -> None:
+    config, _, _ = finished
+    missing = config.model_copy(update={"start_from": str(tmp_path / "nowhere.safetensors")})
+    with pytest.raises(ModelFileError, match="nowhere"):
+        train(missing, tmp_path / "run", job=quiet_job())
+    job = quiet_job()
+    job.cancelled.set()
+    with pytest.raises(CancelledError):
+        train(config, tmp_path / "run", job=job)
+
+
+def test_one_gpu_by_its_number_is_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.machine.choose_device", lambda wanted: wanted)
+    run = RunConfig(steps=1, device="cuda:1")
+    assert choose_machine(run).devices == [1]
+    with pytest.raises(ConfigError, match=r"one GPU, and run\.devices is 4"):
+        choose_machine(run.model_copy(update={"devices": 4}))
+    assert choose_machine(RunConfig(steps=1, device="cpu", devices=2, nodes=3)).world == 6

@@ -37,7 +37,7 @@ class ClusterTraining:
         """Say what is to be queued when the time is up or another job goes first: the same run, resumed."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(ClusterTraining(self.config, self.folder, resume=RunFolder(self.folder).last.exists()))
+        return DelayedSubmission(ClusterTraining(self.config, self.folder, resume=RunFolder(self.folder).config.exists()))
 
 
 def submit(config: TrainConfig, folder: Path, *, resume: bool, options: Sequence[str]) -> str:

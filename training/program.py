@@ -11,12 +11,9 @@ import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.environments import SLURMEnvironment
-from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from engine.device import choose_device
 from engine.errors import ConfigError
 from engine.job import Job
 from engine.model.build import build_model
@@ -29,6 +26,7 @@ from training.data.leakage import warn_of_leakage
 from training.data.training_data import TrainingData, open_training_data
 from training.history import History
 from training.job_progress import JobProgress
+from training.machine import choose_machine
 from training.model_card import save_trained
 from training.module import TrainingModule
 from training.objectives import build_objective
@@ -40,7 +38,6 @@ from training.start import start_from
 log = logging.getLogger(__name__)
 
 _ROWS = 200  # of losses in the history of a run, or one every 20 steps
-_PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 
 
 @dataclass(frozen=True)
@@ -81,35 +78,25 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
     for name in ("lightning.pytorch", "lightning.fabric"):  # they say on standard error what they found, and what else there is
         logging.getLogger(name).setLevel(logging.WARNING)
     main = rank_zero_only.rank == 0
-    run = config.run
-    accelerator, devices = _devices(run)
-    world = (devices if isinstance(devices, int) else len(devices)) * run.nodes
-    check_batch(run, world=world)
+    run, machine = config.run, choose_machine(config.run)
+    check_batch(run, world=machine.world)
     folder = RunFolder(output)
     if main:
-        folder.prepare(config, resume=resume)
+        folder.check(config, resume=resume)
     data = open_training_data(config.data, config.augmentation, seed=run.seed)
     if main:
         _say_what_was_read(data)
         if run.check_leakage:
             warn_of_leakage(data)
     steps, validate_every = _lengths(run, data)
-    torch.manual_seed(run.seed)
     model = _build(config, data)
-    if run.calibrate and not (isinstance(model, MaskDino) and len(data.validation) > 1):
-        raise ConfigError("run.calibrate needs a Mask DINO model and two validation images.", hint="Set run.calibrate=false.")
-    if run.checkpoint_activations:
-        checkpoint_activations(model)
-    objective = build_objective(model, config.losses, guide=config.guide)
-    module = TrainingModule(objective, config, steps=steps)
-    history = History(folder.path, every=max(1, min(20, steps // _ROWS)))
-    raw = RawWeights()
+    module = TrainingModule(build_objective(model, config.losses, guide=config.guide), config, steps=steps)
+    if main:  # not before: a config that cannot work leaves no run behind
+        folder.begin(config)
+    raw, history = RawWeights(), History(folder.path, every=max(1, min(20, steps // _ROWS)))
+    watching = [history, JobProgress(job, checkpoint=folder.last)]
     trainer = lightning.Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=run.nodes,
-        strategy=_strategy(accelerator, world),
-        precision=_precision(run, accelerator),
+        **machine.settings(run),
         max_steps=steps,
         max_epochs=-1,
         accumulate_grad_batches=run.accumulate,
@@ -118,15 +105,12 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
         check_val_every_n_epoch=None,
         limit_val_batches=1.0 if len(data.validation) else 0,
         num_sanity_val_steps=0,
-        sync_batchnorm=run.sync_batch_norm and accelerator == "gpu" and world > 1,
         use_distributed_sampler=False,
         log_every_n_steps=history.every,
         enable_progress_bar=False,
         enable_model_summary=False,
         logger=TensorBoardLogger(folder.path, name="tensorboard", version=""),
-        # submitit asks for the job again by itself
-        plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
-        callbacks=[raw, *_callbacks(config, data, folder, validate_every), history, JobProgress(job, checkpoint=folder.last)],
+        callbacks=[raw, *_callbacks(config, data, folder, validate_every), *watching],
     )
     batches = Batches(data, run, steps=steps)
     going_on = str(folder.last) if resume and folder.last.exists() else None
@@ -140,7 +124,7 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
     f1 = balance_scores(finished, data.validation) if run.calibrate else None
     path = save_trained(
         folder, finished, config=config, data=data, scores=module.scores, calibrated_f1=f1, steps=steps,
-        seconds=history.seconds, device=f"{world} x {accelerator}", raw=raw.weights if run.average else None,
+        seconds=history.seconds, device=str(machine), raw=raw.weights if run.average else None,
     )  # fmt: skip
     figures = {} if module.scores is None else {"AP50": module.scores.ap50, "AP": module.scores.ap, "F1": module.scores.f1}
     return Trained(path, folder.path, steps, history.seconds, figures)
@@ -187,37 +171,13 @@ def _lengths(run: RunConfig, data: TrainingData) -> tuple[int, int]:
 
 
 def _build(config: TrainConfig, data: TrainingData) -> nn.Module:
+    torch.manual_seed(config.run.seed)
     classes = len(data.classes)
     architecture = config.model if config.model is not None else read_header(config.start_from).config
     model = build_model(architecture, num_classes=classes)
-    report = start_from(model, config.start_from)
-    log.info("%s", report.summary())
+    if config.run.calibrate and not (isinstance(model, MaskDino) and len(data.validation) > 1):
+        raise ConfigError("run.calibrate needs a Mask DINO model and two validation images.", hint="Set run.calibrate=false.")
+    log.info("%s", start_from(model, config.start_from).summary())
+    if config.run.checkpoint_activations:
+        checkpoint_activations(model)
     return model
-
-
-def _devices(run: RunConfig) -> tuple[str, int | list[int]]:
-    """Return Lightning's accelerator and its devices."""
-    device = choose_device(run.device)
-    kind, _, number = device.partition(":")
-    if kind == "cuda":
-        if number:
-            if (run.devices or 1) != 1:
-                raise ConfigError(
-                    f"run.device is {device!r}, one GPU, and run.devices is {run.devices}.", hint="Set run.device=cuda."
-                )
-            return "gpu", [int(number)]
-        return "gpu", run.devices or torch.cuda.device_count()
-    return kind, run.devices or 1
-
-
-def _strategy(accelerator: str, world: int) -> str | DDPStrategy:
-    if world == 1:
-        return "auto"
-    return DDPStrategy(process_group_backend="nccl" if accelerator == "gpu" else "gloo", gradient_as_bucket_view=True)
-
-
-def _precision(run: RunConfig, accelerator: str) -> str:
-    if run.precision != "auto":
-        return _PRECISIONS[run.precision]
-    fast = accelerator == "gpu" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return _PRECISIONS["bfloat16" if fast else "float32"]

@@ -30,13 +30,12 @@ class RunFolder:
         self.last = self.checkpoints / "last.ckpt"
         self.pictures = self.path / "pictures"
 
-    def prepare(self, config: TrainConfig, *, resume: bool) -> None:
-        """Make the folder, or make sure that the run in it is this one.
+    def check(self, config: TrainConfig, *, resume: bool) -> None:
+        """Make sure that there is no run here, or with ``resume`` that it is this one.
 
         Raises:
             ArgumentError: there is a run in it, and this one is not to go on with it; or there is none to go on with.
             ConfigError: the run in it has another config; it names the keys.
-            OutputError: it cannot be written.
         """
         begun = self.config.exists()
         if resume and not begun:
@@ -48,6 +47,13 @@ class RunFolder:
             )
         if resume and self.last.exists():
             _same(self._checkpoint_config(), config.model_dump(mode="json"), self.last)
+
+    def begin(self, config: TrainConfig) -> None:
+        """Make the folder, and write down what is trained in it.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             document = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
