@@ -171,7 +171,7 @@ class EngineEnvironment:
             self._delete()
 
     def size_estimate(self) -> int:
-        """Return about how many bytes the private environment will take on this machine's disk."""
+        """Return about how many bytes the private environment takes on this machine's disk when it is ready."""
         return _CUDA_BYTES if cuda_of_driver() else _CPU_BYTES
 
     def _private_condition(self) -> Condition:
@@ -278,7 +278,7 @@ class EngineEnvironment:
         """See that the disk has room for what comes."""
         parent = os.path.dirname(self._folder)
         free = shutil.disk_usage(parent).free
-        needed = self.size_estimate()
+        needed = self.size_estimate() * _WHILE_IT_IS_MADE
         if free < needed:
             raise EngineError(
                 tr("The engine needs about {:.1f} GB in {}, and {:.1f} GB are free.").format(needed / 1e9, parent, free / 1e9),
@@ -315,9 +315,10 @@ class EngineEnvironment:
             json.dump({"packages": self._fingerprint()}, file)
 
 
-# Measured on Linux with Python 3.11 and torch 2.13 (CPU) and 2.15 (CUDA 13), downloads under way included.
-_CPU_BYTES = 2_500_000_000
-_CUDA_BYTES = 9_500_000_000
+# Measured on Linux with Python 3.11: torch 2.13 for the CPU, and torch 2.15 for CUDA 13.
+_CPU_BYTES = 1_600_000_000
+_CUDA_BYTES = 5_800_000_000
+_WHILE_IT_IS_MADE = 1.6  # the installer keeps what it has downloaded beside what it unpacks
 
 
 def _default_folder() -> str:

@@ -209,7 +209,7 @@ class TestMaking:
 
     def test_a_full_disk_is_seen_before(self, environment, heard, monkeypatch):
         monkeypatch.setattr(EngineEnvironment, "size_estimate", lambda self: 10**18)
-        with pytest.raises(EngineError, match=r"1000000000\.0 GB") as caught:
+        with pytest.raises(EngineError, match=r"1600000000\.0 GB") as caught:
             create(environment, heard)
         assert caught.value.code == "disk"
 
@@ -428,8 +428,7 @@ made = environment.create(on_log=lines.append, on_progress=lambda *a: None, is_c
 print(*lines, sep="\\n", file=sys.stderr)
 with environment.engine() as engine:
     result = engine.run("detect", {{"raster": {str(scene)!r}, "output": {str(tmp_path / "Häuser.gpkg")!r}, "device": "cpu"}})
-report = environment.check()
-print(json.dumps([made, environment.state().value, result, report, environment.source_folder()]))
+print(json.dumps([made, environment.state().value, environment.python(), environment.source_folder(), result["output"]]))
 """
     folder = tmp_path / "Prófil mit Leerzeichen" / "environment"
     variables = {
@@ -445,12 +444,11 @@ print(json.dumps([made, environment.state().value, result, report, environment.s
     try:
         done = subprocess.run(["/usr/bin/python3", "-c", program], capture_output=True, text=True, env=variables, timeout=1500)
         assert done.returncode == 0, done.stderr
-        made, state, result, report, sources = json.loads(done.stdout.splitlines()[-1])
+        made, state, python, sources, output = json.loads(done.stdout.splitlines()[-1])
         assert (made, state) == (True, "ready")
+        assert python.startswith(str(folder))
         assert sources.startswith(str(plugins_folder))
-        assert report["system"]["python"].count(str(folder)) == 1
-        assert report["libraries"]["torch"]
-        assert result["output"] == str(tmp_path / "Häuser.gpkg")
+        assert output == str(tmp_path / "Häuser.gpkg")
         assert (tmp_path / "Häuser.gpkg").is_file()
     finally:
         for gigabytes in (folder, tmp_path / "cache"):
