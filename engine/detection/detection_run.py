@@ -35,6 +35,7 @@ from engine.job import Progress
 _REPORT_EVERY = 0.2  # seconds
 _GRACE = 0.5  # seconds that reading and model get to end by themselves after a cancel
 _ROWS_AT_ONCE = 256
+_HAND_ON_EVERY = 0.5  # seconds
 _HELD_BACK = 64  # tiles without work for the model that may wait for a batch to fill
 
 
@@ -160,7 +161,7 @@ class DetectionRun:
         return Progress(
             done=self._done,
             total=len(self.grid),
-            buildings=self.buildings + len(self._waiting),
+            buildings=self.buildings,
             megapixels_per_second=self.megapixels / seconds if done else None,
             seconds_left=(len(self.grid) - self._done) * seconds / done if done else None,
             device=str(getattr(self.predictor, "device", "cpu")),
@@ -240,6 +241,7 @@ class DetectionRun:
 
     def _join(self, to_joining: Channel[Work], to_writing: Channel[Footprints]) -> None:
         joiner = SeamJoiner(self.grid)
+        handed_on = time.monotonic()
         for work in to_joining:
             if not work.resumed and not work.outside:
                 with self._stages.timed("journal"):
@@ -247,8 +249,10 @@ class DetectionRun:
             with self._stages.timed("seams"):
                 joiner.add(work.tile, work.pieces)
                 self._waiting += joiner.ready()
-            if len(self._waiting) >= _ROWS_AT_ONCE:
+            # People watch the count, and it counts rows: what is ready may yet prove too small, or lie beside the area.
+            if len(self._waiting) >= _ROWS_AT_ONCE or time.monotonic() - handed_on >= _HAND_ON_EVERY:
                 self._hand_on(to_writing)
+                handed_on = time.monotonic()
             self._resumed += work.resumed
             self._outside += work.outside
             self._done += 1
