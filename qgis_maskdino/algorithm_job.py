@@ -29,6 +29,7 @@ class JobFeedback(QgsProcessingFeedback):
     def __init__(self) -> None:
         super().__init__(False)
         self.log: deque[str] = deque(maxlen=LOG_LINES)
+        self.warnings: list[str] = []
         self.hear: Callable[[dict[str, Any]], None] = lambda event: None
 
     def engine_event(self, event: dict[str, Any]) -> None:
@@ -43,6 +44,8 @@ class JobFeedback(QgsProcessingFeedback):
         self._say("info", info, Qgis.MessageLevel.Info)
 
     def pushWarning(self, warning: str) -> None:
+        if warning not in self.warnings and len(self.warnings) < LOG_LINES:
+            self.warnings.append(warning)
         self._say("warning", warning, Qgis.MessageLevel.Warning)
 
     def pushDebugInfo(self, info: str) -> None:
@@ -113,6 +116,7 @@ class AlgorithmJob(Job):
             self._feedback.cancel()
 
     def finish(self) -> None:
+        self.warnings = self._feedback.warnings
         self._algorithm.postProcess(self._context, self._feedback)
 
     def details(self) -> str:

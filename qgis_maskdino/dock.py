@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qgis.core import Qgis, QgsRasterLayer
+from qgis.core import QgsRasterLayer
 from qgis.gui import QgisInterface, QgsDockWidget
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import QStackedWidget, QTabWidget, QVBoxLayout, QWidget
@@ -10,10 +10,10 @@ from qgis.PyQt.QtWidgets import QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 from qgis_maskdino.engine_environment import EngineEnvironment, State
 from qgis_maskdino.job_queue import Job, JobQueue, JobState
 from qgis_maskdino.panel.detect_page import DetectPage
-from qgis_maskdino.panel.error_message import TITLE, show_error
 from qgis_maskdino.panel.evaluate_page import EvaluatePage
 from qgis_maskdino.panel.export_page import ExportPage
 from qgis_maskdino.panel.first_start_page import FirstStartPage
+from qgis_maskdino.panel.job_message import show_end, show_error
 from qgis_maskdino.panel.job_strip import JobStrip
 from qgis_maskdino.panel.options_page import PAGE_NAME
 from qgis_maskdino.panel.page import Page
@@ -111,9 +111,5 @@ class MaskDinoDock(QgsDockWidget):
         elif page is not None:
             page.show_result(job)
             page.refresh()
-            self._iface.messageBar().pushMessage(TITLE, f"{job.title}: {job.summary()}", _level(job), 8)
+            show_end(self._iface.messageBar(), job)
         self.refresh()
-
-
-def _level(job: Job) -> Qgis.MessageLevel:
-    return Qgis.MessageLevel.Success if job.state is JobState.DONE else Qgis.MessageLevel.Info

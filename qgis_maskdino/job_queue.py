@@ -49,6 +49,7 @@ class Job:
         state: where it stands; changed in the main thread alone.
         error: why it failed.
         results: what it brought; of a cancelled job, what it brought until then.
+        warnings: what people should know of a job that did not fail.
     """
 
     def __init__(self, title: str) -> None:
@@ -56,6 +57,7 @@ class Job:
         self.state = JobState.WAITING
         self.error: JobError | None = None
         self.results: dict[str, Any] = {}
+        self.warnings: list[str] = []
 
     def prepare(self) -> None:
         """Get ready, in the main thread: what the thread will need of layers and project is copied now.

@@ -74,7 +74,7 @@ class DetectPage(Page):
         return given
 
     def why_not(self) -> str:
-        return self.raster.why_not() or self.area.why_not() or self.model.why_not()
+        return self.raster.why_not() or self.area.why_not() or self._outside() or self.model.why_not()
 
     def refresh(self) -> None:
         super().refresh()
@@ -179,19 +179,22 @@ class DetectPage(Page):
             return QgsProcessingUtils.generateTempFilename("buildings.gpkg")
         return path if os.path.splitext(path)[1] else f"{path}.gpkg"
 
+    def _outside(self) -> str:
+        layer = self.raster.layer()
+        area = self.area.rectangle_in(layer.crs())
+        return tr("The area lies outside the layer.") if area is not None and not area.intersects(layer.extent()) else ""
+
     def _estimate(self) -> str:
         """Say how much there is to look at, and how long that took this machine the last time."""
         layer = self.raster.layer()
         facts = raster_facts(layer)
         gsd = self.gsd.value() or (self.model.card.gsd if self.model.card else None) or facts.gsd
-        if gsd is None:
-            return ""
         area = self.area.rectangle_in(layer.crs())
+        if gsd is None or (area is None and not facts.megapixels):
+            return ""
         area = layer.extent() if area is None else area.intersect(layer.extent())
-        if area.isEmpty():
-            return "⚠ " + tr("The area lies outside the layer.")
         megapixels = ground_megapixels(area, layer.crs(), gsd)
-        if megapixels is None or (not facts.megapixels and not self.area.parameters()):
+        if megapixels is None:
             return ""
         text = tr("About {:.3g} MPix at {:.2g} m/px").format(megapixels, gsd)
         speed = settings.megapixels_per_second(self.device.device())

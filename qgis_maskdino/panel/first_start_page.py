@@ -140,7 +140,7 @@ def _what(environment: EngineEnvironment) -> str:
     """Say what will be installed, where, and how large it is."""
     gigabytes = environment.size_estimate() / 1e9
     torch = tr("PyTorch for your NVIDIA graphics card") if cuda_of_driver() else tr("PyTorch for the processor")
-    how = tr("with uv") if shutil.which("uv") else tr("with pip")
+    how = tr("with uv") if find_uv() else tr("with pip")
     lines = [
         tr("The model runs in a Python of its own, apart from QGIS: nothing of QGIS is changed."),
         "<ul style='margin-left: 12px; -qt-list-indent: 0'>"

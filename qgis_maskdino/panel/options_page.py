@@ -17,7 +17,7 @@ from qgis_maskdino.icons import LOGO, icon
 from qgis_maskdino.installation_job import InstallationJob
 from qgis_maskdino.job_queue import Job, JobError, JobQueue, JobState
 from qgis_maskdino.panel.device_picker import DevicePicker
-from qgis_maskdino.panel.error_message import DetailsDialog
+from qgis_maskdino.panel.job_message import DetailsDialog
 from qgis_maskdino.panel.page import form, note
 from qgis_maskdino.translation import tr
 
@@ -175,4 +175,4 @@ class OptionsPage(QgsOptionsPageWidget):
         self.refresh(str(job.error) if job.state is JobState.FAILED else job.summary())
         if isinstance(job, CheckJob) and job.state is JobState.DONE:
             report = json.dumps(job.results, indent=2, ensure_ascii=False)
-            DetailsDialog(JobError(job.summary(), details=report), self).open()
+            DetailsDialog(job.summary(), report, self).open()

@@ -16,7 +16,7 @@ from qgis_maskdino.dock import MaskDinoDock
 from qgis_maskdino.engine_environment import EngineEnvironment
 from qgis_maskdino.job_queue import JobState
 from qgis_maskdino.panel.area_picker import POLYGONS, RECTANGLE, VIEW
-from qgis_maskdino.panel.error_message import DetailsDialog
+from qgis_maskdino.panel.job_message import DetailsDialog
 from qgis_maskdino.panel.options_page import PAGE_NAME
 from qgis_maskdino.provider import MaskDinoProvider
 from tests.qgis_maskdino.fake_engine import fake_engine
@@ -227,6 +227,20 @@ code='raster', message='The raster town.tif is empty.', hint='Take another.')"
         assert results() == []
         assert dock.detect_page.run_button.isEnabled()
 
+    def test_what_the_engine_warns_of_is_not_lost(self, dock, town, fake, ended, iface):
+        fake(
+            "warning = 'The raster has two bands only.'\n"
+            + DETECTS.replace("for done", "say('log', id=request['id'], level='warning', message=warning)\n    for done")
+        )
+        dock.detect_page.run_button.click()
+        wait_for(lambda: ended)
+        assert ended[0].state is JobState.DONE, ended[0].error
+        (button,) = iface.messageBar().currentItem().findChildren(QPushButton)
+        button.click()
+        (dialog,) = iface.mainWindow().findChildren(DetailsDialog)
+        assert dialog.text.toPlainText() == "The raster has two bands only."
+        dialog.close()
+
     def test_an_engine_that_dies_is_explained(self, dock, town, fake, ended, iface):
         fake("for r in requests(): os.kill(os.getpid(), signal.SIGKILL)")
         dock.detect_page.run_button.click()
@@ -262,7 +276,8 @@ class TestAreas:
 
     def test_an_area_beside_the_layer_is_noticed_before_anything_runs(self, dock, town):
         dock.detect_page.area.set_rectangle(QgsRectangle(600_000, 4_999_950, 600_050, 5_000_000), town.crs())
-        assert "outside" in dock.detect_page.estimate.text()
+        assert "outside" in dock.detect_page.reason.text()
+        assert not dock.detect_page.run_button.isEnabled()
 
     def test_polygons_may_be_those_that_are_selected(self, dock, town, tmp_path):
         layer = QgsVectorLayer(str(write_buildings(tmp_path / "areas.gpkg", 3)), "areas", "ogr")

@@ -11,7 +11,7 @@ from qgis.PyQt.QtWidgets import QMessageBox
 from qgis_maskdino import settings
 from qgis_maskdino.engine_environment import EngineEnvironment
 from qgis_maskdino.job_queue import JobQueue
-from qgis_maskdino.panel.error_message import DetailsDialog
+from qgis_maskdino.panel.job_message import DetailsDialog
 from qgis_maskdino.panel.options_page import OptionsFactory
 from tests.qgis_maskdino.fake_engine import fake_engine
 from tests.qgis_maskdino.panel_window import wait_for

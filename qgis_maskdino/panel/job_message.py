@@ -1,4 +1,4 @@
-"""Errors for people: a sentence in QGIS's message bar, and a button that shows the rest."""
+"""How jobs ended, for people: a sentence in QGIS's message bar, and a button that shows the rest."""
 
 from __future__ import annotations
 
@@ -7,32 +7,44 @@ from qgis.gui import QgsMessageBar
 from qgis.PyQt.QtGui import QFontDatabase
 from qgis.PyQt.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
-from qgis_maskdino.job_queue import JobError
+from qgis_maskdino.job_queue import Job, JobError, JobState
 from qgis_maskdino.translation import tr
 
 TITLE = "Mask DINO"
+_SECONDS = 8
 
 
 def show_error(bar: QgsMessageBar, error: JobError) -> None:
     """Tell an error in the message bar; it stays until it is closed."""
     text = f"{error.message} {error.hint}" if error.hint else error.message
+    _show(bar, text, Qgis.MessageLevel.Critical, seconds=0, details=error.details)
+
+
+def show_end(bar: QgsMessageBar, job: Job) -> None:
+    """Tell in the message bar what came of a job that did not fail, and what it warned of."""
+    level = Qgis.MessageLevel.Success if job.state is JobState.DONE else Qgis.MessageLevel.Info
+    text = ": ".join(part for part in (job.title, job.summary()) if part)
+    _show(bar, text, level, seconds=_SECONDS, details="\n".join(job.warnings))
+
+
+def _show(bar: QgsMessageBar, text: str, level: Qgis.MessageLevel, *, seconds: int, details: str) -> None:
     item = bar.createMessage(TITLE, text)
-    if error.details:
+    if details:
         button = QPushButton(tr("Details"))
-        button.clicked.connect(lambda: DetailsDialog(error, bar.window()).open())
+        button.clicked.connect(lambda: DetailsDialog(text, details, bar.window()).open())
         item.layout().addWidget(button)
-    bar.pushWidget(item, Qgis.MessageLevel.Critical, 0)
+    bar.pushWidget(item, level, seconds)
 
 
 class DetailsDialog(QDialog):
     """What was written while a job ran, to be read or copied into a report."""
 
-    def __init__(self, error: JobError, parent: QWidget | None = None) -> None:
+    def __init__(self, said: str, details: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle(tr("Mask DINO: details"))
-        sentence = QLabel(str(error))
+        sentence = QLabel(said)
         sentence.setWordWrap(True)
-        self.text = QPlainTextEdit(error.details)
+        self.text = QPlainTextEdit(details)
         self.text.setReadOnly(True)
         self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
