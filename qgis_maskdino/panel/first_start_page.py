@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 from qgis.PyQt.QtCore import pyqtSignal
@@ -18,6 +17,7 @@ from qgis.PyQt.QtWidgets import (
     QWidget,
 )
 
+from qgis_maskdino.base_python import find_uv
 from qgis_maskdino.engine_environment import EngineEnvironment, State
 from qgis_maskdino.icons import LOGO, icon
 from qgis_maskdino.installation_job import InstallationJob

@@ -26,7 +26,7 @@ from qgis.PyQt.QtCore import QTimer
 
 from qgis_maskdino.engine_environment import EngineEnvironment
 from tests.qgis_maskdino.algorithm_runs import Feedback, Run, failure, process_events, run
-from tests.qgis_maskdino.fake_engine import fake_engine
+from tests.qgis_maskdino.fake_engine import HELLO, fake_engine
 
 pytestmark = pytest.mark.usefixtures("provider")
 
@@ -59,8 +59,8 @@ def find(path, count):
 def engine(tmp_path, monkeypatch):
     """Return a function that puts an engine in the place of the real one."""
 
-    def install(behaviour: str) -> None:
-        sources = fake_engine(tmp_path / "fake", FINDING + behaviour)
+    def install(behaviour: str, *, hello: str = HELLO) -> None:
+        sources = fake_engine(tmp_path / "fake", FINDING + behaviour, hello=hello)
         monkeypatch.setenv("MASKDINO_PYTHON", sys.executable)
         monkeypatch.setattr(EngineEnvironment, "source_folder", lambda self: sources)
 
@@ -194,6 +194,19 @@ def test_an_engine_that_dies_is_told_of_with_its_last_words(engine, scene):
     words = failure(DETECT, {"INPUT": str(scene), "OUTPUT": "memory:"})
     assert "The engine ended with status 3" in words
     assert "something tore" in words
+
+
+def test_an_engine_that_the_system_kills_is_explained(engine, scene):
+    engine("for request in requests(): os.kill(os.getpid(), signal.SIGKILL)")
+    words = failure(DETECT, {"INPUT": str(scene), "OUTPUT": "memory:"})
+    assert "killed by the system, most likely because the memory ran out" in words
+
+
+def test_an_engine_of_another_version_is_refused(engine, scene):
+    engine("time.sleep(60)", hello='say("hello", protocol=99, version="9.0")\n')
+    words = failure(DETECT, {"INPUT": str(scene), "OUTPUT": "memory:"})
+    assert "version 9.0" in words
+    assert "Repair the engine" in words
 
 
 def test_buildings_that_cannot_be_written_are_kept(engine, scene, tmp_path, monkeypatch):
