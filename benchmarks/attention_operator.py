@@ -144,7 +144,7 @@ def _peak_megabytes(step: Callable[[], object]) -> str:
     reset.write_text("5")  # forgets the peak so far
     before = kilobytes("VmRSS:")
     step()
-    return f"{(kilobytes('VmHWM:') - before) / 1000:.0f}"
+    return f"{max(0, kilobytes('VmHWM:') - before) / 1000:.0f}"
 
 
 def _spread(values: list[float]) -> str:

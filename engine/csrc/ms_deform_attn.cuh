@@ -12,6 +12,7 @@
 #ifndef MASKDINO_ON_HOST  // the tests run the kernels on a CPU and bring their own
 #include "ms_deform_attn_ptx.cuh"
 #endif
+#include "ms_deform_attn_vectors.cuh"
 
 namespace maskdino {
 
@@ -34,9 +35,9 @@ struct Problem {
   void* grad_locations;
   void* grad_weights;
   int positions, heads, queries;
-  int points;          // L*P
+  int points;           // L*P
   unsigned reciprocal;  // of P, times 2^24 and rounded up: exact for the 16 * P points that there can be, up to P = 1000
-  int chunk;           // points of a row that are described at once
+  int chunk;            // points of a row that are described at once
   Level levels[kMaxLevels];
 };
 
@@ -44,95 +45,12 @@ __device__ inline const Level& level_of(const Problem& problem, int point) {
   return problem.levels[static_cast<unsigned>(point) * problem.reciprocal >> 24];
 }
 
-template <typename T>
-struct SumOf {
-  using type = float;
-};
-template <>
-struct SumOf<double> {
-  using type = double;
-};
-
-__device__ inline float widened(float value) { return value; }
-__device__ inline double widened(double value) { return value; }
-__device__ inline void narrow(float value, float* result) { *result = value; }
-__device__ inline void narrow(double value, double* result) { *result = value; }
-
-template <typename T, int N>
-struct alignas(N * sizeof(T) < 16 ? N * sizeof(T) : 16) Vector {
-  T lane[N];
-};
-
-template <int BYTES>
-struct Word;
-template <>
-struct Word<2> {
-  using type = unsigned short;
-};
-template <>
-struct Word<4> {
-  using type = unsigned;
-};
-template <>
-struct Word<8> {
-  using type = uint2;
-};
-template <>
-struct Word<16> {
-  using type = uint4;
-};
-
-// N neighbours as they lie in memory; noughts at first.
-template <typename T, int N>
-struct Packed {
-  typename Word<N * sizeof(T)>::type word = {};
-};
-
-// Read N neighbours with one instruction, through the cache for data that nobody writes.
-template <int N, typename T>
-__device__ inline Packed<T, N> load(const T* source) {
-  return {__ldg(reinterpret_cast<const typename Word<N * sizeof(T)>::type*>(source))};
-}
-
-template <typename A, typename T, int N>
-__device__ inline Vector<A, N> unpacked(const Packed<T, N>& packed) {
-  Vector<A, N> vector;
-  if constexpr (sizeof(T) == 2 && N > 1) {
-    unsigned pairs[N / 2];
-    memcpy(pairs, &packed, sizeof(pairs));
-#pragma unroll
-    for (int i = 0; i < N; i += 2) widened(pairs[i / 2], T{}, vector.lane[i], vector.lane[i + 1]);
-  } else {
-    T elements[N];
-    memcpy(elements, &packed, sizeof(elements));
-#pragma unroll
-    for (int i = 0; i < N; ++i) vector.lane[i] = widened(elements[i]);
-  }
-  return vector;
-}
-
-__device__ constexpr int vector_for(int width, int most) { return width % most == 0 ? most : vector_for(width, most / 2); }
-
-__device__ constexpr int lanes_for(int vectors, int lanes = 1) {
-  return lanes == 32 || lanes >= vectors ? lanes : lanes_for(vectors, 2 * lanes);
-}
-
-// How the channels of a row lie over lanes: each lane has `vector` neighbouring channels at a time, MOST where that divides
-// the width.
-template <int WIDTH, int MOST>
-struct Channels {
-  static constexpr int vector = vector_for(WIDTH, MOST);
-  static constexpr int lanes = lanes_for(WIDTH / vector);
-  static constexpr int passes = (WIDTH / vector + lanes - 1) / lanes;
-  static constexpr int rows = 32 / lanes;  // of a warp
-};
-
 // The row that a lane works on. A block has rows of one image and head; heads run fastest over the blocks, so that blocks
 // that run together rarely add to the same place.
 struct Row {
   bool there;
-  int lane;        // of the row
-  long long index;  // in (B, Q, M)
+  int lane;                  // of the row
+  long long index;           // in (B, Q, M)
   long long image_and_head;  // the first channel at position 0
 };
 
@@ -168,7 +86,8 @@ __device__ inline Cell<A> cell(const Level& level, const P* locations, const P* 
   // nought for a point far away; not a number where a location or weight is not finite, so that a diverging model shows
   const A off = (x - x) + (y - y) + (weight - weight);
   const A left = touches ? floor(x) : A(0), upper = touches ? floor(y) : A(0);
-  return {static_cast<int>(left), static_cast<int>(upper), touches ? x - left : off, touches ? y - upper : off, weight, touches};
+  return {static_cast<int>(left), static_cast<int>(upper), touches ? x - left : off, touches ? y - upper : off, weight,
+          touches};
 }
 
 // What the lanes of a row tell each other: where the corners of its points begin, less than nought off the map, and what
@@ -191,7 +110,8 @@ struct Table {
 };
 
 template <typename A, typename Index>
-__device__ inline void describe(const Level& level, const Cell<A>& cell, Index stride, Vector<Index, 4>& offset, Vector<A, 4>& share) {
+__device__ inline void describe(
+    const Level& level, const Cell<A>& cell, Index stride, Vector<Index, 4>& offset, Vector<A, 4>& share) {
   const bool left = cell.touches && cell.column >= 0, right = cell.touches && cell.column + 1 < level.columns;
   const bool upper = cell.row >= 0, lower = cell.row + 1 < level.rows;
   const Index first = (static_cast<Index>(level.start) + static_cast<Index>(cell.row) * level.columns + cell.column) * stride;

@@ -22,6 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 DTYPES = {torch.float32: "float", torch.float64: "double", torch.float16: "Half", torch.bfloat16: "BFloat16"}
 MAX_WIDTH = 256  # channels of a head
+_SOURCE = "ms_deform_attn.cuh"
 _CSRC = Path(__file__).parents[1] / "csrc"
 
 
@@ -107,18 +108,17 @@ def binary(capability: tuple[int, int], value: torch.dtype, points: torch.dtype,
     """
     version = nvrtc.version()
     target = nvrtc.target(capability)
-    source, *headers = (_CSRC / name for name in ("ms_deform_attn.cuh", "ms_deform_attn_ptx.cuh"))
-    texts = {path.name: path.read_text(encoding="utf-8") for path in (source, *headers)}
+    texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(_CSRC.glob("*.cuh"))}
+    text = texts.pop(_SOURCE)
     options = [
         f"-DMASKDINO_VALUE={DTYPES[value]}",
         f"-DMASKDINO_POINT={DTYPES[points]}",
         f"-DMASKDINO_WIDTH={width}",
         f"-DMASKDINO_INDEX={'long long' if wide else 'int'}",
     ]
-    text = texts.pop(source.name)
     return kernel_cache.cached(
         repr((version, target, options, text, texts)),
-        lambda: nvrtc.compiled(text, name=source.name, headers=texts, options=options, target=target),
+        lambda: nvrtc.compiled(text, name=_SOURCE, headers=texts, options=options, target=target),
     )
 
 
@@ -164,7 +164,7 @@ def _plan(
 ) -> tuple[bytes, Launch, LoadedKernels]:
     """Prepare what does not depend on where tensors are: a model asks for the same few things again and again."""
     problem = problem_of(shapes=shapes, heads=heads, queries=queries, points_a_level=points)
-    wide = problem.positions * heads * width >= 2**31
+    wide = problem.positions * heads * width >= 2**30  # a corner below the map is computed before it is dropped
     sum_bytes = max(4, value.itemsize)
     launch = launch_for(
         problem,

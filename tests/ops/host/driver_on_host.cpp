@@ -55,7 +55,8 @@ DRIVER cuLaunchKernel(
     unsigned threads_z, unsigned shared_bytes, void* stream, void** parameters, void** extra) {
   if (contexts.empty() || contexts.back() != &primary) return kInvalidContext;
   const bool flat = blocks_y == 1 && blocks_z == 1 && threads_y == 1 && threads_z == 1;
-  if (!flat || blocks == 0 || threads > 1024 || extra != nullptr || stream != reinterpret_cast<void*>(0x5a)) return kInvalidValue;
+  const bool known = extra == nullptr && stream == reinterpret_cast<void*>(0x5a);
+  if (!flat || !known || blocks == 0 || threads > 1024) return kInvalidValue;
   const auto problem = *static_cast<const maskdino::Problem*>(parameters[0]);
   const auto kernel = reinterpret_cast<void (*)(maskdino::Problem)>(function);
   on_host::launch(blocks, threads, shared_bytes, 0, [&] { kernel(problem); });
