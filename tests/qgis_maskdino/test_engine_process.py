@@ -16,6 +16,7 @@ from qgis.core import QgsVectorLayer
 
 from qgis_maskdino import engine_process
 from qgis_maskdino.engine_process import EngineError, EngineProcess
+from qgis_maskdino.engine_variables import engine_variables
 from tests.qgis_maskdino.fake_engine import HELLO, fake_engine
 
 
@@ -307,6 +308,17 @@ class TestVariables:
         assert "/somewhere/of/qgis" not in answer["path"]
         assert (variables["GDAL_HTTP_PROXY"], variables["MY_OWN"]) == ("proxy:8080", "stays")
         assert (variables["PYTHONNOUSERSITE"], variables["PYTHONUTF8"]) == ("1", "1")
+
+    def test_libraries_of_a_qgis_bundle_are_not_searched_and_an_administrators_are(self, monkeypatch, tmp_path):
+        bundle, module = tmp_path / "QGIS" / "lib", tmp_path / "modules" / "cuda"
+        monkeypatch.setattr(sys, "base_prefix", str(tmp_path / "QGIS"))
+        monkeypatch.setenv("LD_LIBRARY_PATH", f"{bundle}{os.pathsep}{module}")
+        assert engine_variables().value("LD_LIBRARY_PATH") == str(module)
+        monkeypatch.setenv("LD_LIBRARY_PATH", str(bundle))
+        assert not engine_variables().contains("LD_LIBRARY_PATH")
+        monkeypatch.setattr(sys, "base_prefix", "/usr")  # where QGIS is part of the system, nothing is its own
+        monkeypatch.setenv("LD_LIBRARY_PATH", "/usr/local/cuda/lib64")
+        assert engine_variables().value("LD_LIBRARY_PATH") == "/usr/local/cuda/lib64"
 
 
 class TestEnd:
