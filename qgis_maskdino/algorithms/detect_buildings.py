@@ -89,7 +89,7 @@ class DetectBuildings(EngineAlgorithm):
             "Any raster layer will do. Files are read as they are, of any size, 8 or 16 bit. Web maps, databases and virtual "
             "layers are fetched first, as fine as the model wants them: choose an area for those.\n\n"
             "The result does not depend on how the image is cut into tiles. A cancelled run leaves what it had found so far "
-            "in the output.\n\n"
+            "in the output, where that is a file.\n\n"
             "What is found depends on the model. The embedded one is small and knows few places: look at its result before "
             "you count on it, measure it with <i>Evaluate detections</i>, make it better with <i>Train a model</i>."
         )
@@ -133,6 +133,7 @@ class DetectBuildings(EngineAlgorithm):
                 maxValue=1.0,
             ),
             tr("Keep what the model is at least this sure of. Lower finds more, and more that is none."),
+            decimals=2,
         )
         self.add(
             QgsProcessingParameterEnum(
@@ -161,6 +162,7 @@ class DetectBuildings(EngineAlgorithm):
             ),
             tr("Metres a pixel to look at the image with. Without one, what the model was trained at: rarely worth changing."),
             advanced=True,
+            decimals=3,
         )
         self.add(
             QgsProcessingParameterNumber(
@@ -172,6 +174,7 @@ class DetectBuildings(EngineAlgorithm):
             ),
             tr("Leave out what is smaller. Without one: 4 m2 or 12 pixels, whichever is more."),
             advanced=True,
+            decimals=1,
         )
         self.add(
             QgsProcessingParameterEnum(

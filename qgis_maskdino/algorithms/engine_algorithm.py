@@ -58,9 +58,24 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         condition = EngineEnvironment().condition()
         return condition.state is State.READY, "" if condition.state is State.READY else condition.sentence
 
-    def add(self, parameter: QgsProcessingParameterDefinition, help_text: str, *, advanced: bool = False) -> None:
-        """Add a parameter with its help."""
+    def add(
+        self,
+        parameter: QgsProcessingParameterDefinition,
+        help_text: str,
+        *,
+        advanced: bool = False,
+        decimals: int | None = None,
+    ) -> None:
+        """Add a parameter with its help.
+
+        Args:
+            help_text: plain, one or more sentences.
+            advanced: whether it is folded away.
+            decimals: that the dialog shows of a number.
+        """
         parameter.setHelp(help_text)
+        if decimals is not None:
+            parameter.setMetadata({"widget_wrapper": {"decimals": decimals}})
         if advanced:
             parameter.setFlags(parameter.flags() | QgsProcessingParameterDefinition.Flag.FlagAdvanced)
         self.addParameter(parameter)

@@ -130,6 +130,7 @@ class EvaluateDetections(EngineAlgorithm):
             ),
             tr("Along both outlines."),
             advanced=True,
+            decimals=2,
         )
         self.add(
             QgsProcessingParameterFeatureSink(

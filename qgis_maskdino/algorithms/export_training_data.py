@@ -102,6 +102,7 @@ class ExportTrainingData(EngineAlgorithm):
                 self.TRAINING_SHARE, tr("Share of the ground for training"), real, 0.8, minValue=0.05, maxValue=0.95
             ),
             tr("The rest is for validation."),
+            decimals=2,
         )
         self.add(
             QgsProcessingParameterNumber(self.TILE_SIZE, tr("Tile size [pixels]"), whole, 300, minValue=16, maxValue=8192),
@@ -116,6 +117,7 @@ class ExportTrainingData(EngineAlgorithm):
             QgsProcessingParameterNumber(self.GSD, tr("Ground sampling distance [m]"), real, optional=True, minValue=0.001),
             tr("Metres a pixel of the tiles; by default the image's own pixels."),
             advanced=True,
+            decimals=3,
         )
         self.add(
             QgsProcessingParameterBand(

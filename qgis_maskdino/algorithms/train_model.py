@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from qgis.core import (
+    QgsProcessing,
     QgsProcessingContext,
     QgsProcessingFeedback,
     QgsProcessingOutputFile,
@@ -111,6 +112,7 @@ class TrainModel(EngineAlgorithm):
         self.add(
             QgsProcessingParameterNumber(self.EPOCHS, tr("Epochs"), real, 20.0, minValue=0.01),
             tr("How often the whole data set is looked at."),
+            decimals=2,
         )
         self.add(
             QgsProcessingParameterString(self.NAME, tr("Name of the new model"), "finetuned"),
@@ -164,6 +166,8 @@ class TrainModel(EngineAlgorithm):
                 return False, tr(
                     "The data set {path} has no folder '{side}'. Export it with 'Split into training and validation'."
                 ).format(path=folder, side=side)
+        if parameters.get(self.OUTPUT) == QgsProcessing.TEMPORARY_OUTPUT:
+            return False, tr("Choose a folder for the run: a temporary one, and hours of training, go when QGIS is closed.")
         for line in self._changes(parameters, context):
             if "=" not in line:
                 return False, tr("'{line}' is no change to a config. Write KEY=VALUE, such as data.size=320.").format(line=line)

@@ -159,6 +159,10 @@ for request in requests():
         assert "no folder 'train'" in why_not
         assert "Split" in why_not
 
+    def test_a_folder_that_goes_with_qgis_is_refused(self, dataset):
+        why_not = refusal(TRAIN, {"DATASET": str(dataset), "OUTPUT": "TEMPORARY_OUTPUT"})
+        assert "Choose a folder for the run" in why_not
+
     def test_a_change_without_a_value_is_refused(self, dataset, tmp_path):
         why_not = refusal(TRAIN, {"DATASET": str(dataset), "OVERRIDES": "run.batch", "OUTPUT": str(tmp_path / "run")})
         assert "'run.batch' is no change to a config" in why_not
