@@ -93,6 +93,7 @@ def test_training_twice_gives_the_same_losses(finished, tmp_path: Path) -> None:
     assert losses_of(again.folder) == losses_of(trained.folder)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_the_same_losses(finished, tmp_path: Path) -> None:
     """A real kill, in the middle of a step after the first checkpoint; the resumed run is the unbroken one."""
     config, trained, _ = finished
@@ -160,6 +161,7 @@ def test_without_validation_images_a_run_ends_with_a_model_that_claims_nothing(t
     assert not (tmp_path / "run/houses.raw.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_compute_the_losses_of_one(finished, tmp_path: Path) -> None:
     """Points and noise differ between processes, so the losses that draw them are left out of the comparison."""
     losses = {"points": 64, "costs": {"mask": 0, "dice": 0}, "weights": {"mask": 0, "dice": 0}, "denoising": {"mode": "no"}}
@@ -204,6 +206,7 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
         check_batch(RunConfig(steps=1, batch=8, accumulate=2), world=3)
 
 
+@pytest.mark.slow
 def test_a_job_runs_on_submitits_local_executor(tmp_path: Path) -> None:
     path = write_run(tmp_path, steps=2)
     command = [
@@ -228,6 +231,7 @@ def test_a_job_runs_on_submitits_local_executor(tmp_path: Path) -> None:
     assert [int(row["step"]) for row in read_history(tmp_path / "run" / LOSSES)] == [1, 2]
 
 
+@pytest.mark.slow
 def test_the_baseline_goes_through_the_same_program(tmp_path: Path) -> None:
     write_houses(tmp_path / "train", images=3)
     write_houses(tmp_path / "val", images=2, seed=1)
@@ -253,6 +257,8 @@ def test_a_run_that_cannot_start_leaves_nothing_that_is_in_the_way(finished, tmp
     missing = config.model_copy(update={"start_from": str(tmp_path / "nowhere.safetensors")})
     with pytest.raises(ModelFileError, match="nowhere"):
         train(missing, tmp_path / "run", job=quiet_job())
+    with pytest.raises(ConfigError, match="Name a preset"):
+        train(missing.model_copy(update={"model": None}), tmp_path / "run", job=quiet_job())
     job = quiet_job()
     job.cancelled.set()
     with pytest.raises(CancelledError):

@@ -14,11 +14,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, ModelFileError
 from engine.job import Job
 from engine.model.build import build_model
+from engine.model.config import AnyModelConfig
 from engine.model.maskdino import MaskDino
 from engine.model.model_file import read_header
+from engine.model.presets import PRESETS
 from training.activation_checkpointing import checkpoint_activations
 from training.batches import Batches, check_batch
 from training.config import RunConfig, TrainConfig
@@ -142,6 +144,16 @@ class RawWeights(Callback):
         self.weights = {name: value.detach().cpu().clone() for name, value in pl_module.model.state_dict().items()}
 
 
+def _architecture_of(start_from: str) -> AnyModelConfig:
+    try:
+        return read_header(start_from).config
+    except ModelFileError as error:
+        raise ConfigError(
+            f"model is empty, and start_from does not say what to build: {error}",
+            hint=f"Name a preset, such as model=maskdino_r50; there are {', '.join(PRESETS)}.",
+        ) from error
+
+
 def _callbacks(config: TrainConfig, data: TrainingData, folder: RunFolder, validate_every: int) -> list[Callback]:
     callbacks: list[Callback] = []
     if config.run.average is not None:
@@ -173,7 +185,7 @@ def _lengths(run: RunConfig, data: TrainingData) -> tuple[int, int]:
 def _build(config: TrainConfig, data: TrainingData) -> nn.Module:
     torch.manual_seed(config.run.seed)
     classes = len(data.classes)
-    architecture = config.model if config.model is not None else read_header(config.start_from).config
+    architecture = config.model if config.model is not None else _architecture_of(config.start_from)
     model = build_model(architecture, num_classes=classes)
     if config.run.calibrate and not (isinstance(model, MaskDino) and len(data.validation) > 1):
         raise ConfigError("run.calibrate needs a Mask DINO model and two validation images.", hint="Set run.calibrate=false.")
