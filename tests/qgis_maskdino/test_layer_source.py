@@ -20,7 +20,7 @@ from qgis_maskdino.engine_error import EngineError
 from qgis_maskdino.export_grid import ExportGrid, metres_per_unit
 from qgis_maskdino.layer_source import LayerSource
 from qgis_maskdino.raster_export import ExportCancelled, export_raster
-from tests.qgis_maskdino.tile_server import TileServer, WebMapService, plain_tile
+from tests.qgis_maskdino.tile_server import CoverageService, TileServer, WebMapService, plain_tile
 
 pytestmark = pytest.mark.usefixtures("qgis_app")
 
@@ -253,6 +253,15 @@ class TestValues:
         assert (exported.RasterXSize, exported.RasterYSize, exported.RasterCount) == (300, 300, 1)
         values = memoryview(exported.GetRasterBand(1).ReadRaster(buf_type=gdal.GDT_Float64)).cast("d")
         assert [values[38 * 300 + 67], values[0]] == [176.0, 84.0]
+
+    def test_a_coverage_keeps_its_values_and_its_pixels(self, scene, tmp_path):
+        with CoverageService(scene) as server:
+            layer = QgsRasterLayer(server.source, "coverage", "wcs")
+            assert layer.isValid(), layer.error().message()
+            source = source_of(layer)
+            assert source.path is None
+            export(source, tmp_path / "out.tif", gsd=0.1)  # finer than there is anything to see
+        assert [pixels(tmp_path / "out.tif", band) for band in (1, 2, 3)] == [pixels(scene, band) for band in (1, 2, 3)]
 
     def test_16_bit_stay_16_bit(self, tmp_path):
         name = "/vsimem/deep.tif"

@@ -1,4 +1,4 @@
-"""Small web maps on this machine, as QGIS layers see them: XYZ tiles of a raster, and a Web Map Service."""
+"""Small web maps on this machine, as QGIS layers see them: XYZ tiles of a raster, a WMS, a WCS."""
 
 from __future__ import annotations
 
@@ -114,6 +114,60 @@ _CAPABILITIES = """<?xml version="1.0" encoding="UTF-8"?>
 <Layer queryable="0"><Name>town</Name><Title>town</Title></Layer></Layer></Capability></WMS_Capabilities>"""
 
 
+class CoverageService(MapServer):
+    """A WCS 1.0.0 with one coverage, ``town``: the values of a raster in its own CRS, EPSG:32633."""
+
+    def __init__(self, raster: Path) -> None:
+        super().__init__()
+        self._raster = raster
+
+    @property
+    def source(self) -> str:
+        """The data source of a layer of provider ``wcs``."""
+        return f"url={self.address}/&identifier=town&crs=EPSG:32633&format=GeoTIFF&version=1.0.0&cache=AlwaysNetwork"
+
+    def answer(self, path: str) -> bytes | None:
+        """Return a document, or the values of a rectangle."""
+        query = {name.upper(): values[0] for name, values in parse_qs(urlsplit(path).query).items()}
+        raster = gdal.Open(str(self._raster))
+        left, pixel, _, top, _, _ = raster.GetGeoTransform()
+        right, bottom = left + pixel * raster.RasterXSize, top - pixel * raster.RasterYSize
+        if query["REQUEST"] == "GetCapabilities":
+            return _COVERAGES.format(address=self.address, name=_NAME).encode()
+        if query["REQUEST"] == "DescribeCoverage":
+            return _COVERAGE.format(
+                name=_NAME, left=left, bottom=bottom, right=right, top=top, pixel=pixel,
+                columns=raster.RasterXSize - 1, rows=raster.RasterYSize - 1,
+            ).encode()  # fmt: skip
+        size = int(query["WIDTH"]), int(query["HEIGHT"])
+        bounds = tuple(float(part) for part in query["BBOX"].split(","))
+        name = f"/vsimem/{threading.get_ident()}.tif"
+        gdal.Warp(name, raster, format="GTiff", outputBounds=bounds, width=size[0], height=size[1])
+        return content_of(name)
+
+
+_NAME = """<name>town</name><label>town</label><lonLatEnvelope srsName="urn:ogc:def:crs:OGC:1.3:CRS84">
+<gml:pos>14.99 45.14</gml:pos><gml:pos>15.01 45.16</gml:pos></lonLatEnvelope>"""
+_COVERAGES = """<WCS_Capabilities version="1.0.0" xmlns="http://www.opengis.net/wcs" xmlns:gml="http://www.opengis.net/gml"
+ xmlns:xlink="http://www.w3.org/1999/xlink"><Service><name>WCS</name><label>towns</label></Service><Capability><Request>
+<GetCapabilities><DCPType><HTTP><Get><OnlineResource xlink:href="{address}/?"/></Get></HTTP></DCPType></GetCapabilities>
+<DescribeCoverage><DCPType><HTTP><Get><OnlineResource xlink:href="{address}/?"/></Get></HTTP></DCPType></DescribeCoverage>
+<GetCoverage><DCPType><HTTP><Get><OnlineResource xlink:href="{address}/?"/></Get></HTTP></DCPType></GetCoverage>
+</Request></Capability><ContentMetadata><CoverageOfferingBrief>{name}</CoverageOfferingBrief></ContentMetadata>
+</WCS_Capabilities>"""
+_COVERAGE = """<CoverageDescription version="1.0.0" xmlns="http://www.opengis.net/wcs" xmlns:gml="http://www.opengis.net/gml">
+<CoverageOffering>{name}<domainSet><spatialDomain>
+<gml:Envelope srsName="EPSG:32633"><gml:pos>{left} {bottom}</gml:pos><gml:pos>{right} {top}</gml:pos></gml:Envelope>
+<gml:RectifiedGrid dimension="2"><gml:limits><gml:GridEnvelope><gml:low>0 0</gml:low><gml:high>{columns} {rows}</gml:high>
+</gml:GridEnvelope></gml:limits><gml:axisName>x</gml:axisName><gml:axisName>y</gml:axisName>
+<gml:origin><gml:pos>{left} {top}</gml:pos></gml:origin><gml:offsetVector>{pixel} 0</gml:offsetVector>
+<gml:offsetVector>0 -{pixel}</gml:offsetVector></gml:RectifiedGrid></spatialDomain></domainSet>
+<rangeSet><RangeSet><name>values</name><label>values</label></RangeSet></rangeSet>
+<supportedCRSs><requestResponseCRSs>EPSG:32633</requestResponseCRSs></supportedCRSs>
+<supportedFormats nativeFormat="GeoTIFF"><formats>GeoTIFF</formats></supportedFormats>
+</CoverageOffering></CoverageDescription>"""
+
+
 def warped(raster: Path, crs: str, bounds: tuple[float, ...], width: int, height: int) -> bytes:
     """Return a part of a raster in another CRS, transparent where it has none."""
     picture = gdal.Warp(
@@ -127,6 +181,11 @@ def png(dataset: gdal.Dataset) -> bytes:
     """Return a dataset as a PNG."""
     name = f"/vsimem/{threading.get_ident()}.png"
     gdal.GetDriverByName("PNG").CreateCopy(name, dataset)
+    return content_of(name)
+
+
+def content_of(name: str) -> bytes:
+    """Take the content of a file in memory, which then is gone."""
     file = gdal.VSIFOpenL(name, "rb")
     size = gdal.VSIStatL(name).size
     content = bytes(gdal.VSIFReadL(1, size, file))
