@@ -49,7 +49,6 @@ class MaskDinoDock(QgsDockWidget):
             (self.train_page, tr("Fine-tune")),
         ):
             page.submitted.connect(lambda job, page=page: self._submit(job, page))
-            page.refused.connect(lambda error: show_error(iface.messageBar(), error))
             self.tabs.setTabToolTip(self.tabs.addTab(page, text), page.run_button.text())
         self.setMinimumWidth(min(max(_NARROW, self.tabs.tabBar().sizeHint().width()), _WIDE))
         self.strip = JobStrip(self.queue)

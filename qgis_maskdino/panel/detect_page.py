@@ -74,7 +74,7 @@ class DetectPage(Page):
         return given
 
     def why_not(self) -> str:
-        return self.raster.why_not() or self.area.why_not() or self._outside() or self.model.why_not()
+        return self.raster.why_not() or self.area.why_not() or self._outside() or self.model.why_not() or self._odd_bands()
 
     def refresh(self) -> None:
         super().refresh()
@@ -121,6 +121,7 @@ class DetectPage(Page):
             combo = QgsRasterBandComboBox()
             combo.setToolTip(colour)
             combo.setShowNotSetOption(True, tr("{}: automatic").format(colour))
+            combo.bandChanged.connect(lambda band: self.refresh())
             self.bands.append(combo)
         bands = QVBoxLayout()
         for combo in self.bands:
@@ -178,6 +179,10 @@ class DetectPage(Page):
         if not path:
             return QgsProcessingUtils.generateTempFilename("buildings.gpkg")
         return path if os.path.splitext(path)[1] else f"{path}.gpkg"
+
+    def _odd_bands(self) -> str:
+        named = sum(combo.currentBand() > 0 for combo in self.bands)
+        return tr("Choose all three bands, or none; a grey one three times.") if named not in (0, len(self.bands)) else ""
 
     def _outside(self) -> str:
         layer = self.raster.layer()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from qgis.core import QgsRasterLayer
 from qgis.gui import QgsFileWidget
 from qgis.PyQt.QtWidgets import QSpinBox, QWidget
 
@@ -102,7 +101,3 @@ class ExportPage(Page):
         self.result.setVisible(job.state is JobState.DONE)
         if job.state is JobState.DONE:
             self.result.setText(tr("{} in {}").format(job.summary(), job.results["OUTPUT"]))
-
-    def use_layer(self, layer: QgsRasterLayer) -> None:
-        """Choose a raster layer."""
-        self.raster.combo.setLayer(layer)

@@ -22,8 +22,9 @@ def show_error(bar: QgsMessageBar, error: JobError) -> None:
 
 def show_end(bar: QgsMessageBar, job: Job) -> None:
     """Tell in the message bar what came of a job that did not fail, and what it warned of."""
-    level = Qgis.MessageLevel.Success if job.state is JobState.DONE else Qgis.MessageLevel.Info
-    text = ": ".join(part for part in (job.title, job.summary()) if part)
+    done = job.state is JobState.DONE
+    text = f"{job.title}: {job.summary() or (tr('done') if done else tr('cancelled'))}"
+    level = Qgis.MessageLevel.Success if done else Qgis.MessageLevel.Info
     _show(bar, text, level, seconds=_SECONDS, details="\n".join(job.warnings))
 
 

@@ -15,7 +15,7 @@ from qgis.PyQt.QtWidgets import (
 )
 
 from qgis_maskdino.icons import icon
-from qgis_maskdino.job_queue import Job, JobError
+from qgis_maskdino.job_queue import Job
 
 
 class Page(QWidget):
@@ -23,11 +23,9 @@ class Page(QWidget):
 
     Signals:
         submitted: a job that the user wants done.
-        refused: why what the user asked for is no job.
     """
 
     submitted = pyqtSignal(object)
-    refused = pyqtSignal(object)
 
     def __init__(self, *, button: str, icon_name: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -39,7 +37,6 @@ class Page(QWidget):
         self.run_button.clicked.connect(self.submit)
         self.reason = QLabel()
         self.reason.setWordWrap(True)
-        self.reason.setObjectName("reason")
         self.reason.hide()
 
         inside = QWidget()
@@ -60,11 +57,7 @@ class Page(QWidget):
         layout.addLayout(foot)
 
     def job(self) -> Job:
-        """Make the job that the page describes.
-
-        Raises:
-            JobError: what was entered is no job.
-        """
+        """Make the job that the page describes; not asked for while there is a reason why not."""
         raise NotImplementedError
 
     def why_not(self) -> str:
@@ -76,14 +69,8 @@ class Page(QWidget):
 
     def submit(self) -> None:
         """Hand in the job that the page describes."""
-        if self.why_not():
-            return
-        try:
-            job = self.job()
-        except JobError as error:
-            self.refused.emit(error)
-        else:
-            self.submitted.emit(job)
+        if not self.why_not():
+            self.submitted.emit(self.job())
 
     def refresh(self) -> None:
         """Let the button and its sentence follow what was entered."""

@@ -259,6 +259,25 @@ code='raster', message='The raster town.tif is empty.', hint='Take another.')"
         assert not dock.detect_page.run_button.isEnabled()
 
 
+class TestFurtherSettings:
+    def test_bands_are_three_or_none(self, dock, town):
+        page = dock.detect_page
+        assert "BANDS" not in page.parameters()
+        page.bands[0].setBand(3)
+        assert "all three bands" in page.reason.text()
+        page.bands[1].setBand(2)
+        page.bands[2].setBand(1)
+        assert page.run_button.isEnabled()
+        assert page.parameters()["BANDS"] == [3, 2, 1]
+
+    def test_what_is_left_alone_is_left_to_the_engine(self, dock, town):
+        assert not {"GSD", "MIN_AREA", "BANDS", "EXTENT", "AOI"} & set(dock.detect_page.parameters())
+        dock.detect_page.gsd.setValue(0.5)
+        dock.detect_page.min_area.setValue(0)
+        given = dock.detect_page.parameters()
+        assert (given["GSD"], given["MIN_AREA"]) == (0.5, 0)
+
+
 class TestAreas:
     def test_the_view_follows_the_map(self, dock, town, iface):
         dock.detect_page.area.choice.setCurrentIndex(VIEW)
