@@ -119,7 +119,9 @@ def main() -> None:
         }
         beginning = "sys.path.append('/usr/share/qgis/python/plugins')\n"  # Processing, which --noplugins leaves out
         beginning += "\n".join(f"{name} = {value!r}" for name, value in names.items())
-        told = run_in_qgis(Path(folder), beginning + _SCENARIO, seconds=1800, MASKDINO_PYTHON=str(ENGINE))
+        home = "/home/maria/.local/share/qgis-maskdino/environment"  # what the first start shows is not this machine's
+        variables = {"MASKDINO_PYTHON": str(ENGINE), "MASKDINO_ENVIRONMENT": home}
+        told = run_in_qgis(Path(folder), beginning + _SCENARIO, seconds=1800, **variables)
     sys.stdout.write("".join(f"{name}: {value}\n" for name, value in told.items()))
 
 
