@@ -18,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import typer
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -159,4 +158,6 @@ def _processor() -> str:
 
 
 if __name__ == "__main__":
+    import typer  # here, so that attention_operator_gpu.py needs torch alone
+
     typer.run(main)

@@ -1,10 +1,10 @@
 """How fast the attention operator is on a GPU: the CUDA kernel beside plain PyTorch, grid_sample and the official extension.
 
-    python benchmarks/attention_operator_gpu.py [--rounds N]
+    python benchmarks/attention_operator_gpu.py
 
 Passes are replayed from CUDA graphs, so that the figures are the kernels' and not Python's; that of the backward pass is the
 difference of both passes and the forward pass. The official extension, MultiScaleDeformableAttention, takes part where it can
-be imported. It takes no bfloat16; there the others are compared with its float32.
+be imported. It takes no bfloat16; there the others are compared with its float32. Needs torch alone.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import statistics
 from collections.abc import Callable
 
 import torch
-import typer
 from attention_operator import ENCODERS, by_grid_sample, counted, encoder_problem
 from torch import Tensor
 
 from engine.ops import kernel_report, ms_deform_attn
 
+_ROUNDS = 15
 _REPEATS = 20  # in one graph: events are not exact enough for one
 Problem = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def main(rounds: int = 15) -> None:
+def main() -> None:
     """Print the table for the first CUDA device."""
     if not torch.cuda.is_available():
         print("CUDA: no device here, nothing measured")
@@ -37,8 +37,7 @@ def main(rounds: int = 15) -> None:
     for encoder, shapes in ENCODERS.items():
         print(f"{encoder}: {counted(shapes)}")
         for batch in (1, 32):
-            _compare(f"batch {batch}", {torch.float32: _batched(shapes, batch, torch.float32),
-                                        torch.bfloat16: _batched(shapes, batch, torch.bfloat16)}, rounds)  # fmt: skip
+            _compare(f"batch {batch}", {dtype: _batched(shapes, batch, dtype) for dtype in (torch.float32, torch.bfloat16)})
 
 
 def _batched(shapes: tuple[tuple[int, int], ...], batch: int, dtype: torch.dtype) -> Problem:
@@ -50,7 +49,7 @@ def _batched(shapes: tuple[tuple[int, int], ...], batch: int, dtype: torch.dtype
     return value.to(dtype), sizes, locations, weights
 
 
-def _compare(title: str, problems: dict[torch.dtype, Problem], rounds: int) -> None:
+def _compare(title: str, problems: dict[torch.dtype, Problem]) -> None:
     ways: dict[str, tuple[str, torch.dtype, Callable[..., Tensor]]] = {
         "grid_sample formulation": ("plain", torch.float32, by_grid_sample),
         "plain kernel": ("plain", torch.float32, ms_deform_attn),
@@ -68,7 +67,7 @@ def _compare(title: str, problems: dict[torch.dtype, Problem], rounds: int) -> N
         peaks[name] = (torch.cuda.max_memory_allocated() - before) / 1e6
     os.environ.pop("MASKDINO_KERNEL")
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         for name, (forward, both) in timers.items():
             alone = forward()
             seconds[name].append((alone, both() - alone))
@@ -152,4 +151,4 @@ def _official() -> Callable[..., Tensor]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()
