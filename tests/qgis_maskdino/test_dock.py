@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from qgis.core import QgsApplication, QgsProject, QgsRasterLayer, QgsRectangle, QgsVectorLayer
+from qgis.core import QgsApplication, QgsCoordinateReferenceSystem, QgsProject, QgsRasterLayer, QgsRectangle, QgsVectorLayer
 from qgis.PyQt.QtCore import Qt, QTimer
 from qgis.PyQt.QtWidgets import QPushButton
 
@@ -297,6 +298,27 @@ class TestAreas:
         dock.detect_page.area.set_rectangle(QgsRectangle(600_000, 4_999_950, 600_050, 5_000_000), town.crs())
         assert "outside" in dock.detect_page.reason.text()
         assert not dock.detect_page.run_button.isEnabled()
+
+    def test_the_engine_is_asked_for_the_area_alone(self, dock, town, fake, ended, tmp_path):
+        asked = tmp_path / "asked.json"
+        tell = f"json.dump(request['arguments'], open({str(asked)!r}, 'w'))\n    for done"
+        fake(DETECTS.replace("for done", tell))
+        layer = QgsVectorLayer(str(write_buildings(tmp_path / "areas.gpkg", 3)), "areas", "ogr")
+        QgsProject.instance().addMapLayer(layer)
+        area = dock.detect_page.area
+        area.choice.setCurrentIndex(POLYGONS)
+        dock.detect_page.run_button.click()
+        wait_for(lambda: ended)
+        assert ended[0].error is None
+        assert json.loads(asked.read_text())["aoi"].endswith(".gpkg")
+        # A rectangle in another CRS than the layer's becomes one in the layer's.
+        degrees = QgsCoordinateReferenceSystem("EPSG:4326")
+        area.set_rectangle(QgsRectangle(15.0002, 45.1530, 15.0006, 45.1533), degrees)
+        dock.detect_page.run_button.click()
+        wait_for(lambda: len(ended) == 2)
+        left, bottom, right, top = json.loads(asked.read_text())["extent"]
+        assert 500_015 < left < 500_017 and 500_046 < right < 500_048
+        assert 32 < top - bottom < 35
 
     def test_polygons_may_be_those_that_are_selected(self, dock, town, tmp_path):
         layer = QgsVectorLayer(str(write_buildings(tmp_path / "areas.gpkg", 3)), "areas", "ogr")
