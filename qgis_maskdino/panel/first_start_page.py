@@ -43,7 +43,6 @@ class FirstStartPage(QWidget):
         super().__init__(parent)
         self._environment = environment
         self._queue = queue
-        self._job: InstallationJob | None = None
         logo = QLabel()
         logo.setPixmap(icon(LOGO).pixmap(_LOGO_SIZE, _LOGO_SIZE))
         title = QLabel("<b>" + tr("One step before the first detection") + "</b>")
@@ -89,19 +88,17 @@ class FirstStartPage(QWidget):
 
     def install(self) -> None:
         """Begin the installation."""
-        if self._job is None:
+        if self._installation() is None:
             self.log.clear()
-            self._job = InstallationJob(self._environment, repair=self._environment.state() is not State.MISSING)
-            self._queue.add(self._job)
-            self.refresh()
+            self._queue.add(InstallationJob(self._environment, repair=self._environment.state() is not State.MISSING))
 
     def refresh(self) -> None:
         """Show how the environment is now."""
         condition = self._environment.condition()
-        installing = self._job is not None
+        installing = self._installation() is not None
         self.text.setText(_what(self._environment))
         self.condition.setText(condition.sentence if condition.state is not State.MISSING else "")
-        self.condition.setVisible(condition.state is not State.MISSING)
+        self.condition.setVisible(condition.state is not State.MISSING and not installing)
         self.install_button.setText(tr("Install") if condition.state is State.MISSING else tr("Repair"))
         self.install_button.setVisible(not installing and condition.private)
         self.options_button.setVisible(not installing)
@@ -110,14 +107,20 @@ class FirstStartPage(QWidget):
         self.log.setVisible(installing or bool(self.log.toPlainText()))
         self._filler.setVisible(self.log.isHidden())
 
+    def _installation(self) -> InstallationJob | None:
+        """Return the installation that runs or waits, whether it was begun here or in the options."""
+        jobs = (self._queue.running, *self._queue.waiting)
+        return next((job for job in jobs if isinstance(job, InstallationJob)), None)
+
     def _cancel(self) -> None:
-        if self._job is not None:
+        job = self._installation()
+        if job is not None:
             self.cancel_button.setEnabled(False)
             self.step.setText(tr("Cancelling; what was installed is deleted …"))
-            self._queue.cancel(self._job)
+            self._queue.cancel(job)
 
     def _hear(self, job: Job, event: dict[str, Any]) -> None:
-        if job is not self._job:
+        if not isinstance(job, InstallationJob):
             return
         if event.get("event") == "progress":
             self.bar.setValue(int(event["done"]))
@@ -127,9 +130,8 @@ class FirstStartPage(QWidget):
             self.log.appendPlainText(str(event.get("message", "")))
 
     def _ended(self, job: Job) -> None:
-        if job is not self._job:
+        if not isinstance(job, InstallationJob):
             return
-        self._job = None
         self.cancel_button.setEnabled(True)
         if job.state is JobState.FAILED and job.error is not None:
             self.log.appendPlainText(str(job.error))

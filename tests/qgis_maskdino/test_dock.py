@@ -379,6 +379,9 @@ class TestFirstStart:
         monkeypatch.setattr(EngineEnvironment, "create", create)
         page = without_engine.first_start
         page.install_button.click()
+        assert page.cancel_button.isVisible() and page.condition.isHidden()
+        page.install_button.click()  # by the keyboard, say
+        assert without_engine.queue.waiting == []
         page.cancel_button.click()
         wait_for(lambda: ended)
         assert ended[0].state is JobState.CANCELLED
