@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from qgis_maskdino.layer_source import LayerSource
 from qgis_maskdino.model_choice import DEFAULT
 from qgis_maskdino.raster_export import ExportCancelled, export_raster
 from qgis_maskdino.translation import tr
+from qgis_maskdino.work_folder import work_folder
 
 SMALLEST_OVERLAP = 64  # pixels; the engine looks a tile's overlap beyond the area, see Settings.tile_overlap there
 
@@ -116,7 +116,7 @@ def detect(
     """
     started = time.monotonic()
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="maskdino-"))
+        folder = stack.enter_context(work_folder())
         engine = stack.enter_context((environment or EngineEnvironment()).engine(on_log=on_log))
         try:
             answer = _Detection(request, engine, folder, on_event, is_cancelled).run()

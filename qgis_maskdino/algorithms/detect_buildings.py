@@ -41,6 +41,7 @@ from qgis_maskdino.model_choice import DEFAULT, model_argument, model_names
 from qgis_maskdino.polygon_file import BATCH, fields_of
 from qgis_maskdino.progress_text import duration
 from qgis_maskdino.translation import tr
+from qgis_maskdino.work_folder import work_folder
 
 OUTLINES = ("regular", "simplified", "raw")
 _DETECTED = 98.0  # per cent; the rest is handing over
@@ -229,7 +230,7 @@ class DetectBuildings(EngineAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Detect, and hand the buildings over to the sink."""
-        with tempfile.TemporaryDirectory(prefix="maskdino-") as folder, self.explained(feedback):
+        with work_folder() as folder, self.explained(feedback):
             result = detect(
                 self._request(parameters, folder, context),
                 on_event=listener(feedback, end=_DETECTED),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from typing import Any
 
 from qgis.core import (
@@ -31,6 +30,7 @@ from qgis_maskdino.engine_environment import EngineEnvironment
 from qgis_maskdino.layer_style import MATCHES, style_when_loaded
 from qgis_maskdino.polygon_file import write_polygons
 from qgis_maskdino.translation import tr
+from qgis_maskdino.work_folder import work_folder
 
 # Outputs by the names of the engine's figures, see ``training/evaluation/layer_figures.py``.
 FIGURES = {
@@ -178,7 +178,7 @@ class EvaluateDetections(EngineAlgorithm):
     ) -> dict[str, Any]:
         """Compare."""
         report = self.parameterAsFileOutput(parameters, self.REPORT, context)
-        with tempfile.TemporaryDirectory(prefix="maskdino-") as folder, self.explained(feedback):
+        with work_folder() as folder, self.explained(feedback):
             arguments = self._arguments(parameters, folder, context)
             matches = os.path.join(folder, "matches.gpkg")
             arguments["output"] = matches

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +26,7 @@ from qgis_maskdino.engine_environment import EngineEnvironment
 from qgis_maskdino.polygon_file import write_polygons
 from qgis_maskdino.raster_export import ExportCancelled, export_raster
 from qgis_maskdino.translation import tr
+from qgis_maskdino.work_folder import work_folder
 
 FORMATS = ("png", "jpg")
 
@@ -178,7 +178,7 @@ class ExportTrainingData(EngineAlgorithm):
     ) -> dict[str, Any]:
         """Export."""
         output = self.parameterAsFileOutput(parameters, self.OUTPUT, context)
-        with tempfile.TemporaryDirectory(prefix="maskdino-") as folder, self.explained(feedback):
+        with work_folder() as folder, self.explained(feedback):
             arguments = {**self._arguments(parameters, context), "output": output}
             for name, source in self._layers.items():
                 arguments[name.lower()] = os.path.join(folder, f"{name.lower()}.gpkg")
