@@ -30,12 +30,17 @@ class JobFeedback(QgsProcessingFeedback):
         super().__init__(False)
         self.log: deque[str] = deque(maxlen=LOG_LINES)
         self.warnings: list[str] = []
+        self.failure: tuple[str, str] | None = None  # a sentence, and the way out
         self.hear: Callable[[dict[str, Any]], None] = lambda event: None
 
     def engine_event(self, event: dict[str, Any]) -> None:
         """Take an event of the engine; what it logs arrives as sentences too, and is heard once."""
         if event.get("event") == "progress":
             self.hear(event)
+
+    def engine_failed(self, message: str, hint: str) -> None:
+        """Take what went wrong and the way out, before they become one text."""
+        self.failure = (message, hint)
 
     def setProgressText(self, text: str) -> None:
         self._say("info", text, Qgis.MessageLevel.Info)
@@ -109,7 +114,8 @@ class AlgorithmJob(Job):
         try:
             return self._algorithm.runPrepared(self.parameters, self._context, self._feedback)
         except QgsProcessingException as error:
-            raise JobError(str(error), details=self.details()) from error
+            message, hint = self._feedback.failure or (str(error), "")
+            raise JobError(message, hint=hint or None, details=self.details()) from error
 
     def cancel(self) -> None:
         if self._feedback is not None:

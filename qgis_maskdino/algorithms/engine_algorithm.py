@@ -123,6 +123,9 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         except EngineError as error:
             if feedback is not None and error.details:
                 feedback.pushDebugInfo(error.details)
+            # Processing has one text for all of it; the panel's feedback keeps sentence and way out apart.
+            tell = getattr(feedback, "engine_failed", lambda message, hint: None)
+            tell(self._in_words(error.message), self._in_words(error.hint or ""))
             raise QgsProcessingException(self._in_words(str(error))) from error
 
     def _in_words(self, message: str) -> str:

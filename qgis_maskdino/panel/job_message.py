@@ -15,9 +15,9 @@ _SECONDS = 8
 
 
 def show_error(bar: QgsMessageBar, error: JobError) -> None:
-    """Tell an error in the message bar; it stays until it is closed."""
-    text = f"{error.message} {error.hint}" if error.hint else error.message
-    _show(bar, text, Qgis.MessageLevel.Critical, seconds=0, details=error.details)
+    """Tell an error in the message bar, in one sentence; it stays until it is closed. The way out stands in the details."""
+    details = "\n\n".join(part for part in (error.hint, error.details) if part)
+    _show(bar, error.message, Qgis.MessageLevel.Critical, seconds=0, details=details)
 
 
 def show_end(bar: QgsMessageBar, job: Job) -> None:

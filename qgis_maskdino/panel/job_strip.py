@@ -113,7 +113,7 @@ class _WaitingJob(QWidget):
 
 def _ending(job: Job) -> str:
     if job.state is JobState.FAILED and job.error is not None:
-        return job.error.message
+        return str(job.error)
     if job.state is JobState.CANCELLED:
         return job.summary() or tr("Cancelled.")
     return job.summary() or tr("Done.")

@@ -218,12 +218,14 @@ code='raster', message='The raster town.tif is empty.', hint='Take another.')"
         dock.detect_page.run_button.click()
         wait_for(lambda: ended)
         assert ended[0].state is JobState.FAILED
-        assert last_message(iface) == "The raster town.tif is empty. Take another."
+        assert last_message(iface) == "The raster town.tif is empty."
+        assert dock.strip.status.text() == "The raster town.tif is empty. Take another."
         (button,) = iface.messageBar().currentItem().findChildren(QPushButton)
         assert button.text() == "Details"
         button.click()
         (dialog,) = iface.mainWindow().findChildren(DetailsDialog)
-        assert "a traceback" in dialog.text.toPlainText()
+        for part in ("Take another.", "a traceback"):
+            assert part in dialog.text.toPlainText()
         dialog.close()
         assert results() == []
         assert dock.detect_page.run_button.isEnabled()
