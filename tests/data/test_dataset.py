@@ -56,7 +56,7 @@ def same(first: Target, second: Target) -> bool:
 
 def test_a_crop_is_an_image_and_a_target_that_agree() -> None:
     dataset = crops()
-    for index in range(len(dataset)):
+    for index in range(24):
         image, target = dataset[index]
         assert type(image) is torch.Tensor and image.dtype == torch.float32 and image.shape == (3, 96, 96)
         assert image.min() >= 0 and image.max() <= 255
@@ -104,7 +104,7 @@ def test_workers_that_share_no_memory_by_birth_give_the_same_crops(tmp_path: Pat
     scenes = SceneSource([white_houses()], gsd=0.3)
     dataset = TrainingCrops([(source, 1.0), (scenes, 1.0)], length=8, size=32, augmentation=EVERYTHING, smallest=1)
     alone = [dataset[index] for index in range(8)]
-    loader = DataLoader(dataset, batch_size=4, num_workers=2, collate_fn=collate, multiprocessing_context="spawn")
+    loader = DataLoader(dataset, batch_size=4, num_workers=1, collate_fn=collate, multiprocessing_context="spawn")
     loaded = [item for images, targets in loader for item in zip(images, targets, strict=True)]
     assert sum(len(target) for _, target in alone) > 0
     for (image, target), (other, other_target) in zip(alone, loaded, strict=True):
@@ -131,10 +131,10 @@ class Flat:
 
 
 def test_sources_are_drawn_by_weight() -> None:
-    dataset = TrainingCrops([(Flat(10), 3.0), (Flat(200), 1.0), (Flat(90), 0.0)], length=400, size=8, augmentation=PLAIN)
-    values = [dataset[index][0].mean().item() for index in range(400)]
+    dataset = TrainingCrops([(Flat(10), 3.0), (Flat(200), 1.0), (Flat(90), 0.0)], length=200, size=8, augmentation=PLAIN)
+    values = [dataset[index][0].mean().item() for index in range(200)]
     assert set(values) == {10.0, 200.0}
-    assert 0.65 < values.count(10.0) / 400 < 0.85
+    assert 0.65 < values.count(10.0) / 200 < 0.85
     with pytest.raises(ArgumentError, match="weights"):
         TrainingCrops([(Flat(1), 0.0)], length=1, size=8, augmentation=PLAIN)
 

@@ -49,7 +49,7 @@ BROKEN = pytest.mark.parametrize(
     [
         (remove, "is not there"),
         (truncate, "cannot be read"),
-        (overwrite, "cannot be read"),
+        (overwrite, "no picture"),
         (resize, "10x8"),
         (deepen, "8 bit"),
     ],

@@ -15,7 +15,9 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class AugmentationConfig(StrictModel):
     """Random changes of training crops.
 
-    The published MapChallenge run is ``orientations: horizontal``, ``scale: [0.1, 2.0]``, ``colour: 0``.
+    The published MapChallenge run is ``orientations: horizontal``, ``scale: [0.1, 2.0]``, ``colour: 0``, with ``fit`` in its
+    data. Every change keeps boxes and masks on the buildings: boxes are those of what is left of the masks, and what is left of
+    a building below ``DataConfig.smallest`` pixels is dropped.
 
     Attributes:
         orientations: ``horizontal`` mirrors half of the crops; ``eight`` turns and mirrors into all eight orientations, as
@@ -23,7 +25,8 @@ class AugmentationConfig(StrictModel):
         scale: range of magnification, drawn evenly; a crop that an image does not fill is filled up.
         fill: value of pixels without an image.
         colour: strength of the changes of light, colour and sharpness; 0 leaves them out.
-        perspective: share of crops seen as by a tilted camera.
+        perspective: share of crops seen as by a tilted camera. More ground is taken for them, so that none is filled up but
+            for want of image.
         distortion: how far corners move then, as a share of the crop's side.
         mosaic: share of crops put together of four (arXiv 2004.10934).
         mixup: share of crops blended with another one (arXiv 1710.09412), the instances of both being kept.

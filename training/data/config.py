@@ -9,6 +9,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from engine.model.config import StrictModel
 
+SMALLEST_INSTANCE = 12  # pixels
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -19,8 +21,8 @@ class CocoData(StrictModel):
         folder: holds ``images/`` and ``annotation.json``.
         images, annotations: other places for the two.
         gsd: metres a pixel of the images; None takes what the file says of them, if anything.
-        fit: scale each image so that it just fits into a crop, whatever its size, as the published runs did; otherwise a pixel
-            stays a pixel, or becomes ``DataConfig.gsd`` metres.
+        fit: at a scale of 1 each training image just fits into a crop, whatever its size, as in the published runs; otherwise
+            a pixel stays a pixel, or becomes ``DataConfig.gsd`` metres where the image's own are known.
         weight: how often it is drawn from, against the other sources.
     """
 
@@ -100,7 +102,7 @@ class DataConfig(StrictModel):
     size: Annotated[int, Field(ge=32, le=8192, multiple_of=32)] = 320
     gsd: Positive | None = None
     samples_per_epoch: Annotated[int, Field(ge=1)] | None = None
-    smallest: Annotated[int, Field(ge=1)] = 12
+    smallest: Annotated[int, Field(ge=1)] = SMALLEST_INSTANCE
 
     @model_validator(mode="after")
     def _sources_fit_together(self) -> DataConfig:

@@ -13,10 +13,9 @@ from torch.utils.data import Dataset
 from engine.errors import ArgumentError
 from training.data.augmentation import Crop, blend, make_augmentation, mosaic, tilt
 from training.data.augmentation_config import AugmentationConfig
+from training.data.config import SMALLEST_INSTANCE
 from training.data.sources import CropSource, ImageSource
 from training.losses.target import Target
-
-SMALLEST_INSTANCE = 12  # pixels; what a crop's border leaves of a building below that cannot be told from clutter
 
 
 class TrainingCrops(Dataset):
@@ -72,8 +71,8 @@ class TrainingCrops(Dataset):
         if index < 0:
             raise IndexError(f"Crop {index}: crops are counted from 0.")
         rng = np.random.default_rng([self.seed, index])
-        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
-            torch.manual_seed(int(rng.integers(2**62)))
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from the CPU's global generator
+            torch.default_generator.manual_seed(int(rng.integers(2**62)))
             crop = self._draw(rng, self._image_of(index) if self._in_turn else None)
             if rng.random() < self.augmentation.mosaic:
                 crop = mosaic([crop, *(self._draw(rng) for _ in range(3))], rng)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from engine.errors import ArgumentError
 
@@ -42,7 +42,7 @@ def look_at_file(path: Path) -> ImageFile:
     try:
         with path.open("rb") as source, Image.open(source) as image:
             if image.mode not in _EIGHT_BIT:
-                return ImageFile(*image.size, image.mode, "does not hold 8 bit values")
+                return ImageFile(*image.size, image.mode, f"holds {image.mode} values, which have to be made 8 bit first")
             end = _ENDS.get(image.format or "")
             if end is not None:
                 source.seek(max(0, source.seek(0, 2) - _TAIL))
@@ -53,6 +53,8 @@ def look_at_file(path: Path) -> ImageFile:
             return ImageFile(*image.size, image.mode)
     except FileNotFoundError:
         return ImageFile(fault="is not there")
+    except UnidentifiedImageError:
+        return ImageFile(fault="is no picture of a known kind")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return ImageFile(fault=f"cannot be read: {error}")
 
