@@ -135,6 +135,17 @@ class TestDetection:
         assert results()[0].featureCount() == 5
         assert dock.strip.status.text().startswith("Cancelled: 5 buildings so far")
 
+    def test_a_cancel_before_the_engine_is_ready_leaves_nothing(self, dock, town, fake, ended, iface):
+        fake("time.sleep(60)")  # it has said hello, and hears nothing
+        dock.detect_page.run_button.click()
+        wait_for(lambda: dock.strip.cancel_button.isVisible())
+        dock.strip.cancel_button.click()
+        wait_for(lambda: ended)
+        assert (ended[0].state, ended[0].error) == (JobState.CANCELLED, None)
+        assert results() == []
+        assert dock.strip.status.text().startswith("Cancelled")
+        assert dock.strip.bar.isHidden()
+
     @pytest.mark.parametrize("name", ["mine.gpkg", "Grüße aus Łódź.geojson", "mine.shp", "without suffix"])
     def test_a_file_may_be_named_and_written_again_while_it_is_open(self, dock, town, fake, ended, tmp_path, name):
         fake(DETECTS, count=3)
