@@ -29,9 +29,8 @@ _CSRC = Path(__file__).parents[1] / "csrc"
 def description(device: int) -> tuple[str, str]:
     """Name the kernel, and say why it runs."""
     version = ".".join(map(str, nvrtc.version()))
-    compiled = f"compiled by NVRTC {version} and kept in {kernel_cache.folder()}"
     target = nvrtc.target(torch.cuda.get_device_capability(device))
-    return f"CUDA ({target})", f"It is {compiled}; it takes float16, bfloat16, float32 and float64."
+    return f"CUDA ({target})", f"NVRTC {version} compiled it for this GPU; it takes float16, bfloat16, float32 and float64."
 
 
 def takes(value: Tensor, locations: Tensor, weights: Tensor) -> bool:

@@ -40,7 +40,11 @@ def cached(key: str, compile: Callable[[], bytes]) -> bytes:
         key: everything that the result depends on.
         compile: makes the result where it is not on disk, or damaged there.
     """
-    path = folder() / f"{hashlib.sha256(key.encode()).hexdigest()}.bin"
+    try:
+        path = folder() / f"{hashlib.sha256(key.encode()).hexdigest()}.bin"
+    except RuntimeError as error:  # a user without a home folder
+        _LOG.info("A compiled kernel is not kept for the next run: %s", error)
+        return compile()
     binary = _read(path)
     if binary is None:
         binary = compile()

@@ -1,4 +1,7 @@
-"""Tests that need a CUDA device: `make test-gpu`. They need torch, pytest and this folder's neighbours in tests/ops alone."""
+"""Tests that need a CUDA device: `make test-gpu`.
+
+On a machine that has torch and pytest and nothing else of ours: `python -m pytest --confcutdir=tests/gpu tests/gpu`.
+"""
 
 from __future__ import annotations
 

@@ -49,6 +49,19 @@ def test_a_folder_that_cannot_be_written_costs_the_compilation_alone(tmp_path: P
     assert "not kept" in caplog.text
 
 
+def test_a_user_without_a_home_compiles_every_time(monkeypatch, caplog) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for variable in ("MASKDINO_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(Path, "home", homeless)
+    caplog.set_level("INFO")
+    assert kernel_cache.cached("key", lambda: b"binary") == b"binary"
+    assert "Could not determine home directory" in caplog.text
+
+
 def test_a_write_that_breaks_off_leaves_nothing(folder: Path, monkeypatch) -> None:
     def full(source: str, target: Path) -> None:
         raise OSError(28, "No space left on device")
