@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 from qgis.core import (
@@ -178,6 +179,7 @@ class TrainModel(EngineAlgorithm):
     ) -> dict[str, Any]:
         """Train."""
         output = self.parameterAsFileOutput(parameters, self.OUTPUT, context)
+        epochs = self.parameterAsDouble(parameters, self.EPOCHS, context)
         arguments = {
             "config": self.parameterAsFile(parameters, self.CONFIG, context) or "finetune",
             "overrides": self._overrides(parameters, context),
@@ -188,7 +190,7 @@ class TrainModel(EngineAlgorithm):
             answer = engine.run(
                 "train",
                 arguments,
-                on_event=listener(feedback),
+                on_event=by_epoch(listener(feedback), epochs),
                 is_cancelled=feedback.isCanceled,
                 cancel_within=_CANCEL_WITHIN,
             )
@@ -219,6 +221,7 @@ class TrainModel(EngineAlgorithm):
             f"data.validation=[{{kind: coco, folder: {validation}}}]",
             f"start_from={json.dumps(model)}",
             f"name={json.dumps(self.parameterAsString(parameters, self.NAME, context))}",
+            "run.steps=null",  # a config of one's own may count steps
             f"run.epochs={self.parameterAsDouble(parameters, self.EPOCHS, context):g}",
             f"run.device={self.parameterAsString(parameters, self.DEVICE, context)}",
         ]
@@ -231,3 +234,15 @@ class TrainModel(EngineAlgorithm):
     def _changes(self, parameters: dict[str, Any], context: QgsProcessingContext) -> list[str]:
         lines = self.parameterAsString(parameters, self.OVERRIDES, context).splitlines()
         return [line.strip() for line in lines if line.strip()]
+
+
+def by_epoch(hear: Callable[[dict[str, Any]], None], epochs: float) -> Callable[[dict[str, Any]], None]:
+    """Return a listener that hears of epochs too, where the engine counts steps."""
+
+    def listen(event: dict[str, Any]) -> None:
+        if event.get("event") == "progress" and event.get("total"):
+            epoch = tr("epoch {now:.1f} of {all:g}").format(now=epochs * event["done"] / event["total"], all=epochs)
+            event = {**event, "note": f"{epoch} · {event['note']}" if event.get("note") else epoch}
+        hear(event)
+
+    return listen

@@ -59,7 +59,7 @@ class Run:
     def _executed(self, ok: bool, results: dict[str, Any]) -> None:
         self.ok, self.results = ok, results
 
-    def wait(self, seconds: float = 120) -> dict[str, Any]:
+    def wait(self, seconds: float = 400) -> dict[str, Any]:
         """Keep QGIS's main loop running until the algorithm is done."""
         process_events(lambda: self.ok is not None, seconds)
         assert self.ok, self.feedback.said
@@ -88,7 +88,7 @@ def refusal(algorithm: str, parameters: dict[str, Any]) -> str:
 def failure(algorithm: str, parameters: dict[str, Any]) -> str:
     """Return the words with which an algorithm fails."""
     started = Run(algorithm, parameters)
-    process_events(lambda: started.ok is not None, 120)
+    process_events(lambda: started.ok is not None, 400)
     assert started.ok is False
     return "\n".join(started.feedback.said)
 
