@@ -17,8 +17,6 @@ from qgis.core import (
     QgsRectangle,
 )
 
-COARSE = 1.5  # metres a pixel; beyond, a house is a handful of pixels
-
 
 @dataclass(frozen=True)
 class RasterFacts:

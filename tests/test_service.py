@@ -122,7 +122,7 @@ class TestDetect:
         assert len(geopandas.read_file(result["output"])) == result["buildings"]
         progress = [event for event in events if event["event"] == "progress"]
         assert progress[-1]["done"] == progress[-1]["total"] == result["tiles"]
-        assert {"id", "unit", "seconds_left", "buildings"} <= set(progress[0])
+        assert {"id", "unit", "seconds_left", "buildings", "device"} <= set(progress[0])
         assert {event["event"] for event in events} <= {"progress", "log", "result"}
 
     def test_an_error_has_a_code_a_message_and_a_way_out(self, service, tiny_model, tmp_path):

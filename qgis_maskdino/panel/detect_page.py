@@ -21,6 +21,8 @@ from qgis_maskdino.progress_text import duration
 from qgis_maskdino.raster_facts import ground_megapixels, raster_facts
 from qgis_maskdino.translation import tr
 
+_COARSE = 2.0  # times the model's ground sampling distance
+
 
 class DetectPage(Page):
     """Makes a detection of what was entered."""
@@ -203,4 +205,8 @@ class DetectPage(Page):
             return ""
         text = tr("About {:.3g} MPix at {:.2g} m/px").format(megapixels, gsd)
         speed = settings.megapixels_per_second(self.device.device())
-        return text + (" · " + tr("about {}").format(duration(megapixels / speed)) if speed else "")
+        if speed:
+            text += " · " + tr("about {}").format(duration(megapixels / speed))
+        if facts.gsd is not None and facts.gsd > _COARSE * gsd:
+            text += "\n⚠ " + tr("The layer has {:.2g} m/px: coarser than the model is used to.").format(facts.gsd)
+        return text

@@ -8,7 +8,7 @@ from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QFileDialog, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
 from qgis_maskdino.panel.page import note
-from qgis_maskdino.raster_facts import COARSE, raster_facts
+from qgis_maskdino.raster_facts import raster_facts
 from qgis_maskdino.translation import tr
 
 
@@ -89,7 +89,4 @@ def _describe(layer: QgsRasterLayer) -> str:
     if facts.gsd is not None:
         parts.append(f"{facts.gsd:.2g} m/px")
     parts.append(facts.crs.replace(":", ":\u2060") or tr("without CRS"))  # a word joiner: no line begins with the number
-    text = " · ".join(parts)
-    if facts.gsd is not None and facts.gsd > COARSE:
-        text += "\n⚠ " + tr("Single buildings can hardly be told apart in pixels this large.")
-    return text
+    return " · ".join(parts)

@@ -284,6 +284,11 @@ class TestFurtherSettings:
         assert page.run_button.isEnabled()
         assert page.parameters()["BANDS"] == [3, 2, 1]
 
+    def test_a_layer_that_is_too_coarse_for_the_model_is_noticed(self, dock, town):
+        assert "coarser" not in dock.detect_page.estimate.text()
+        dock.detect_page.gsd.setValue(0.1)
+        assert "0.3 m/px: coarser than the model is used to" in dock.detect_page.estimate.text()
+
     def test_what_is_left_alone_is_left_to_the_engine(self, dock, town):
         assert not {"GSD", "MIN_AREA", "BANDS", "EXTENT", "AOI"} & set(dock.detect_page.parameters())
         dock.detect_page.gsd.setValue(0.5)
