@@ -6,18 +6,27 @@ import gc
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from qgis.core import QgsSettings
+from qgis.PyQt.QtCore import QSettings
 
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
 # The tests' engine runs small models: threads of the numeric libraries would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Give each run settings of its own: two at once, or one that was killed, must not change what another reads."""
+    folder = tempfile.TemporaryDirectory(prefix="maskdino-settings-")
+    session.config.add_cleanup(folder.cleanup)
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, folder.name)
 
 
 @pytest.fixture(scope="session")
