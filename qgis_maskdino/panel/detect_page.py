@@ -189,6 +189,8 @@ class DetectPage(Page):
     def _outside(self) -> str:
         layer = self.raster.layer()
         area = self.area.rectangle_in(layer.crs())
+        if area is None and not raster_facts(layer).megapixels:
+            return tr("The layer is a map without an end. Choose an area.")
         return tr("The area lies outside the layer.") if area is not None and not area.intersects(layer.extent()) else ""
 
     def _estimate(self) -> str:

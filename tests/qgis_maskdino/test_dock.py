@@ -16,7 +16,7 @@ from qgis.PyQt.QtWidgets import QPushButton
 from qgis_maskdino.dock import MaskDinoDock
 from qgis_maskdino.engine_environment import EngineEnvironment
 from qgis_maskdino.job_queue import JobState
-from qgis_maskdino.panel.area_picker import POLYGONS, RECTANGLE, VIEW
+from qgis_maskdino.panel.area_picker import LAYER, POLYGONS, RECTANGLE, VIEW
 from qgis_maskdino.panel.job_message import DetailsDialog
 from qgis_maskdino.panel.options_page import PAGE_NAME
 from qgis_maskdino.provider import MaskDinoProvider
@@ -311,6 +311,8 @@ class TestAreas:
         assert dock.detect_page.raster.layer() is web
         assert "from the web" in dock.detect_page.raster.facts.text()
         assert dock.detect_page.area.choice.currentIndex() == VIEW
+        dock.detect_page.area.choice.setCurrentIndex(LAYER)
+        assert "without an end" in dock.detect_page.reason.text()
 
     def test_an_area_beside_the_layer_is_noticed_before_anything_runs(self, dock, town):
         dock.detect_page.area.set_rectangle(QgsRectangle(600_000, 4_999_950, 600_050, 5_000_000), town.crs())
