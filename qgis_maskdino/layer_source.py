@@ -16,6 +16,7 @@ from qgis.core import (
     QgsCsException,
     QgsProviderRegistry,
     QgsRasterDataProvider,
+    QgsRasterInterface,
     QgsRasterLayer,
     QgsRectangle,
 )
@@ -88,6 +89,11 @@ class LayerSource:
                 tr("The area cannot be brought to the CRS of '{name}': {error}.").format(name=self.name, error=error),
                 code="argument",
             ) from error
+
+
+def has_pixels(provider: QgsRasterDataProvider) -> bool:
+    """Say whether a layer has pixels of its own, as files and coverages do; a web map is drawn as fine as it is asked for."""
+    return bool(provider.capabilities() & QgsRasterInterface.Capability.Size) and provider.xSize() > 0
 
 
 def file_of(layer: QgsRasterLayer) -> str | None:

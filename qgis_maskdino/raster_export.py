@@ -19,7 +19,6 @@ from qgis.core import (
     QgsRasterBlockFeedback,
     QgsRasterDataProvider,
     QgsRasterFileWriter,
-    QgsRasterInterface,
     QgsRectangle,
 )
 from qgis.PyQt.QtCore import QByteArray
@@ -27,7 +26,7 @@ from qgis.PyQt.QtGui import QImage
 
 from qgis_maskdino.engine_error import EngineError
 from qgis_maskdino.export_grid import ExportGrid, metres_per_unit
-from qgis_maskdino.layer_source import LayerSource
+from qgis_maskdino.layer_source import LayerSource, has_pixels
 from qgis_maskdino.translation import tr
 
 UNIT = "tiles fetched"  # of the progress events of an export
@@ -224,8 +223,9 @@ class _Values(_Pictures):
 def _pixel_size(source: LayerSource, area: QgsRectangle, gsd: float | None) -> tuple[float, float]:
     """Choose the size of the pixels to fetch, in map units."""
     provider = source.provider
-    has_pixels = bool(provider.capabilities() & QgsRasterInterface.Capability.Size) and provider.xSize() > 0
-    own = (source.extent.width() / provider.xSize(), source.extent.height() / provider.ySize()) if has_pixels else None
+    own = None
+    if has_pixels(provider):
+        own = (source.extent.width() / provider.xSize(), source.extent.height() / provider.ySize())
     scale = metres_per_unit(source.crs, area.center(), source.transform_context) if gsd is not None else None
     if gsd is None or scale is None:
         if own is None:

@@ -36,6 +36,7 @@ from qgis_maskdino.algorithms.engine_algorithm import (
 )
 from qgis_maskdino.detection_area import DetectionArea
 from qgis_maskdino.detection_job import DetectionRequest, DetectionResult, detect
+from qgis_maskdino.layer_source import has_pixels
 from qgis_maskdino.layer_style import DETECTIONS, style_when_loaded
 from qgis_maskdino.model_choice import DEFAULT, model_argument, model_names
 from qgis_maskdino.polygon_file import BATCH, fields_of
@@ -204,6 +205,12 @@ class DetectBuildings(EngineAlgorithm):
         model = self.parameterAsFile(parameters, self.MODEL_FILE, context)
         if model and not os.path.isfile(model):
             return False, tr("The model file {path} does not exist.").format(path=model)
+        layer = self.parameterAsRasterLayer(parameters, self.INPUT, context)
+        everywhere = not parameters.get(self.EXTENT) and not parameters.get(self.AOI)
+        if everywhere and layer is not None and layer.isValid() and not has_pixels(layer.dataProvider()):
+            return False, tr("'{name}' is a map without an end. Choose an extent or an area of interest.").format(
+                name=layer.name()
+            )
         why_not = self.why_not_written(parameters, self.OUTPUT, (self.INPUT, self.AOI), context)
         if why_not:
             return False, why_not
@@ -216,7 +223,7 @@ class DetectBuildings(EngineAlgorithm):
         self._source = self.raster_source(parameters, self.INPUT, context)
         self._rectangle = self.parameterAsExtent(parameters, self.EXTENT, context, self._source.crs)
         self._aoi = None
-        if parameters.get(self.AOI) is not None:
+        if parameters.get(self.AOI):
             self._aoi = self.parameterAsSource(parameters, self.AOI, context)
             if self._aoi is None:
                 raise QgsProcessingException(self.invalidSourceError(parameters, self.AOI))
@@ -272,7 +279,7 @@ class DetectBuildings(EngineAlgorithm):
         return None if self._rectangle.isEmpty() else DetectionArea(self._rectangle)
 
     def _given(self, parameters: dict[str, Any], name: str, context: QgsProcessingContext) -> float | None:
-        return None if parameters.get(name) is None else self.parameterAsDouble(parameters, name, context)
+        return None if parameters.get(name) in (None, "") else self.parameterAsDouble(parameters, name, context)
 
     def _hand_over(self, path: str, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
         """Copy the engine's buildings into the sink, which is made now: a run that fails replaces nothing."""

@@ -161,7 +161,7 @@ class EvaluateDetections(EngineAlgorithm):
         """Take snapshots of the layers."""
         self._layers: dict[str, tuple[QgsProcessingFeatureSource, list[QgsField]]] = {}
         for name in (self.DETECTIONS, self.ANNOTATIONS, self.AOI):
-            if parameters.get(name) is None and name == self.AOI:
+            if name == self.AOI and not parameters.get(name):
                 continue
             source = self.parameterAsSource(parameters, name, context)
             if source is None:

@@ -166,7 +166,7 @@ class ExportTrainingData(EngineAlgorithm):
         self._source = self.raster_source(parameters, self.INPUT, context)
         self._layers = {}
         for name in (self.ANNOTATIONS, self.AOI):
-            if parameters.get(name) is None and name == self.AOI:
+            if name == self.AOI and not parameters.get(name):
                 continue
             self._layers[name] = self.parameterAsSource(parameters, name, context)
             if self._layers[name] is None:

@@ -197,6 +197,17 @@ class TestRefusals:
     def test_a_score_beyond_one(self, scene):
         assert refusal(DETECT, {"INPUT": str(scene), "SCORE": 2, "OUTPUT": "memory:"})
 
+    def test_all_of_a_map_without_an_end(self, scene):
+        with TileServer(scene) as server:
+            layer = QgsRasterLayer(server.source, "web map", "wms")
+            QgsProject.instance().addMapLayer(layer)
+            extent = {"EXTENT": text(FIRST_COLUMN, "EPSG:32633")}
+            everywhere = refusal(DETECT, {"INPUT": layer.id(), "OUTPUT": "memory:"})
+            there = refusal(DETECT, {"INPUT": layer.id(), "OUTPUT": "memory:", **extent})
+            QgsProject.instance().removeMapLayer(layer.id())
+        assert "'web map' is a map without an end" in everywhere
+        assert there == ""
+
     def test_an_area_without_polygons(self, scene):
         empty = polygon_layer("EPSG:32633")
         QgsProject.instance().addMapLayer(empty)
