@@ -156,7 +156,8 @@ class EngineEnvironment:
         See ``create``.
         """
         with self._locked():
-            anew = self._private_condition().state is not State.OTHER_VERSION
+            installer = Installer(self._folder, on_log=on_log, on_progress=on_progress, is_cancelled=is_cancelled)
+            anew = self._private_condition().state is not State.OTHER_VERSION or not installer.can_update()
             if anew:
                 self._delete()
             return self._install(on_log, on_progress, is_cancelled, anew=anew)

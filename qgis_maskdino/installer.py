@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable, Sequence
 
 from qgis_maskdino import settings
-from qgis_maskdino.base_python import OLDEST, find_python, find_uv
+from qgis_maskdino.base_python import NEWEST, OLDEST, find_python, find_uv
 from qgis_maskdino.engine_error import EngineError
 from qgis_maskdino.engine_variables import engine_variables
 from qgis_maskdino.installation_failure import explain_installation
+from qgis_maskdino.installation_progress import InstallationProgress
 from qgis_maskdino.network_proxy import Proxy
 from qgis_maskdino.package_index import cuda_of_driver, torch_index
 from qgis_maskdino.program import ProgramResult, run_program
@@ -49,6 +50,10 @@ class Installer:
         self._uv = find_uv()
         self._python = os.path.join(folder, *(("Scripts", "python.exe") if sys.platform == "win32" else ("bin", "python")))
 
+    def can_update(self) -> bool:
+        """Return whether packages can be added to what is there: uv makes environments without a pip, and may be gone."""
+        return self._uv is not None or self._run(self._python, ["-I", "-m", "pip", "--version"]).status == 0
+
     def install(self, requirements: str, *, anew: bool) -> bool:
         """Install what a list of requirements names. Return False where it was cancelled.
 
@@ -74,16 +79,15 @@ class Installer:
         if self._uv:
             self._on_log(f"uv: {self._uv}")
             # uv takes a Python of this machine, and fetches one where there is none that fits.
-            version = f">={OLDEST[0]}.{OLDEST[1]},<3.15"
+            version = f">={OLDEST[0]}.{OLDEST[1]},<{NEWEST[0]}.{NEWEST[1] + 1}"
             return self._done(step, self._run(self._uv, ["venv", "--no-project", "--python", version, self._folder]))
         python = find_python(on_log=self._on_log)
         self._on_log(f"Python: {python}")
         if not self._done(step, self._run(python, ["-I", "-m", "venv", self._folder])):
             return False
-        # The pip that came with Python may be years old: newer ones trust the system's certificates and report progress.
-        return self._done(
-            step, self._run(self._python, ["-I", "-m", "pip", "install", "--upgrade", *self._index_of(None), "pip"])
-        )
+        # The pip that came with Python may be years old; newer ones trust the system's certificates and report progress. An
+        # index without pip is no reason to give up: the old one installs too.
+        return not self._run(self._python, [*_PIP, "--upgrade", *self._index_of(None), "pip"]).cancelled
 
     def _install_torch(self, torch: list[str]) -> bool:
         """Install the build of PyTorch that fits this machine, from PyPI where PyTorch's own index cannot be used."""
@@ -104,8 +108,8 @@ class Installer:
             program, arguments = self._uv, ["pip", "install", "--python", self._python]
         else:
             program, arguments = self._python, [*_PIP, *self._progress_of_pip()]
-        counter = _Counter(step, span, self._on_progress)
-        return self._done(step, self._run(program, [*arguments, *index, *what], counter))
+        progress = InstallationProgress(step, span, self._on_progress)
+        return self._done(step, self._run(program, [*arguments, *index, *what], progress))
 
     def _progress_of_pip(self) -> list[str]:
         """Let pip count bytes, from 24.1 on; before, it draws for terminals alone."""
@@ -125,7 +129,7 @@ class Installer:
             raise explain_installation(step, result.output)
         return True
 
-    def _run(self, program: str, arguments: list[str], counter: _Counter | None = None) -> ProgramResult:
+    def _run(self, program: str, arguments: list[str], progress: InstallationProgress | None = None) -> ProgramResult:
         variables = engine_variables()
         self._proxy.set_in(variables)
         variables.insert("PIP_DISABLE_PIP_VERSION_CHECK", "1")
@@ -135,38 +139,8 @@ class Installer:
             variables.insert(name, "1")
 
         def heard(line: str) -> None:
-            if counter is None or not counter.heard(line):
+            if progress is None or not progress.hear(line):
                 self._on_log(self._proxy.without_secrets(line))
 
         result = run_program(program, arguments, variables=variables, on_line=heard, is_cancelled=self._is_cancelled)
         return ProgramResult(result.status, self._proxy.without_secrets(result.output), cancelled=result.cancelled)
-
-
-class _Counter:
-    """Progress out of the lines of an installer: how far a download is, and what is being fetched."""
-
-    def __init__(self, step: str, span: tuple[float, float], on_progress: Callable[[float, str], None]) -> None:
-        self._step = step
-        self._begin, self._end = span
-        self._fraction = self._begin
-        self._on_progress = on_progress
-        self._package = ""
-
-    def heard(self, line: str) -> bool:
-        """Take in a line; return whether it was for the progress alone and is not worth a log."""
-        download = re.match(r"\s*Downloading (?:\S*/)?([\w.]+?)-\d", line)
-        if download:
-            self._package = download[1]
-        progress = re.match(r"Progress (\d+) of (\d+)$", line)
-        if progress is None:
-            return False
-        done, total = int(progress[1]), int(progress[2])
-        if total:
-            # How many packages come is not known: each takes a part of what is left, a large one a larger part.
-            share = min(0.6, 0.05 + total / 1.5e9)
-            fraction = self._fraction + (self._end - self._fraction) * share * done / total
-            megabytes = tr("{}: {}, {:.0f} of {:.0f} MB").format(self._step, self._package, done / 1e6, total / 1e6)
-            self._on_progress(fraction, megabytes)
-            if done == total:
-                self._fraction = fraction
-        return True

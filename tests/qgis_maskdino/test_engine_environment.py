@@ -179,6 +179,14 @@ class TestMaking:
             os.path.getmtime(os.path.join(environment.folder(), "pyvenv.cfg")),
         )
 
+    def test_an_update_where_the_uv_that_made_it_is_gone(self, environment, heard, index, monkeypatch):
+        """uv makes environments without a pip."""
+        create(environment, heard)
+        Path(environment.source_folder(), "requirements.txt").write_text("torch>=2.6,<3\ntinything==2.0\n")
+        monkeypatch.setattr(installer, "find_uv", lambda: None)
+        assert environment.repair(on_log=heard.log, on_progress=heard.report, is_cancelled=NEVER)
+        assert environment.check()["libraries"]["tinything"] == "2.0"
+
     def test_the_same_list_with_other_line_ends_is_the_same(self, environment, heard, index):
         create(environment, heard)
         requirements = Path(environment.source_folder(), "requirements.txt")
