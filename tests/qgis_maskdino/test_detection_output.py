@@ -24,6 +24,7 @@ from qgis.core import (
 )
 from qgis.PyQt.QtCore import QTimer
 
+from qgis_maskdino import settings
 from qgis_maskdino.engine_environment import EngineEnvironment
 from tests.qgis_maskdino.algorithm_runs import Feedback, Run, failure, process_events, run
 from tests.qgis_maskdino.fake_engine import HELLO, fake_engine
@@ -105,6 +106,19 @@ def test_what_is_not_given_is_left_to_the_engine(engine, scene, tmp_path):
     run(DETECT, {"INPUT": str(scene), "OUTPUT": "memory:"})
     arguments = json.loads(told.read_text())["arguments"]
     assert arguments.keys() == {"raster", "output", "model", "score", "outline", "device"}
+
+
+def test_a_model_of_the_users_folder_goes_by_its_path(engine, scene, tmp_path):
+    told = tmp_path / "told.json"
+    engine(finds(1, told=told))
+    (tmp_path / "our town.safetensors").touch()
+    before = settings.model_folder()
+    settings.set_model_folder(str(tmp_path))
+    try:
+        run(DETECT, {"INPUT": str(scene), "MODEL": "our town", "OUTPUT": "memory:"})
+    finally:
+        settings.set_model_folder(before)
+    assert json.loads(told.read_text())["arguments"]["model"] == str(tmp_path / "our town.safetensors")
 
 
 def test_an_area_goes_as_a_file_of_its_own(engine, scene, tmp_path):
