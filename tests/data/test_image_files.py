@@ -115,12 +115,29 @@ def test_a_size_that_is_not_told_is_measured(tmp_path: Path, size: dict[str, Any
     assert folder[0].masks.shape == (1, 16, 20) and repaired(folder.repairs, "has no size") == 1
 
 
-def test_swapped_sides_are_mended_where_the_outlines_fit_the_picture(tmp_path: Path) -> None:
-    swapped = {"width": 16, "height": 20}
-    folder = CocoFolder(rewrite(write_folder(tmp_path / "a", [{"segmentation": [square(15, 3, 4)]}]), **swapped))
+def test_swapped_sides_are_mended_where_outlines_fit_the_picture_alone(tmp_path: Path) -> None:
+    def swapped(name: str, outlines: list[list[float]]) -> CocoFolder:
+        folder = write_folder(tmp_path / name, [{"segmentation": [outline]} for outline in outlines])
+        return CocoFolder(rewrite(folder, width=16, height=20))
+
+    folder = swapped("wide", [square(15, 3, 4)])
     assert folder[0].masks[0, 3:7, 15:19].all() and repaired(folder.repairs, "other way round") == 1
-    with pytest.raises(ArgumentError, match="20x16 pixels, its annotation says 16x20"):
-        CocoFolder(rewrite(write_folder(tmp_path / "b", [{"segmentation": [square(3, 15, 4)]}]), **swapped))
+    assert len(swapped("empty", [])[0].masks) == 0
+    for name, outline in (("high", square(3, 15, 4)), ("neither", square(3, 3, 4))):  # a picture that was turned, perhaps
+        with pytest.raises(ArgumentError, match="20x16 pixels, its annotation says 16x20"):
+            swapped(name, [outline])
+
+
+def test_a_size_that_is_not_told_has_to_hold_the_outlines(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, [{"segmentation": [square(30, 3, 4)]}])
+    with pytest.raises(ArgumentError, match=r"one\.png \(id 7\)"):
+        CocoFolder(rewrite(folder, width=0, height=0))
+
+
+def test_images_that_are_left_out_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    remove(write_many(tmp_path) / "images" / "03.png")
+    CocoFolder(tmp_path)
+    assert "03.png (id 10) is left out: it is not there." in caplog.text
 
 
 def test_an_image_listed_twice_is_taken_once(tmp_path: Path) -> None:

@@ -57,24 +57,23 @@ class CocoFolder(Sequence[Sample]):
         self._directory = Path(images) if images is not None else folder / "images"
         reader = CocoReader(self.annotation_file, self._directory)
         columns = reader.columns()
-        bounds, areas, lengths = measure(columns)
+        measures = measure(columns)
         owners = look_up(columns["owners"], reader.owner_ids, reader.image_of)
-        usable = settle_images(reader, bounds, owners, complete=complete)
+        usable = settle_images(reader, measures.bounds, owners, complete=complete)
         names = reader.categories or {identity: str(identity) for identity in reader.category_ids}
         # Ids are numbers nearly always; where they are not, 10 comes before 9.
         ordered = sorted(names, key=lambda identity: (isinstance(identity, str), identity))
         class_of = {identity: number for number, identity in enumerate(ordered)}
         categories = look_up(columns["categories"], reader.category_ids, class_of)
-        objects = settle_annotations(reader, columns, bounds, areas, lengths, owners, categories)
+        objects = settle_annotations(reader, columns, measures, owners, categories)
+        self.repairs = describe_repairs(self.annotation_file, reader.faults)
         if len(owners) and not len(objects):
             raise ArgumentError(
-                f"None of the {len(owners)} annotations in {self.annotation_file} belongs to an image and a category "
-                f"that the file lists (categories: {', '.join(map(str, ordered)) or 'none'}).",
+                f"None of the {len(owners)} annotations can be used. {'; '.join(self.repairs)}.",
                 hint="`maskdino audit-dataset` says what is wrong with each.",
             )
         self.classes = tuple(names[identity] for identity in ordered)
         self.licence = reader.licence
-        self.repairs = describe_repairs(self.annotation_file, reader.faults)
         self._table = ImageTable.of(reader.images, reader.names)
         self._outlines = OutlineTable.of(columns)
         self._images = SharedArray(np.flatnonzero(usable))
@@ -117,15 +116,7 @@ class CocoFolder(Sequence[Sample]):
         Raises:
             ArgumentError: it cannot be read, or is no longer of the size that the file says.
         """
-        entry = self.image(index)
-        pixels = read_rgb(entry.path)
-        if pixels.shape[:2] != (entry.height, entry.width):
-            raise ArgumentError(
-                f"{entry.path} (id {entry.id}) is {pixels.shape[1]}x{pixels.shape[0]} pixels, its annotation says "
-                f"{entry.width}x{entry.height}.",
-                hint="Bring back the images that the annotations were made for.",
-            )
-        return pixels
+        return read_rgb(self.image(index))
 
     def outlines(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the outlines of one image in its pixels, as polygons (N,), their labels (N,) int64 and crowd (N,) bool.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,19 +66,19 @@ def image_entry(entry: dict, directory: Path, source: Path) -> CocoImage:
     """
     try:
         bounds = tuple(float(value) for value in entry["bounds"]) if entry.get("bounds") else None
-        gsd = entry.get("gsd")
+        zoom, gsd = entry.get("zoom"), float(entry.get("gsd") or 0)
         return CocoImage(
             id=entry["id"],
             path=directory / entry["file_name"],
             width=int(entry["width"]),
             height=int(entry["height"]),
-            zoom=entry.get("zoom"),
+            zoom=zoom if isinstance(zoom, int) and 0 <= zoom < 64 else None,
             bounds=bounds if bounds is not None and len(bounds) == 4 else None,
-            gsd=float(gsd) if gsd else None,
+            gsd=gsd if 0 < gsd < math.inf else None,
         )
     except KeyError as error:
         raise ArgumentError(f"An image in {source} has no {error}.", hint="Give a COCO file.") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentError(
             f"The image {entry.get('id')} in {source} cannot be understood: {error}.", hint="Give a COCO file."
         ) from error

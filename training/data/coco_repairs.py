@@ -7,9 +7,11 @@ when they are drawn, and not counted.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +20,10 @@ from training.data.audit_annotations import BORDER_TOLERANCE, BOX_TOLERANCE, FAU
 from training.data.coco_reader import CocoReader
 from training.data.image_files import ImageFile, look_at_files
 
+log = logging.getLogger(__name__)
+
 _FEW = 0.1  # share of images that may be unusable; more are no accident, but the wrong folder
+_NAMED = 5  # images that are named among those left out
 _BLOCK = 1 << 18  # outlines that are measured at once
 
 REPAIRS = {
@@ -29,10 +34,18 @@ REPAIRS = {
     "file_twice": "a file is listed under two ids; their annotations are put together",
     "unusable": "an image is missing, broken or of another size than the file says; left out",
     "no_size": "an image has no size in the file; measured",
-    "swapped_sides": "an image has its sides the other way round in the file; turned",
+    "swapped_sides": "an image has width and height the other way round in the file; measured",
     "grey": "an image is grey or has a palette; turned into red, green and blue",
-    "transparent": "an image has transparency; left out of it",
+    "transparent": "an image has transparency; taken as if it had none",
 }
+
+
+class Measures(NamedTuple):
+    """Of R outlines: left, top, right, bottom (R, 4); area and perimeter (R,), of rings as if none overlapped; runs have none."""
+
+    bounds: np.ndarray
+    areas: np.ndarray
+    lengths: np.ndarray
 
 
 def settle_images(reader: CocoReader, bounds: np.ndarray, owners: np.ndarray, *, complete: bool) -> np.ndarray:
@@ -72,6 +85,8 @@ def settle_images(reader: CocoReader, bounds: np.ndarray, owners: np.ndarray, *,
             f"it {reason}.",
             hint="Bring back the images that the annotations were made for, or take the entries out of the annotation file.",
         )
+    for index, reason in reasons[:_NAMED]:
+        log.warning("%s (id %s) is left out: it %s.", reader.images[index].path, reader.images[index].id, reason)
     reader.faults["unusable"] += len(reasons)
     return usable
 
@@ -82,12 +97,13 @@ def _settle_size(reader: CocoReader, index: int, file: ImageFile, reach: np.ndar
     stated, found = (image.width, image.height), (file.width, file.height)
     if stated == found:
         return ""
-    if 0 in stated:
+    fits, fits_stated = ((reach <= np.array(size) + BORDER_TOLERANCE).all() for size in (found, stated))
+    if 0 in stated and fits:
         repair = "no_size"
-    elif stated == found[::-1] and (reach <= np.array(found) + BORDER_TOLERANCE).all():
+    elif stated == found[::-1] and fits and not (fits_stated and reach.any()):
         repair = "swapped_sides"
     else:
-        # Scaled, or cut? The outlines would be somewhere else.
+        # Scaled, cut, turned? The outlines would be somewhere else.
         return f"is {file.width}x{file.height} pixels, its annotation says {image.width}x{image.height}"
     reader.images[index] = replace(image, width=file.width, height=file.height)
     reader.faults[repair] += 1
@@ -95,21 +111,21 @@ def _settle_size(reader: CocoReader, index: int, file: ImageFile, reach: np.ndar
 
 
 def settle_annotations(
-    reader: CocoReader, columns: dict[str, np.ndarray], bounds: np.ndarray, areas: np.ndarray, lengths: np.ndarray,
-    owners: np.ndarray, categories: np.ndarray,
-) -> np.ndarray:  # fmt: skip
+    reader: CocoReader, columns: dict[str, np.ndarray], measures: Measures, owners: np.ndarray, categories: np.ndarray
+) -> np.ndarray:
     """Find the annotations that can be learned from, and count the faults of all.
 
     Args:
         reader: its faults are counted up.
         columns: of the reader.
-        bounds, areas, lengths: of each annotation's outline, see ``measure``.
+        measures: of the annotations' outlines.
         owners, categories: (R,) index of each annotation's image and class, -1 where there is none.
 
     Returns:
         (K,) int64, the numbers of those, by image and then in the order of the file.
     """
     faults = reader.faults
+    bounds, areas, lengths = measures
     sizes = np.array([*((image.width, image.height) for image in reader.images), (0, 0)], dtype=float)
     size = sizes[owners]  # the last one is that of no image, -1
     runs = np.zeros(len(owners), dtype=bool)
@@ -143,8 +159,8 @@ def settle_annotations(
     return numbers[np.argsort(owners[numbers], kind="stable")]
 
 
-def measure(columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Measure outlines: left, top, right, bottom (R, 4); area and perimeter (R,), of rings as if none overlapped."""
+def measure(columns: dict[str, np.ndarray]) -> Measures:
+    """Measure the outlines of a reader's columns."""
     count = len(columns["ring_ends"])
     bounds, areas, lengths = np.zeros((count, 4)), np.zeros(count), np.zeros(count)
     runs, boxes = columns["run_numbers"], columns["run_boxes"]
@@ -171,7 +187,7 @@ def measure(columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.
         corners = starts[of_object]  # objects follow one another without a gap
         bounds[objects, :2] = np.minimum.reduceat(points, corners)
         bounds[objects, 2:] = np.maximum.reduceat(points, corners)
-    return bounds, areas, lengths
+    return Measures(bounds, areas, lengths)
 
 
 def describe_repairs(file: Path, faults: Counter[str]) -> dict[str, int]:

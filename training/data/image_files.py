@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from engine.errors import ArgumentError
+from training.data.coco_layout import CocoImage
 
 _AT_ONCE = 16  # files: on a network, their headers arrive one by one
 _PART = 64  # files that a thread takes at once
@@ -59,14 +60,23 @@ def look_at_file(path: Path) -> ImageFile:
         return ImageFile(fault=f"cannot be read: {error}")
 
 
-def read_rgb(path: Path) -> np.ndarray:
-    """Read a picture: (H, W, 3) uint8. Grey ones are spread over the bands, transparency is left out.
+def read_rgb(entry: CocoImage) -> np.ndarray:
+    """Read a picture: (H, W, 3) uint8. Grey ones are spread over the bands, transparency is taken as if there were none.
 
     Raises:
-        ArgumentError: it cannot be read.
+        ArgumentError: it cannot be read, or is not of the size that the file says.
     """
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+        with Image.open(entry.path) as image:
+            pixels = np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
-        raise ArgumentError(f"The image {path} cannot be read: {error}.", hint="Bring it back, or take it out.") from error
+        raise ArgumentError(
+            f"The image {entry.path} (id {entry.id}) cannot be read: {error}.", hint="Bring it back, or take it out."
+        ) from error
+    if pixels.shape[:2] != (entry.height, entry.width):
+        raise ArgumentError(
+            f"The image {entry.path} (id {entry.id}) is {pixels.shape[1]}x{pixels.shape[0]} pixels, its annotation says "
+            f"{entry.width}x{entry.height}.",
+            hint="Bring back the images that the annotations were made for.",
+        )
+    return pixels
