@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from qgis.core import QgsApplication, QgsCoordinateReferenceSystem, QgsProject, QgsRasterLayer, QgsRectangle, QgsVectorLayer
+from qgis.core import QgsCoordinateReferenceSystem, QgsProject, QgsRasterLayer, QgsRectangle, QgsVectorLayer
 from qgis.PyQt.QtCore import Qt, QTimer
 from qgis.PyQt.QtWidgets import QPushButton
 
@@ -19,7 +19,6 @@ from qgis_maskdino.job_queue import JobState
 from qgis_maskdino.panel.area_picker import LAYER, POLYGONS, RECTANGLE, VIEW
 from qgis_maskdino.panel.job_message import DetailsDialog
 from qgis_maskdino.panel.options_page import PAGE_NAME
-from qgis_maskdino.provider import MaskDinoProvider
 from tests.qgis_maskdino.fake_engine import fake_engine
 from tests.qgis_maskdino.panel_window import (
     DETECTS,
@@ -30,13 +29,7 @@ from tests.qgis_maskdino.panel_window import (
     write_buildings,
 )
 
-
-@pytest.fixture(scope="module", autouse=True)
-def provider():
-    provider = MaskDinoProvider()
-    QgsApplication.processingRegistry().addProvider(provider)
-    yield
-    QgsApplication.processingRegistry().removeProvider("maskdino")
+pytestmark = pytest.mark.usefixtures("provider")
 
 
 @pytest.fixture

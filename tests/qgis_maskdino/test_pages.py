@@ -8,15 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from qgis.core import QgsApplication, QgsProject, QgsRasterLayer, QgsVectorLayer
+from qgis.core import QgsProject, QgsRasterLayer, QgsVectorLayer
 from qgis.PyQt.QtCore import Qt
 
 from qgis_maskdino.dock import MaskDinoDock
 from qgis_maskdino.engine_environment import EngineEnvironment
 from qgis_maskdino.job_queue import JobState
-from qgis_maskdino.provider import MaskDinoProvider
 from tests.qgis_maskdino.fake_engine import fake_engine
 from tests.qgis_maskdino.panel_window import PanelInterface, let_go, wait_for, write_buildings
+
+pytestmark = pytest.mark.usefixtures("provider")
 
 ANSWERS = """
 for request in requests():
@@ -25,14 +26,6 @@ for request in requests():
     say("progress", id=request["id"], done=1, total=2, unit="steps", buildings=None, note="loss 1.25")
     say("result", id=request["id"], **ANSWER)
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def provider():
-    provider = MaskDinoProvider()
-    QgsApplication.processingRegistry().addProvider(provider)
-    yield
-    QgsApplication.processingRegistry().removeProvider("maskdino")
 
 
 @pytest.fixture
