@@ -41,7 +41,7 @@ REPAIRS = {
 
 
 class Measures(NamedTuple):
-    """Of R outlines: left, top, right, bottom (R, 4); area and perimeter (R,) as if no rings overlapped; runs have no perimeter."""
+    """Of R outlines: left, top, right, bottom (R, 4); area and perimeter (R,) as if no rings overlapped, 0 of runs."""
 
     bounds: np.ndarray
     areas: np.ndarray
