@@ -47,7 +47,7 @@ def write_polygons(
     Raises:
         EngineError: the file cannot be written.
     """
-    columns = fields_of("fid:integer")
+    columns = fields_of("fid:int8")
     for field in fields:
         columns.append(QgsField(field))
     options = QgsVectorFileWriter.SaveVectorOptions()
