@@ -17,6 +17,7 @@ import sys
 import threading
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import version
+from multiprocessing import active_children
 from typing import Any
 
 from engine.commands import command_modules, load_command
@@ -82,6 +83,8 @@ class Service:
                 request.job.cancelled.set()
         self._requests.put(None)
         self._idle.wait(GRACE)
+        for child in active_children():  # those that prepare images for a training would notice half a minute later
+            child.kill()
         # A job that does not end, or a library that waits for its own threads, must not outlive the one who asked.
         os._exit(0)
 

@@ -84,6 +84,25 @@ def test_a_terminate_ends_it(service):
     assert service.process.wait(timeout=5) == 0
 
 
+def test_processes_of_a_job_end_with_it():
+    program = (
+        "import multiprocessing, sys, time\n"
+        "multiprocessing.get_context('spawn').Process(target=time.sleep, args=(60,)).start()\n"
+        "print('started', file=sys.stderr)\n"
+        "from engine.service import main\n"
+        "main()\n"
+    )
+    with ServiceProcess(program=["-c", program]) as service:
+        assert service.event()["event"] == "hello"
+        service.process.stdin.close()
+        assert service.process.wait(timeout=20) == 0
+        # Standard error is at its end when the last process that has it is: only then has all of it been read.
+        deadline = time.monotonic() + 20
+        while not service.stderr and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert service.stderr.split() == [b"started"]
+
+
 def test_prints_of_libraries_do_not_reach_the_events():
     """Python's print, a C library's write to descriptor 1 and a child process all end up on standard error."""
     program = (
