@@ -36,6 +36,21 @@ def test_an_image_as_large_as_the_crop_is_the_crop(tmp_path: Path) -> None:
     assert np.array_equal(sample.masks, source.images[0].masks)
 
 
+def test_a_part_of_a_larger_image_is_not_resampled(tmp_path: Path) -> None:
+    source = painted(tmp_path, (90, 70), [(5, 9, 20), (40, 40, 24)])
+    Image.fromarray(rng().integers(0, 255, (70, 90, 3), dtype=np.uint8)).save(tmp_path / "images" / "one.png")
+    pixels, everywhere = source.images.pixels(0), source.images[0].masks.any(0)
+    for seed in range(10):
+        sample = source.draw(rng(seed), size=32, scale=1.0, fill=128)
+        places = np.argwhere((pixels[:39, :59] == sample.image[0, 0]).all(axis=2))
+        found = [(y, x) for y, x in places if np.array_equal(pixels[y : y + 32, x : x + 32], sample.image)]
+        assert len(found) == 1
+        (y, x) = found[0]
+        assert np.array_equal(
+            everywhere[y : y + 32, x : x + 32], sample.masks.any(0) if len(sample.masks) else np.zeros((32, 32))
+        )
+
+
 @pytest.mark.parametrize("scale", [0.1, 0.37, 0.5])
 def test_a_smaller_image_stands_at_the_top_left_and_is_filled_up(tmp_path: Path, scale: float) -> None:
     source = painted(tmp_path, (80, 60), [(0, 0, 40)])

@@ -68,8 +68,9 @@ class ImageSource:
         number = int(rng.integers(len(self.images))) if number is None else number
         entry = self.images.image(number)
         factor = scale * self._base(entry, size)
-        width, height = factor * entry.width, factor * entry.height
-        left, top = max(0.0, width - size) * rng.random(), max(0.0, height - size) * rng.random()
+        room = np.maximum(0.0, factor * np.array([entry.width, entry.height]) - size)
+        # Whole pixels where there are some: a crop at a scale of 1 is then not resampled.
+        left, top = np.minimum(room, np.floor(rng.random(2) * (room + 1))).tolist()
         view = View((left + size / 2) / factor, (top + size / 2) / factor, size, 1 / factor)
         outlines, labels, crowd = self.images.outlines(number)
         masks = burn_masks(outlines, view)
