@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from engine.errors import VectorError
 logger = logging.getLogger(__name__)
 
 LAYER_MARK = "|layername="
+_UNDEFINED = re.compile(r'\w+\["Undefined (geographic|Cartesian) SRS"')
 _PARQUET = {".parquet", ".geoparquet"}  # the GDAL that comes with pyogrio's wheels does not read it
 
 
@@ -145,7 +147,12 @@ def _read_ogr(file: str, layer: str, path: str | Path, role: str, fields: Callab
         )
     shapes = shapely.from_wkb([] if geometries is None else geometries, on_invalid="ignore")
     read = list(meta["fields"])  # in the order of the layer, not in that asked for
-    return meta["crs"], ids, shapes, dict(zip(read, values, strict=True)) if read else {}
+    return _known(meta["crs"]), ids, shapes, dict(zip(read, values, strict=True)) if read else {}
+
+
+def _known(crs: Any) -> Any:
+    """Return a CRS, None for one of the two by which a GeoPackage says that it does not know (its srs_id 0 and -1)."""
+    return None if crs is not None and _UNDEFINED.match(str(crs)) else crs
 
 
 @contextmanager

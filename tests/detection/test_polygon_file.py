@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import geopandas
 import numpy as np
+import pyogrio
 import pytest
 import shapely
 
@@ -52,3 +53,16 @@ def test_messages_name_what_the_file_is_for(tmp_path):
     (tmp_path / "a.gpkg").write_text("no layer")
     with pytest.raises(VectorError, match=r"annotations .*a\.gpkg cannot be read"):
         read_layer(tmp_path / "a.gpkg", role="annotations")
+
+
+@pytest.mark.parametrize("srs_id", ["0", "-1"])
+def test_a_geopackage_that_does_not_know_its_crs_has_none(tmp_path, srs_id):
+    """QGIS writes a layer without CRS so; taken at its word, its metres would be degrees."""
+    path = tmp_path / "bare.gpkg"
+    square = shapely.to_wkb(np.array([shapely.box(500_000, 0, 500_010, 10)]))
+    with pytest.warns(UserWarning, match="crs"):
+        pyogrio.raw.write(
+            path, square, [], np.array([], dtype=object), layer="a", driver="GPKG", geometry_type="Polygon", crs=None,
+            SRID=srs_id,
+        )  # fmt: skip
+    assert read_layer(path).crs is None
