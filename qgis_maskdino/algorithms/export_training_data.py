@@ -19,6 +19,7 @@ from qgis.core import (
     QgsProcessingParameterFolderDestination,
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterLayer,
+    QgsRectangle,
 )
 
 from qgis_maskdino.algorithms.engine_algorithm import EngineAlgorithm, listener, log_to, shown_file
@@ -182,11 +183,12 @@ class ExportTrainingData(EngineAlgorithm):
             arguments = {**self._arguments(parameters, context), "output": output}
             for name, source in self._layers.items():
                 arguments[name.lower()] = os.path.join(folder, f"{name.lower()}.gpkg")
-                write_polygons(source.getFeatures(), source.sourceCrs(), arguments[name.lower()])
+                bounds = write_polygons(source.getFeatures(), source.sourceCrs(), arguments[name.lower()])
+                ground = self._source.bounds_of(bounds, source.sourceCrs())  # the area's, where there is one
             on_event = listener(feedback)
             if self._source.path is None:
                 try:
-                    arguments["raster"] = self._fetch(folder, arguments, on_event, feedback)
+                    arguments["raster"] = self._fetch(folder, ground, arguments.get("gsd"), on_event, feedback)
                 except ExportCancelled:
                     return {}
             with EngineEnvironment().engine(on_log=log_to(feedback)) as engine:
@@ -229,18 +231,18 @@ class ExportTrainingData(EngineAlgorithm):
     def _fetch(
         self,
         folder: str,
-        arguments: dict[str, Any],
+        ground: QgsRectangle,
+        gsd: float | None,
         on_event: Callable[[dict[str, Any]], None],
         feedback: QgsProcessingFeedback,
     ) -> str:
         """Export a layer that is no file, where the annotations are complete."""
-        area = self._layers.get(self.AOI) or self._layers[self.ANNOTATIONS]
         path = os.path.join(folder, "layer.tif")
         export_raster(
             self._source,
             path,
-            area=self._source.bounds_of(area.sourceExtent(), area.sourceCrs()),
-            gsd=arguments.get("gsd"),
+            area=ground,
+            gsd=gsd,
             margin=0,
             on_event=on_event,
             is_cancelled=feedback.isCanceled,

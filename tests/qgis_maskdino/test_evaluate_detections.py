@@ -116,6 +116,19 @@ def test_the_layers_that_are_compared_are_not_replaced(layers, tmp_path):
     assert "would be lost" in refusal(EVALUATE, parameters)
 
 
+def test_layers_without_crs_are_compared_in_their_own_coordinates():
+    bare = []
+    for number, houses in enumerate(([house(0), house(5)], [house(0), house(2)])):
+        layer = layer_of(f"bare {number}", "EPSG:32633", houses)
+        layer.setCrs(QgsCoordinateReferenceSystem())
+        bare.append(layer)
+    done = run(EVALUATE, {"DETECTIONS": bare[0].id(), "ANNOTATIONS": bare[1].id(), "OUTPUT": "memory:"})
+    QgsProject.instance().removeMapLayers([layer.id() for layer in bare])
+    assert [done.results[name] for name in ("TRUE_POSITIVES", "FALSE_POSITIVES", "MISSED")] == [1, 1, 1]
+    assert any("No CRS places the layers on Earth" in line for line in done.feedback.warned)
+    assert [row["area_m2"] for row in done.layer().getFeatures()] == pytest.approx([100] * 3)
+
+
 def test_nothing_found_is_an_answer_too(layers):
     _, there = layers
     nothing = layer_of("nothing", "EPSG:32633", [])

@@ -11,6 +11,7 @@ from qgis.core import (
     QgsCoordinateReferenceSystem,
     QgsCoordinateTransform,
     QgsGeometry,
+    QgsProcessingFeatureSourceDefinition,
     QgsProject,
     QgsRasterLayer,
     QgsRectangle,
@@ -74,6 +75,32 @@ class TestExport:
             QgsProject.instance().removeMapLayer(layer.id())
         found = annotations(tmp_path / "data")["annotations"]
         assert sum(annotation["area"] for annotation in found) == pytest.approx(12 * 54 * 36, rel=0.1)
+
+    def test_a_web_map_is_fetched_around_the_selected_annotations_alone(self, scene, roofs, tmp_path):
+        roofs.selectByIds([1, 2])  # the two in the top left corner, 18 m from one another
+        with TileServer(scene) as server:
+            layer = QgsRasterLayer(server.source, "web map", "wms")
+            QgsProject.instance().addMapLayer(layer)
+            run(
+                EXPORT,
+                {
+                    "INPUT": layer.id(),
+                    "ANNOTATIONS": QgsProcessingFeatureSourceDefinition(roofs.id(), selectedFeaturesOnly=True),
+                    "SPLIT": False,
+                    "TILE_SIZE": 32,
+                    "GSD": 0.3,
+                    "OUTPUT": str(tmp_path / "data"),
+                },
+            )
+            QgsProject.instance().removeMapLayer(layer.id())
+        images = annotations(tmp_path / "data")["images"]
+        ground = QgsRectangle()
+        ground.setMinimal()
+        for image in images:
+            ground.combineExtentWith(QgsRectangle(*image["bounds"]))
+        # Both roofs and the street between them: 43.2 x 10.8 m on the ground, stretched by the latitude in web mercator.
+        assert ground.width() < 1.5 * 43.2 / 0.705
+        assert ground.height() < 2.0 * 10.8 / 0.705
 
     def test_a_folder_with_something_in_it_is_refused(self, scene, roofs, tmp_path):
         (tmp_path / "old.txt").touch()
