@@ -10,6 +10,7 @@ own ratios. With one thread the processor's time is counted instead of the clock
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import statistics
@@ -104,9 +105,11 @@ def _measure(ways: dict[str, Callable[[], object]], rounds: int, clock: Callable
 
 
 def _peak(way: Callable[[], object]) -> float | None:
-    """Megabytes that a call needs at most; Linux alone lets a program set its high-water mark back."""
-    if not Path("/proc/self/clear_refs").exists():
+    """Megabytes that a call needs at most; Linux with glibc alone lets a program set its high-water mark back."""
+    if not Path("/proc/self/clear_refs").exists() or platform.libc_ver()[0] != "glibc":
         return None
+    way()  # constants are made, weights are in memory
+    ctypes.CDLL(None).malloc_trim(0)  # what earlier calls gave back would not count
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
     way()

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from engine.commands import check_arguments
+from engine.detect_command import Precision
 from engine.errors import ArgumentError, CancelledError
 from engine.job import Job, Progress
 from engine.terminal import ctrl_c_sets, progress_bar
@@ -32,6 +33,7 @@ def command(
     max_detections: int = typer.Option(100, help="Best detections of an image that count: COCO's 100, or MapChallenge's 1000."),
     resize: int | None = typer.Option(None, help="Shorter side that images are brought to for the model.", metavar="PIXELS"),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
+    precision: Precision = typer.Option(Precision.float32, help="Of the model's products; published figures are of float32."),
     batch_size: int | None = typer.Option(None, help="Images that the model sees at once."),
 ) -> None:
     """Measure a model by annotated images, in the columns of the published tables."""
@@ -40,7 +42,7 @@ def command(
     arguments = {
         "images": images, "annotations": annotations, "model": model, "results": results, "json": json_file,
         "save_results": save_results, "max_detections": max_detections, "resize": resize, "device": device,
-        "batch_size": batch_size,
+        "precision": precision.value, "batch_size": batch_size,
     }  # fmt: skip
     with progress_bar() as show:
         job = Job(report=show)
@@ -103,6 +105,7 @@ def run(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
 def _predict(arguments: dict[str, Any], truth: Any, most: int, job: Job) -> list[dict[str, Any]]:
     import engine
     from engine.device import choose_device
+    from engine.model.inference import InferenceModel
     from training.evaluation.coco_predictions import predict_images
 
     device = choose_device(arguments.get("device") or "auto")
@@ -113,8 +116,9 @@ def _predict(arguments: dict[str, Any], truth: Any, most: int, job: Job) -> list
             raise CancelledError("Cancelled; nothing was written.")
         job.report(Progress(done=done, total=total, unit="images", buildings=found))
 
+    loaded = engine.load_model(arguments["model"], device=device)
     return predict_images(
-        engine.load_model(arguments["model"], device=device),
+        InferenceModel(loaded, precision=arguments.get("precision") or "float32"),
         truth,
         max_detections=most,
         resize=arguments.get("resize"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from timm.models.swin_transformer import WindowAttention
@@ -35,11 +35,13 @@ class InferenceModel(nn.Module):
         precision: of the products; ``auto`` is `best_precision`. Networks other than Mask DINO know float32 alone.
 
     Raises:
-        ArgumentError: bfloat16 is asked of another network.
+        ArgumentError: there is no such precision, or bfloat16 is asked of another network.
     """
 
     def __init__(self, model: InstanceModel, *, precision: Precision = "auto") -> None:
         super().__init__()
+        if precision not in get_args(Precision):
+            raise ArgumentError(f"precision is {precision!r}.", hint=f"It can be {', '.join(get_args(Precision))}.")
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.precision = precision if precision != "auto" else best_precision(self.model)
         fold_norms(self.model)

@@ -117,5 +117,7 @@ def test_another_network_computes_in_float32_alone() -> None:
 
     assert InferenceModel(Other()).precision == "float32"
     assert len(InferenceModel(Other()).instances(torch.zeros(1, 3, 2, 2))) == 1
+    with pytest.raises(ArgumentError, match="precision is 'float8'"):
+        InferenceModel(Other(), precision="float8")
     with pytest.raises(ArgumentError, match="Other computes in float32 alone"):
         InferenceModel(Other(), precision="bfloat16")
