@@ -64,7 +64,8 @@ $(KERNEL): $(READY) $(wildcard engine/csrc/*)
 
 # QGIS itself is the distribution's. 3.22 is the oldest that the plugin supports, and Debian 12 has it.
 $(QGIS): packaging/system_packages.sh
-	@{ $(QGIS_PYTHON) -c 'import qgis.core, ensurepip' && command -v qgis_process xvfb-run xauth; } >/dev/null 2>&1 || \
+	@$(QGIS_PYTHON) -c 'import ensurepip, qgis.core, shutil, sys; \
+	  sys.exit(not all(map(shutil.which, ["qgis", "qgis_process", "xvfb-run", "xauth"])))' >/dev/null 2>&1 || \
 	  packaging/system_packages.sh qgis python3-qgis python3-venv xvfb xauth
 	@test -x $(QGIS_BIN)/python || $(QGIS_PYTHON) -m venv --system-site-packages .venv-qgis
 	$(QGIS_BIN)/python -m pip install --quiet 'pytest>=8,<10' 'pytest-qgis>=2,<6' 'uv>=0.5,<1'
