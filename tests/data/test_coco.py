@@ -46,7 +46,7 @@ def test_a_sound_file_needs_no_repair(tmp_path: Path) -> None:
 def test_wrong_boxes_and_areas_are_not_believed_but_counted(tmp_path: Path) -> None:
     wrong = [
         {"segmentation": [SQUARE], "bbox": [100.0, -4.0, 0.0, 1e9], "area": -5.0},
-        {"segmentation": [square(9, 9, 5)], "bbox": "wide", "area": None},
+        {"segmentation": [square(9, 9, 5)], "bbox": "wide", "area": 10**400},
         {"segmentation": [square(1, 10, 3)], "bbox": [10, 1, 3, 3], "area": 9},  # x and y swapped, as in MapChallenge
     ]
     folder = CocoFolder(write_folder(tmp_path, wrong))
@@ -166,6 +166,11 @@ def test_run_lengths_are_read_in_every_form(tmp_path: Path, form: str) -> None:
         {"size": [9, 9], "counts": [43, 5, 33]},
         {"size": "large", "counts": [43, 5, 272]},
         {"size": [16, 20], "counts": ["a"]},
+        {"size": [10**9, 10**9], "counts": "43"},
+        {"size": [16, 20], "counts": 7},
+        {"size": [16, 20], "counts": "0"},  # pycocotools would fill the mask with what is in memory
+        {"size": [16, 20], "counts": "P"},
+        {"size": [16, 20], "counts": "not runs"},
     ],
 )
 def test_run_lengths_that_do_not_fit_their_image_are_left_out(tmp_path: Path, runs: dict[str, Any]) -> None:

@@ -15,7 +15,9 @@ from pycocotools import mask as run_lengths
 from engine.errors import ArgumentError
 from training.data.audit_stream import walk
 from training.data.coco_layout import CocoImage, image_entry
+from training.data.run_counts import run_counts
 
+_LARGEST_MASK = 1 << 28  # pixels, of run lengths; larger ones are no mask of a picture
 _TYPES = {
     **dict.fromkeys(("points", "stated_boxes", "stated_areas", "run_boxes", "run_areas"), "f"),
     **dict.fromkeys(("point_ends", "ring_ends", "run_ends", "run_sizes", "run_numbers", "owners"), "q"),
@@ -155,14 +157,13 @@ class CocoReader:
         counts, size = segmentation.get("counts"), segmentation.get("size")
         if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
             return False
+        if size[0] * size[1] > _LARGEST_MASK:
+            return False
         try:
-            if isinstance(counts, list):
-                if sum(counts) != size[0] * size[1] or min(counts) < 0:
-                    return False
-                encoded = run_lengths.frPyObjects({"size": size, "counts": counts}, *size)
-            else:
-                encoded = {"size": size, "counts": counts.encode("ascii")}
-                run_lengths.decode(encoded)
+            runs = counts if isinstance(counts, list) else run_counts(counts.encode("ascii"))
+            if sum(runs) != size[0] * size[1] or min(runs) < 0:
+                return False
+            encoded = run_lengths.frPyObjects({"size": size, "counts": runs}, *size)
         except (AttributeError, TypeError, ValueError):
             return False
         columns = self._columns
@@ -192,7 +193,7 @@ def _extend(column: array, values: Any, count: int) -> None:
     length = len(column)
     try:
         column.extend(values)
-    except TypeError:
+    except (TypeError, OverflowError):
         del column[length:]
     if len(column) != length + count:
         del column[length:]
