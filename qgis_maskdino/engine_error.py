@@ -8,6 +8,7 @@ import signal
 # What Windows calls the ends that a person can do something about (NTSTATUS).
 _WINDOWS_NO_LIBRARY = {0xC0000135, 0xC0000139, 0xC000007B}
 _WINDOWS_NO_MEMORY = {0xC0000017, 0xC000012D}
+_KILLED = 9  # SIGKILL, which Windows' Python does not know
 
 _REPAIR = "Repair the engine under Settings > Options > Mask DINO."
 _LESS_MEMORY = (
@@ -50,26 +51,30 @@ def _cause(exit_code: int, crashed: bool, stderr: str) -> tuple[str, str, str]:
     status = exit_code & 0xFFFFFFFF
     if status in _WINDOWS_NO_MEMORY or re.search(r"MemoryError|bad_alloc|[Oo]ut of memory|Cannot allocate memory", stderr):
         return "memory", "The engine ran out of memory.", _LESS_MEMORY
-    if (crashed and exit_code == signal.SIGTERM) or exit_code == 128 + signal.SIGTERM:
+    # A shell that stands between reports the signal 128 higher. Asked to terminate, the engine itself ends with status 0.
+    signalled = exit_code if crashed else exit_code - 128
+    if signalled == signal.SIGTERM or (exit_code == 0 and not crashed):
         return "died", "The engine was ended by another program or by the system.", "Start the job again."
-    if (crashed and exit_code == 9) or exit_code == 137:
+    if signalled == _KILLED:
         said = "The engine was killed by the system, most likely because the memory ran out, or by another program."
         return "memory", said, _LESS_MEMORY
+    if status in _WINDOWS_NO_LIBRARY:
+        return "library", "The engine lacks a library of the system.", _REPAIR
+    if crashed:
+        return "died", f"The engine crashed (signal or status {status if status > 255 else exit_code}).", _REPAIR
+    return _cause_in_python(exit_code, stderr)
+
+
+def _cause_in_python(exit_code: int, stderr: str) -> tuple[str, str, str]:
     missing = re.search(r"No module named '?([\w.]+)'?", stderr)
+    if missing and missing[1].partition(".")[0] in ("engine", "training"):
+        return "interpreter", "This Python interpreter has no Mask DINO engine.", _REPAIR
     if missing:
-        name = missing[1]
-        if name.partition(".")[0] in ("engine", "training"):
-            return "interpreter", "This Python interpreter has no Mask DINO engine.", _REPAIR
-        return "library", f"The engine's Python lacks the package '{name}'.", _REPAIR
-    library = re.search(
-        r"(?:ImportError|OSError): (.*(?:cannot open shared object|DLL load failed|Library not loaded).*)", stderr
-    )
-    if library or status in _WINDOWS_NO_LIBRARY:
-        what = f": {library[1]}" if library else ""
-        return "library", f"The engine lacks a library of the system{what}.", _REPAIR
+        return "library", f"The engine's Python lacks the package '{missing[1]}'.", _REPAIR
+    library = re.search(r"Error: (.*(?:cannot open shared object|DLL load failed|Library not loaded).*)", stderr)
+    if library:
+        return "library", f"The engine lacks a library of the system: {library[1]}.", _REPAIR
     if "SyntaxError" in stderr:
         return "interpreter", "This Python interpreter is too old for the engine: it needs 3.10 or later.", _REPAIR
     last = stderr.strip().splitlines()[-1:]
-    if crashed:
-        return "died", f"The engine crashed (signal or status {status if status > 255 else exit_code}).", _REPAIR
     return "died", f"The engine ended with status {exit_code}{': ' + last[0].rstrip('.') if last else ''}.", _REPAIR

@@ -201,7 +201,7 @@ class TestDeath:
                 "lacks a library of the system: libGL.so.1",
             ),
             ("sys.exit('the last straw')", "died", "ended with status 1: the last straw"),
-            ("sys.exit(0)", "died", "ended with status 0"),
+            ("sys.exit(0)", "died", "ended by another program"),
         ],
     )
     def test_it_is_explained(self, engine, last_words, code, says):
