@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 import signal
 
+from qgis_maskdino.translation import tr
+
 # What Windows calls the ends that a person can do something about (NTSTATUS).
 _WINDOWS_NO_LIBRARY = {0xC0000135, 0xC0000139, 0xC000007B}
 _WINDOWS_NO_MEMORY = {0xC0000017, 0xC000012D}
 _KILLED = 9  # SIGKILL, which Windows' Python does not know
-
-_REPAIR = "Repair the engine under Settings > Options > Mask DINO."
-_LESS_MEMORY = (
-    "Close other programs, detect in a smaller area, or choose the CPU as device where the graphics card's memory is short."
-)
 
 
 class EngineError(Exception):
@@ -50,31 +47,48 @@ def explain_death(exit_code: int, *, crashed: bool, stderr: str) -> EngineError:
 def _cause(exit_code: int, crashed: bool, stderr: str) -> tuple[str, str, str]:
     status = exit_code & 0xFFFFFFFF
     if status in _WINDOWS_NO_MEMORY or re.search(r"MemoryError|bad_alloc|[Oo]ut of memory|Cannot allocate memory", stderr):
-        return "memory", "The engine ran out of memory.", _LESS_MEMORY
+        return "memory", tr("The engine ran out of memory."), _less_memory()
     # A shell that stands between reports the signal 128 higher. Asked to terminate, the engine itself ends with status 0.
     signalled = exit_code if crashed else exit_code - 128
     if signalled == signal.SIGTERM or (exit_code == 0 and not crashed):
-        return "died", "The engine was ended by another program or by the system.", "Start the job again."
+        return "died", tr("The engine was ended by another program or by the system."), tr("Start the job again.")
     if signalled == _KILLED:
-        said = "The engine was killed by the system, most likely because the memory ran out, or by another program."
-        return "memory", said, _LESS_MEMORY
+        said = tr("The engine was killed by the system, most likely because the memory ran out, or by another program.")
+        return "memory", said, _less_memory()
     if status in _WINDOWS_NO_LIBRARY:
-        return "library", "The engine lacks a library of the system.", _REPAIR
+        return "library", tr("The engine lacks a library of the system."), repair_hint()
     if crashed:
-        return "died", f"The engine crashed (signal or status {status if status > 255 else exit_code}).", _REPAIR
+        said = tr("The engine crashed (signal or status {}).").format(status if status > 255 else exit_code)
+        return "died", said, repair_hint()
     return _cause_in_python(exit_code, stderr)
 
 
 def _cause_in_python(exit_code: int, stderr: str) -> tuple[str, str, str]:
     missing = re.search(r"No module named '?([\w.]+)'?", stderr)
     if missing and missing[1].partition(".")[0] in ("engine", "training"):
-        return "interpreter", "This Python interpreter has no Mask DINO engine.", _REPAIR
+        return "interpreter", tr("This Python interpreter has no Mask DINO engine."), repair_hint()
     if missing:
-        return "library", f"The engine's Python lacks the package '{missing[1]}'.", _REPAIR
+        return "library", tr("The engine's Python lacks the package '{}'.").format(missing[1]), repair_hint()
     library = re.search(r"Error: (.*(?:cannot open shared object|DLL load failed|Library not loaded).*)", stderr)
     if library:
-        return "library", f"The engine lacks a library of the system: {library[1]}.", _REPAIR
+        return "library", tr("The engine lacks a library of the system: {}.").format(library[1]), repair_hint()
     if "SyntaxError" in stderr:
-        return "interpreter", "This Python interpreter is too old for the engine: it needs 3.10 or later.", _REPAIR
+        said = tr("This Python interpreter is too old for the engine: it needs 3.10 or later.")
+        return "interpreter", said, repair_hint()
     last = stderr.strip().splitlines()[-1:]
-    return "died", f"The engine ended with status {exit_code}{': ' + last[0].rstrip('.') if last else ''}.", _REPAIR
+    if last:
+        said = tr("The engine ended with status {}: {}.").format(exit_code, last[0].rstrip("."))
+    else:
+        said = tr("The engine ended with status {}.").format(exit_code)
+    return "died", said, repair_hint()
+
+
+def repair_hint() -> str:
+    """Return the way out where the engine itself is at fault."""
+    return tr("Repair the engine under Settings > Options > Mask DINO, or choose another interpreter there.")
+
+
+def _less_memory() -> str:
+    return tr(
+        "Close other programs, detect in a smaller area, or choose the CPU as device where the graphics card's memory is short."
+    )

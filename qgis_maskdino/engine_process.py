@@ -17,9 +17,10 @@ from typing import Any
 
 from qgis.PyQt.QtCore import QProcess
 
-from qgis_maskdino.engine_error import EngineError, explain_death
+from qgis_maskdino.engine_error import EngineError, explain_death, repair_hint
 from qgis_maskdino.engine_variables import engine_variables
 from qgis_maskdino.line_buffer import LineBuffer
+from qgis_maskdino.translation import tr
 
 PROTOCOL = 1
 SLICE = 100  # milliseconds between two looks at whether the job was cancelled
@@ -27,8 +28,6 @@ HELLO_WITHIN = 60.0  # seconds; a cold disk on a laptop needs ten
 CANCEL_WITHIN = 2.0  # seconds that the engine has to end a job in good order; the contract of the protocol
 CLOSE_WITHIN = 2500  # milliseconds; the engine gives its job 1.8 s
 STDERR_LINES = 200
-
-_REPAIR = "Repair the engine under Settings > Options > Mask DINO, or choose another interpreter there."
 
 
 class EngineProcess:
@@ -61,9 +60,9 @@ class EngineProcess:
         self._process.start()
         if not self._process.waitForStarted(10_000):
             raise EngineError(
-                f"The engine's interpreter {python} could not be started: {self._process.errorString()}.",
+                tr("The engine's interpreter {} could not be started: {}.").format(python, self._process.errorString()),
                 code="start",
-                hint=_REPAIR,
+                hint=repair_hint(),
             )
 
     def run(
@@ -151,18 +150,19 @@ class EngineProcess:
         if event is None:
             if time.monotonic() > deadline:
                 self.close(at_once=True)
-                said = f"The engine did not answer within {HELLO_WITHIN:.0f} seconds."
-                raise EngineError(said, code="protocol", hint=_REPAIR, details=self.details)
+                said = tr("The engine did not answer within {:.0f} seconds.").format(HELLO_WITHIN)
+                raise EngineError(said, code="protocol", hint=repair_hint(), details=self.details)
             return False
         if event.get("event") != "hello":
             return False
         if event.get("protocol") != PROTOCOL:
             self.close()
             raise EngineError(
-                f"The engine (version {event.get('version', 'unknown')}) speaks protocol {event.get('protocol')}, "
-                f"this plugin speaks {PROTOCOL}: they are of different versions.",
+                tr("The engine (version {}) speaks protocol {}, this plugin speaks {}: they are of different versions.").format(
+                    event.get("version", "?"), event.get("protocol"), PROTOCOL
+                ),
                 code="protocol",
-                hint=_REPAIR,
+                hint=repair_hint(),
                 details=self.details,
             )
         self._hello = event
@@ -172,7 +172,7 @@ class EngineProcess:
         kind = event.get("event")
         fields = {name: value for name, value in event.items() if name not in ("event", "id")}
         if kind == "error":
-            message = str(event.get("message", "The engine failed and did not say why."))
+            message = str(event.get("message") or tr("The engine failed and did not say why."))
             raise EngineError(message, code=str(event.get("code")), hint=event.get("hint"), details=self.details)
         if kind == "cancelled":
             return {**fields, "cancelled": True}

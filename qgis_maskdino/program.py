@@ -9,6 +9,7 @@ from qgis.PyQt.QtCore import QElapsedTimer, QProcess, QProcessEnvironment
 
 from qgis_maskdino.engine_error import EngineError
 from qgis_maskdino.line_buffer import LineBuffer
+from qgis_maskdino.translation import tr
 
 SLICE = 100  # milliseconds between two looks at whether the job was cancelled
 TAIL_LINES = 60
@@ -59,7 +60,7 @@ def run_program(
     process.setStandardInputFile(QProcess.nullDevice())  # a program that asks a question gets no answer, and does not wait
     process.start()
     if not process.waitForStarted(10_000):
-        raise EngineError(f"{program} could not be started: {process.errorString()}.", code="start")
+        raise EngineError(tr("{} could not be started: {}.").format(program, process.errorString()), code="start")
     clock = QElapsedTimer()
     clock.start()
     lines, tail = LineBuffer(), deque(maxlen=TAIL_LINES)
