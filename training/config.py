@@ -122,6 +122,7 @@ class TrainConfig(StrictModel):
             number of classes is that of the data.
         start_from: a published checkpoint of Mask DINO or DINO, a model file, an embedded model; None starts from nothing.
         tile_size: side of the tiles that the model will be given in detection; None is the side of the training crops.
+        store: how the model file keeps the weights; half the size costs about three decimal digits.
         guide: weight of the dense loss that helps a model that starts from nothing, see ``training.losses.dense_guide``.
     """
 
@@ -137,6 +138,7 @@ class TrainConfig(StrictModel):
     schedule: ScheduleConfig = ScheduleConfig()
     run: RunConfig
     tile_size: Annotated[int, Field(ge=32, le=8192)] | None = None
+    store: Literal["float32", "float16"] = "float32"
     card: CardConfig = CardConfig()
 
     @model_validator(mode="after")

@@ -53,7 +53,7 @@ def save_trained(
         "tile_size": config.tile_size or config.data.size,
         "limits": config.card.limits,
     }
-    save_model(path, model, ModelHeader(**about, description=config.card.description, training=record))
+    save_model(path, model, ModelHeader(**about, description=config.card.description, training=record), dtype=config.store)
     if raw is not None:
         model.load_state_dict(raw)
         untold = record.model_copy(update={"figures": {}, "evaluated_on": None})

@@ -16,7 +16,7 @@ from training.config import TrainConfig
 _MAY_CHANGE = {  # on resume: how a run is computed, not what it computes
     "run.device", "run.devices", "run.nodes", "run.accumulate", "run.workers", "run.checkpoint_activations", "run.pictures",
     "run.check_leakage", "run.calibrate", "run.validate_every", "run.precision", "card.description", "card.trained_by",
-    "card.licence", "card.limits",
+    "card.licence", "card.limits", "store", "tile_size",
 }  # fmt: skip
 
 
