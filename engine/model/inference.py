@@ -53,10 +53,7 @@ class InferenceModel(nn.Module):
             _use_bfloat16(self.model)
         self.model.to(memory_format=torch.channels_last)
         if isinstance(model, MaskDino) and can_pack(next(model.parameters()).device):
-            for layer in self.model.pixel_decoder.layers:
-                layer.linear1, layer.linear2 = (
-                    PackedLinear(linear, rows=piece_size()) for linear in (layer.linear1, layer.linear2)
-                )
+            _pack_linears(self.model.pixel_decoder.layers)
         self.header = getattr(model, "header", None)
 
     def instances(
@@ -95,6 +92,13 @@ def fold_norms(module: nn.Module) -> None:
             setattr(module, name, nn.Identity())
     for child in module.children():
         fold_norms(child)
+
+
+def _pack_linears(part: nn.Module) -> None:
+    for module in list(part.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Linear):
+                setattr(module, name, PackedLinear(child, rows=piece_size()))
 
 
 def _use_bfloat16(model: MaskDino) -> None:

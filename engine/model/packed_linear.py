@@ -1,7 +1,7 @@
 """Linear layers whose weights lie as oneDNN wants them, packed once instead of in every call.
 
-On an AMD processor with AVX-512 that makes the encoder's feed-forward networks, half of all work, a sixth faster in float32 and
-a sixteenth in bfloat16. torch packs weights like this when it compiles a model; the operators for it have no public name,
+On an AMD processor with AVX-512 that makes the encoder's linear layers, half of all work, a sixth faster in float32 and a
+sixteenth in bfloat16. torch packs weights like this when it compiles a model; the operators for it have no public name,
 so with a torch that lacks them the layers compute as always.
 """
 
