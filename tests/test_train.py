@@ -259,6 +259,9 @@ def test_a_run_that_cannot_start_leaves_nothing_that_is_in_the_way(finished, tmp
         train(missing, tmp_path / "run", job=quiet_job())
     with pytest.raises(ConfigError, match="Name a preset"):
         train(missing.model_copy(update={"model": None}), tmp_path / "run", job=quiet_job())
+    small = config.model_copy(update={"model": "maskdino_tiny", "data": config.data.model_copy(update={"size": 64})})
+    with pytest.raises(ConfigError, match="85 places to look at, fewer than the model's 150 queries"):
+        train(small, tmp_path / "run", job=quiet_job())
     job = quiet_job()
     job.cancelled.set()
     with pytest.raises(CancelledError):

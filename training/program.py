@@ -144,6 +144,19 @@ class RawWeights(Callback):
         self.weights = {name: value.detach().cpu().clone() for name, value in pl_module.model.state_dict().items()}
 
 
+def _check_places(model: MaskDino, size: int) -> None:
+    """Refuse crops that have fewer places on the encoder's maps than the model has queries."""
+    decoder = model.config.pixel_decoder
+    finest = 2 ** min(int(name.removeprefix("res")) for name in decoder.features)
+    places = sum((-(-size // (finest << level))) ** 2 for level in range(decoder.levels))
+    if places < model.config.decoder.queries:
+        raise ConfigError(
+            f"data.size is {size}: such crops have {places} places to look at, fewer than the model's "
+            f"{model.config.decoder.queries} queries.",
+            hint="Train on larger crops.",
+        )
+
+
 def _architecture_of(start_from: str) -> AnyModelConfig:
     try:
         return read_header(start_from).config
@@ -187,6 +200,8 @@ def _build(config: TrainConfig, data: TrainingData) -> nn.Module:
     classes = len(data.classes)
     architecture = config.model if config.model is not None else _architecture_of(config.start_from)
     model = build_model(architecture, num_classes=classes)
+    if isinstance(model, MaskDino):
+        _check_places(model, config.data.size)
     if config.run.calibrate and not (isinstance(model, MaskDino) and len(data.validation) > 1):
         raise ConfigError("run.calibrate needs a Mask DINO model and two validation images.", hint="Set run.calibrate=false.")
     log.info("%s", start_from(model, config.start_from).summary())
