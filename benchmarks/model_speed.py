@@ -11,6 +11,7 @@ own ratios. With one thread the processor's time is counted instead of the clock
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import platform
 import statistics
@@ -23,6 +24,7 @@ import torch
 import typer
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 import engine
 from engine.model.inference import InferenceModel, best_precision
@@ -68,6 +70,13 @@ def main(
         ratio = statistics.median(a / b for a, b in zip(seconds[first], measured, strict=True))
         peak = f"{peaks[name]:.0f} MB" if peaks[name] else "not measured"
         print(f"{name:<32}{f'{median:.2f} ({lower:.2f}-{upper:.2f})':>24}{ratio:>15.2f}x{peak:>28}")
+    with FlopCounterMode(display=False) as counter:
+        model.instances(image[None])
+    print(
+        f"{counter.get_total_flops() / 1e9:.0f} billion operations an image, a multiply-add counted as two; a product of "
+        f"1024 x 1024 matrices in float32 runs {_product_rate(torch.float32):.0f} billion a second, "
+        f"in bfloat16 {_product_rate(torch.bfloat16):.0f}"
+    )
     if official is None:
         print("official code: not measured, no checkout was given")
     if not torch.cuda.is_available():
@@ -114,6 +123,18 @@ def _peak(way: Callable[[], object]) -> float | None:
     before = _status("VmRSS")
     way()
     return (_status("VmHWM") - before) / 1024
+
+
+def _product_rate(dtype: torch.dtype) -> float:
+    """Billions of operations a second in the best of a few products, which no network gets past."""
+    matrix = torch.randn(1024, 1024).to(dtype)
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    best = math.inf
+    for _ in range(20):
+        start = clock()
+        matrix @ matrix
+        best = min(best, clock() - start)
+    return 2 * 1024**3 / best / 1e9
 
 
 def _status(field: str) -> int:
