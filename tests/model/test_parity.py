@@ -11,7 +11,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 import engine
-from engine.model.postprocess import image_instances
+from engine.model.inference import InferenceModel
+from engine.model.postprocess import ImageInstances, image_instances
 from tests.parity_weights import filled_state_dict
 
 PARITY = Path(__file__).parents[3] / "shared" / "parity"
@@ -107,14 +108,34 @@ def test_every_stage_of_inference_agrees(path: Path, preset: str, keys: str) -> 
     golden.agrees("aux_logits_slice", torch.stack([layer.class_logits for layer in outputs.auxiliary])[..., :4])
 
     for index, image in enumerate(images):
-        _instances_agree(golden, outputs, index, image, tuple(batch.shape[-2:]), model.config.detections_per_image)
+        found = image_instances(
+            outputs, index, image_size=tuple(image.shape[-2:]), padded_size=tuple(batch.shape[-2:]),
+            output_size=_output_sizes(golden)[index], count=model.config.detections_per_image,
+        )  # fmt: skip
+        _instances_agree(golden, index, found)
 
 
-def _instances_agree(golden: Golden, outputs, index: int, image, padded_size, count: int) -> None:
+@needs_parity
+@pytest.mark.slow
+@pytest.mark.parametrize(("path", "preset", "keys"), CASES)
+def test_the_copy_for_inference_finds_the_published_instances(path: Path, preset: str, keys: str) -> None:
+    golden = Golden(path)
+    model = InferenceModel(_filled(preset, keys, golden.suffix), precision="float32")
+    images = golden.images
+    found = model.instances(images if len(images) > 1 else images[0][None], output_sizes=_output_sizes(golden))
+    for index, instances in enumerate(found):
+        _instances_agree(golden, index, instances)
+
+
+def _output_sizes(golden: Golden) -> list[tuple[int, int]]:
+    if isinstance(golden.output_size, list):
+        return [tuple(size) for size in golden.output_size]
+    return [tuple(image.shape[-2:]) for image in golden.images]
+
+
+def _instances_agree(golden: Golden, index: int, found: ImageInstances) -> None:
     """Compare the final instances pair by pair: near-ties may stand in another order."""
-    size = tuple(image.shape[-2:])
-    output_size = tuple(golden.output_size[index]) if isinstance(golden.output_size, list) else size
-    found = image_instances(outputs, index, image_size=size, padded_size=padded_size, output_size=output_size, count=count)
+    output_size = _output_sizes(golden)[index]
     scores, classes, boxes, areas = (
         golden.arrays[f"inst{index}_{name}"].astype(np.float64) for name in ("scores", "classes", "boxes", "areas")
     )
