@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import socket
 import stat
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from qgis.core import QgsNetworkAccessManager, QgsSettings
-from qgis.PyQt.QtCore import QProcessEnvironment
 
-from qgis_maskdino import base_python, engine_environment, installer, package_index, settings
+from qgis_maskdino import engine_environment, installer, package_index, settings
 from qgis_maskdino.engine_environment import MARKER, EngineEnvironment, State
 from qgis_maskdino.engine_error import EngineError
-from qgis_maskdino.installation_failure import explain_installation
-from qgis_maskdino.network_proxy import Proxy
-from qgis_maskdino.program import run_program
 from tests.qgis_maskdino.fake_engine import fake_engine
-from tests.qgis_maskdino.package_server import RefusingProxy, serving, serving_index, write_index
+from tests.qgis_maskdino.package_server import serving_index, write_index
 
 # An engine that can tell whether its packages were installed.
 DOCTOR = """
@@ -244,27 +236,6 @@ class TestFailing:
         with pytest.raises(EngineError, match="no package that fits"):
             create(environment, heard)
 
-    @pytest.mark.parametrize(
-        ("said", "code"),
-        [
-            ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk"),
-            ("OSError('Tunnel connection failed: 407 Proxy Authentication Required')", "network"),
-            ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "network"),
-            ("cause: tunnel error: proxy authorization required", "network"),
-            ("NameResolutionError: [Errno -3] Temporary failure in name resolution", "network"),
-            ("ERROR: No matching distribution found for torch<3,>=2.6", "index"),
-            ("error: [Errno 2] No such file: 'C:\\Users\\a' HINT: This error might be Windows Long Path support", "path"),
-            ("ERROR: Could not install packages: [WinError 5] Access is denied: 'torch_cpu.dll'", "permission"),
-            ("Something new\nERROR: the sky fell", "install"),
-        ],
-    )
-    def test_a_failure_is_a_sentence(self, said, code):
-        error = explain_installation("Installing PyTorch", said)
-        assert error.code == code
-        assert error.message.startswith("Installing PyTorch: ")
-        assert error.hint
-        assert error.details == said
-
 
 class TestRemoving:
     def test_what_is_not_ours_is_left_alone(self, environment):
@@ -286,178 +257,3 @@ class TestRemoving:
 
     def test_nothing_to_remove(self, environment):
         environment.remove()
-
-
-class TestPython:
-    def test_qgis_own_is_taken(self):
-        found = base_python.find_python(on_log=lambda line: None)
-        assert os.path.realpath(found) == os.path.realpath(f"/usr/bin/python3.{sys.version_info[1]}")
-
-    def test_candidates_are_asked_not_believed(self, monkeypatch, tmp_path):
-        """QGIS itself as sys.executable, a Python of 2019, a script that fails: all passed over, and the last one taken."""
-        files = {}
-        for name, answer in (
-            ("qgis-bin", "exit 1"),
-            ("python3.8", "echo maskdino 3 8 64"),
-            ("python32", "echo maskdino 3 12 32"),
-        ):
-            files[name] = tmp_path / name
-            files[name].write_text(f"#!/bin/sh\n{answer}\n")
-            files[name].chmod(0o755)
-        said = []
-        monkeypatch.setattr(base_python, "_candidates", lambda: [*map(str, files.values()), "/no/python", "/usr/bin/python3"])
-        assert base_python.find_python(on_log=said.append) == "/usr/bin/python3"
-        assert len(said) == 3
-        assert "Python 3.8" in said[1]
-
-    def test_there_is_none(self, monkeypatch):
-        monkeypatch.setattr(base_python, "_candidates", list)
-        with pytest.raises(EngineError, match="no Python") as caught:
-            base_python.find_python(on_log=lambda line: None)
-        assert "3.10" in caught.value.hint
-
-    def test_debian_without_its_venv_package(self, monkeypatch, tmp_path):
-        python = tmp_path / "python3"
-        python.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'ensurepip'\"; exit 1\n")
-        python.chmod(0o755)
-        monkeypatch.setattr(base_python, "_candidates", lambda: [str(python)])
-        with pytest.raises(EngineError, match="apt install python3-venv"):
-            base_python.find_python(on_log=lambda line: None)
-
-
-class TestBuildsOfPyTorch:
-    @pytest.mark.parametrize(
-        ("platform", "cuda", "build"),
-        [
-            ("linux", None, "cpu"), ("linux", (13, 2), "cu130"), ("linux", (12, 8), "cu128"), ("linux", (12, 4), "cu126"),
-            ("linux", (11, 8), "cpu"), ("win32", None, None), ("win32", (13, 0), "cu130"), ("darwin", None, None),
-        ],
-    )  # fmt: skip
-    def test_the_one_that_the_machine_can_run(self, monkeypatch, platform, cuda, build):
-        monkeypatch.setattr(package_index.sys, "platform", platform)
-        assert package_index.torch_index(cuda) == (build and package_index.PYTORCH + build)
-
-    @pytest.mark.parametrize(
-        ("says", "cuda"),
-        [
-            ("| NVIDIA-SMI 580.65.06   Driver Version: 580.65.06   CUDA Version: 13.0 |", (13, 0)),
-            ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.", None),
-        ],
-    )
-    def test_the_driver_is_asked(self, monkeypatch, tmp_path, says, cuda):
-        program = tmp_path / "nvidia-smi"
-        program.write_text(f'#!/bin/sh\necho "{says}"\n')
-        program.chmod(0o755)
-        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-        assert package_index.cuda_of_driver() == cuda
-
-
-class TestProxy:
-    @pytest.fixture
-    def proxy_settings(self):
-        """Let QGIS know of a proxy, and forget it after the test."""
-
-        def set_proxy(host: str, port: int, user: str, password: str) -> None:
-            values = {"proxyEnabled": True, "proxyType": "HttpProxy", "proxyHost": host, "proxyPort": str(port)}
-            for key, value in {**values, "proxyUser": user, "proxyPassword": password}.items():
-                QgsSettings().setValue(f"proxy/{key}", value)
-            QgsNetworkAccessManager.instance().setupDefaultProxyAndCache()
-
-        yield set_proxy
-        QgsSettings().remove("proxy")
-        QgsNetworkAccessManager.instance().setupDefaultProxyAndCache()
-
-    def test_there_is_none(self):
-        assert Proxy.of_qgis().url is None
-
-    def test_it_reaches_the_installer_but_no_log(self, proxy_settings):
-        proxy_settings("proxy.example", 3128, "jürgen", "p@ss/wörd")
-        proxy = Proxy.of_qgis()
-        variables = QProcessEnvironment()
-        proxy.set_in(variables)
-        assert variables.value("https_proxy") == "http://j%C3%BCrgen:p%40ss%2Fw%C3%B6rd@proxy.example:3128"
-        assert variables.value("HTTPS_PROXY") == variables.value("http_proxy") == variables.value("https_proxy")
-        line = f"Cannot connect to {proxy.url}, tried p@ss/wörd"
-        assert proxy.without_secrets(line) == "Cannot connect to http://j%C3%BCrgen:***@proxy.example:3128, tried ***"
-
-    def test_one_that_refuses_the_password(self, environment, heard, proxy_settings):
-        with serving(RefusingProxy) as where:
-            host, port = where.split(":")
-            proxy_settings(host, int(port), "me", "secret-of-mine")
-            settings.set_package_index("https://packages.example/simple")
-            with pytest.raises(EngineError, match="refuses the user name or the password") as caught:
-                create(environment, heard)
-        assert set(RefusingProxy.given) == {"me:secret-of-mine"}
-        assert "secret-of-mine" not in heard.text + str(caught.value) + caught.value.details
-
-
-class TestProgram:
-    def test_lines_arrive_and_the_end_is_kept(self):
-        lines = []
-        code = "import sys\nfor i in range(500): print('line', i)\nprint('häßlich', file=sys.stderr); sys.exit(3)"
-        result = run_program(sys.executable, ["-X", "utf8", "-c", code], variables=_variables(), on_line=lines.append)
-        assert result.status == 3
-        assert {"line 0", "line 499", "häßlich"} <= set(lines)
-        assert len(result.output.splitlines()) == 60
-
-    def test_it_is_killed_when_it_takes_too_long(self):
-        result = run_program(sys.executable, ["-c", "import time; time.sleep(60)"], variables=_variables(), seconds=0.5)
-        assert (result.status, result.cancelled) == (None, False)
-
-    def test_a_question_gets_no_answer(self):
-        result = run_program(sys.executable, ["-c", "input('Really? ')"], variables=_variables(), seconds=20)
-        assert result.status == 1
-        assert "EOFError" in result.output
-
-
-def _variables() -> QProcessEnvironment:
-    return QProcessEnvironment.systemEnvironment()
-
-
-@pytest.mark.slow
-def test_a_real_one_is_made_and_detects(plugins_folder, scene, tmp_path):
-    """All the packages, from the public indices, by the installed plugin, in paths with spaces and accents."""
-    try:
-        socket.create_connection(("pypi.org", 443), timeout=10).close()
-    except OSError as error:
-        pytest.skip(f"pypi.org cannot be reached: {error}")
-    if shutil.disk_usage(tmp_path).free < 15e9:
-        pytest.skip("less than 15 GB are free here")
-    program = f"""
-import json, sys
-sys.path.insert(0, {str(plugins_folder)!r})
-from qgis.core import QgsApplication
-application = QgsApplication([], False)
-application.initQgis()
-from qgis_maskdino.engine_environment import EngineEnvironment
-environment = EngineEnvironment()
-lines = []
-made = environment.create(on_log=lines.append, on_progress=lambda *a: None, is_cancelled=lambda: False)
-print(*lines, sep="\\n", file=sys.stderr)
-with environment.engine() as engine:
-    result = engine.run("detect", {{"raster": {str(scene)!r}, "output": {str(tmp_path / "Häuser.gpkg")!r}, "device": "cpu"}})
-print(json.dumps([made, environment.state().value, environment.python(), environment.source_folder(), result["output"]]))
-"""
-    folder = tmp_path / "Prófil mit Leerzeichen" / "environment"
-    variables = {
-        **os.environ,
-        "MASKDINO_ENVIRONMENT": str(folder),
-        "QGIS_CUSTOM_CONFIG_PATH": str(tmp_path / "config"),
-        # uv, because it takes a minute for what takes pip ten; pip is tried with small packages above.
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "UV_CACHE_DIR": str(tmp_path / "cache"),
-    }
-    for name in ("MASKDINO_PYTHON", "VIRTUAL_ENV"):
-        variables.pop(name, None)
-    try:
-        done = subprocess.run(["/usr/bin/python3", "-c", program], capture_output=True, text=True, env=variables, timeout=1500)
-        assert done.returncode == 0, done.stderr
-        made, state, python, sources, output = json.loads(done.stdout.splitlines()[-1])
-        assert (made, state) == (True, "ready")
-        assert python.startswith(str(folder))
-        assert sources.startswith(str(plugins_folder))
-        assert output == str(tmp_path / "Häuser.gpkg")
-        assert (tmp_path / "Häuser.gpkg").is_file()
-    finally:
-        for gigabytes in (folder, tmp_path / "cache"):
-            shutil.rmtree(gigabytes, ignore_errors=True)
