@@ -58,7 +58,7 @@ def environment(tmp_path, monkeypatch) -> EngineEnvironment:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # this machine's own indices are no part of the test
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
-    uv = Path(sys.executable).with_name("uv")  # in seconds what takes pip a minute
+    uv = Path(sys.executable).with_name("uv")  # the faster one
     assert uv.is_file(), "`make test-qgis` installs it"
     monkeypatch.setattr(installer, "find_uv", lambda: str(uv))
     monkeypatch.setattr(EngineEnvironment, "size_estimate", lambda self: 10_000_000)

@@ -42,7 +42,7 @@ print(json.dumps([made, environment.state().value, environment.python(), environ
         **os.environ,
         "MASKDINO_ENVIRONMENT": str(folder),
         "QGIS_CUSTOM_CONFIG_PATH": str(tmp_path / "config"),
-        # uv, because it takes a minute for what takes pip ten; pip is tried with small packages above.
+        # With uv, the faster one; pip is tried with small packages in test_engine_environment.py.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "UV_CACHE_DIR": str(tmp_path / "cache"),
     }
