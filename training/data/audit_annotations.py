@@ -12,6 +12,7 @@ import shapely
 from engine.detection.polygon_file import polygons_in
 from training.data.export_footprints import rings_of
 from training.data.rings import polygon_of_rings
+from training.data.run_counts import runs_fill
 
 TINY = 12.0  # square pixels; a building of that cannot be told from clutter
 BOX_TOLERANCE = 1.0  # pixels; many programs round boxes
@@ -183,11 +184,11 @@ class _Mask:
         width, height = size
         if shape != [height, width]:
             return None
+        if not (isinstance(counts, str) or are_numbers(counts, -1)) or not runs_fill(counts, width * height):
+            return None
         if isinstance(counts, str):
-            return cls(segmentation, {"size": shape, "counts": counts.encode("ascii", "replace")})
-        if are_numbers(counts, -1) and sum(counts) == width * height and min(counts) >= 0:
-            return cls(segmentation, run_lengths.frPyObjects({"size": shape, "counts": counts}, height, width))
-        return None
+            return cls(segmentation, {"size": shape, "counts": counts.encode("ascii")})
+        return cls(segmentation, run_lengths.frPyObjects({"size": shape, "counts": counts}, height, width))
 
     def check(self, size: tuple[int, int]) -> tuple[list[str], dict | None]:
         """Return faults, and the mask; None where it is empty."""

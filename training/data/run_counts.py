@@ -32,3 +32,14 @@ def run_counts(text: bytes) -> list[int]:
     if shift:
         raise ValueError("the run lengths end within a number")
     return counts
+
+
+def runs_fill(counts: str | bytes | list[int], pixels: int) -> bool:
+    """Say whether run lengths, compressed or plain, cover a mask of so many pixels, no more and no less."""
+    try:
+        lengths = (
+            counts if isinstance(counts, list) else run_counts(counts.encode("ascii") if isinstance(counts, str) else counts)
+        )
+    except ValueError:  # of another alphabet, too: UnicodeEncodeError is one
+        return False
+    return min(lengths, default=-1) >= 0 and sum(lengths) == pixels

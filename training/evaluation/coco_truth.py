@@ -12,6 +12,7 @@ from pycocotools import mask as run_lengths
 
 from engine.errors import ArgumentError
 from training.data.coco_layout import CocoImage, image_entry, read_coco
+from training.data.run_counts import runs_fill
 
 _BOX_SLACK = 1.5  # pixels: boxes of outlines and boxes of pixels differ by up to one
 _AREA_SLACK = 0.1  # of the area, for the same reason, and some pixels for small objects
@@ -97,6 +98,8 @@ def encoded_mask(segmentation: Any, *, height: int, width: int) -> dict[str, Any
     """Return the run-length mask of a COCO segmentation, empty where it holds nothing that can be drawn."""
     if isinstance(segmentation, dict) and "counts" in segmentation:
         counts = segmentation["counts"]
+        if not isinstance(counts, (str, bytes, list)) or not runs_fill(counts, height * width):
+            return run_lengths.encode(np.zeros((height, width), dtype=np.uint8, order="F"))
         if isinstance(counts, list):
             return run_lengths.frPyObjects(segmentation, height, width)
         return {"size": [height, width], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
