@@ -51,7 +51,7 @@ class Trained:
         folder: with everything else.
         steps: of the whole run.
         seconds: over all its parts.
-        figures: of the last validation, by name; empty without one.
+        figures: of the model in that file, by name; empty without validation images.
     """
 
     model: Path
@@ -128,8 +128,7 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
         folder, finished, config=config, data=data, scores=module.scores, calibrated_f1=f1, steps=steps,
         seconds=history.seconds, device=str(machine), raw=raw.weights if run.average else None,
     )  # fmt: skip
-    figures = {} if module.scores is None else {"AP50": module.scores.ap50, "AP": module.scores.ap, "F1": module.scores.f1}
-    return Trained(path, folder.path, steps, history.seconds, figures)
+    return Trained(path, folder.path, steps, history.seconds, read_header(path).training.figures)
 
 
 class RawWeights(Callback):
