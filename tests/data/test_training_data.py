@@ -10,6 +10,7 @@ import pytest
 import torch
 from data.coco_folder import repaired, square, write_folder
 from pydantic import ValidationError
+from training_run import write_houses
 
 from engine.errors import ArgumentError, ConfigError
 from training.data.augmentation_config import AugmentationConfig
@@ -133,3 +134,18 @@ def test_bad_data_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
 def test_what_cannot_work_is_refused_by_name(change: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         DataConfig.model_validate({"sources": [{"kind": "coco", "folder": "a"}], **change})
+
+
+def test_images_that_are_fitted_are_validated_as_they_are_trained_on(tmp_path: Path) -> None:
+    """A model that has seen houses at half their size would be measured on houses that it never saw."""
+    folder = write_houses(tmp_path / "houses", images=3, size=128)
+    source = {"kind": "coco", "folder": str(folder), "fit": True}
+    config = DataConfig.model_validate({"sources": [source], "validation": [source], "size": 64, "smallest": 1})
+    plain = AugmentationConfig(orientations="none", scale=(1.0, 1.0), colour=0.0)
+    data = open_training_data(config, plain, seed=0)
+    assert len(data.validation) == 3
+    trained = {crop[0].sum().item(): crop[1].masks for crop in (data.train[index] for index in range(3))}
+    for sample in data.validation:
+        assert sample.image.shape == (64, 64, 3)
+        masks = trained[float(sample.image.sum())]
+        assert np.array_equal(sample.masks, masks.numpy())

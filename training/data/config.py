@@ -21,8 +21,8 @@ class CocoData(StrictModel):
         folder: holds ``images/`` and ``annotation.json``.
         images, annotations: other places for the two.
         gsd: metres a pixel of the images; None takes what the file says of them, if anything.
-        fit: at a scale of 1 each training image just fits into a crop, whatever its size, as in the published runs; otherwise
-            a pixel stays a pixel, or becomes ``DataConfig.gsd`` metres where the image's own are known.
+        fit: at a scale of 1 each image, of validation too, just fits into a crop, as in the published runs; otherwise a pixel
+            stays a pixel, or becomes ``DataConfig.gsd`` metres where the training image's own are known.
         weight: how often it is drawn from, against the other sources.
     """
 

@@ -86,6 +86,28 @@ class ImageSource:
         return gsd / self.gsd if gsd is not None and self.gsd is not None else 1.0
 
 
+class FittedImages(Sequence):
+    """Whole images, each scaled as a crop that it just fits: what a model that is trained on such crops is measured on.
+
+    Args:
+        source: of the images, with ``fit``.
+        size: side of a crop in pixels.
+        fill: value of pixels beside an image that is not square.
+    """
+
+    def __init__(self, source: ImageSource, *, size: int, fill: int) -> None:
+        self.source, self.size, self.fill = source, size, fill
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, number: int) -> Sample:
+        if not 0 <= number < len(self):
+            raise IndexError(f"Image {number} of {len(self)}.")
+        # Nothing is left to be drawn where an image just fits.
+        return self.source.draw(np.random.default_rng(0), size=self.size, scale=1.0, fill=self.fill, number=number)
+
+
 class SceneSource:
     """Crops of scenes; a scene is drawn as often as its area on the ground, or its number of buildings, calls for.
 

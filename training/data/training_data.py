@@ -16,7 +16,7 @@ from training.data.config import CocoData, DataConfig, GroundData, SourceConfig,
 from training.data.dataset import TrainingCrops
 from training.data.sample import Sample
 from training.data.scene import SceneWindows
-from training.data.sources import CropSource, ImageSource, SceneSource, SyntheticSource
+from training.data.sources import CropSource, FittedImages, ImageSource, SceneSource, SyntheticSource
 from training.data.tiny_model_data import GROUND_RECORDS, Ground, read_ground
 
 _BUILDING = ("building",)
@@ -64,7 +64,7 @@ def open_training_data(data: DataConfig, augmentation: AugmentationConfig, *, se
         ArgumentError: a source is not there, or its data cannot be used; it names file and image.
         ConfigError: sources do not fit together.
     """
-    opened = _Opened(data)
+    opened = _Opened(data, fill=augmentation.fill)
     sources = [(opened.source(config), config.weight) for config in data.sources]
     train = TrainingCrops(
         sources, length=data.samples_per_epoch, size=data.size, augmentation=augmentation, seed=seed, smallest=data.smallest
@@ -84,8 +84,8 @@ def open_training_data(data: DataConfig, augmentation: AugmentationConfig, *, se
 class _Opened:
     """The sources of a run, each read once, and the classes that they share."""
 
-    def __init__(self, data: DataConfig) -> None:
-        self.data = data
+    def __init__(self, data: DataConfig, *, fill: int) -> None:
+        self.data, self.fill = data, fill
         everything = (*data.sources, *data.validation)
         self.folders = {
             config: CocoFolder(
@@ -116,6 +116,8 @@ class _Opened:
     def validation(self, config: SourceConfig) -> Sequence[Sample]:
         """Return the images of a source as a model is measured on them."""
         if isinstance(config, CocoData):
+            if config.fit:
+                return FittedImages(self.source(config), size=self.data.size, fill=self.fill)
             folder = self.folders[config]
             return Relabelled(folder, self._labels(folder.classes, config.folder))
         self._labels(_BUILDING, config.kind)
