@@ -2,8 +2,8 @@
 
     python benchmarks/overfit.py [--data FOLDER] [--steps N]
 
-Trains `maskdino_tiny` from nothing on four genuine MapChallenge tiles, without augmentation, and measures it on these four, at about
-half their resolution. Needs the real imagery, which is not part of the project. Minutes on a CPU.
+Trains `maskdino_tiny` from nothing on four genuine MapChallenge tiles, without augmentation, and measures it on these four,
+at about half their resolution. Needs the real imagery, which is not part of the project. Minutes on a CPU.
 """
 
 from __future__ import annotations
