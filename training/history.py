@@ -45,7 +45,7 @@ class History(lightning.Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._count()
-        if trainer.is_global_zero and not trainer.sanity_checking and pl_module.scores is not None:
+        if trainer.is_global_zero and pl_module.scores is not None:
             values = _numbers(trainer.callback_metrics, "val/")
             self._append(VALIDATION, {"step": pl_module.validated, "seconds": round(self.seconds, 1), **values})
 

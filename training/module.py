@@ -12,11 +12,9 @@ from torch import Tensor, nn
 from training.config import TrainConfig
 from training.data.sample import Sample
 from training.errors import DivergedError
-from training.evaluation.mask_scores import MaskScores, MaskTally
+from training.evaluation.mask_scores import LOWEST, MaskScores, MaskTally
 from training.losses import Target
 from training.optimization import make_optimizer, rate_factor
-
-_SHOWN = 0.01  # class probability below which a detection is not worth its mask
 
 
 class TrainingModule(lightning.LightningModule):
@@ -26,7 +24,6 @@ class TrainingModule(lightning.LightningModule):
         objective: a module with the attribute ``model``; it takes (images, targets) and returns weighted losses by name.
         config: of the run.
         steps: of the whole run.
-        names: of the classes, as the model counts them.
 
     Attributes:
         scores: of the last validation; None before the first.
@@ -72,7 +69,7 @@ class TrainingModule(lightning.LightningModule):
     def validation_step(self, batch: tuple[int, Sample], batch_idx: int) -> None:
         number, sample = batch
         images = torch.from_numpy(np.array(sample.image)).to(self.device).permute(2, 0, 1)[None].float()
-        found = self.model.instances(images, threshold=_SHOWN)[0]
+        found = self.model.instances(images, threshold=LOWEST)[0]
         self._tally.add(number, sample, found)
         if number < self.config.run.pictures:
             self.first_found[number] = (sample, found)
@@ -83,16 +80,15 @@ class TrainingModule(lightning.LightningModule):
             torch.distributed.all_gather_object(parts, self._tally)
             self._tally = MaskTally.merged(parts)
         scores, self._tally = self._tally.scores(), MaskTally()
-        if not self.trainer.sanity_checking:
-            self.scores, self.validated = scores, self.global_step
-            figures = {
-                "AP": scores.ap,
-                "AP50": scores.ap50,
-                "F1": scores.f1,
-                "precision": scores.precision,
-                "recall": scores.recall,
-            }
-            self.log_dict({f"val/{name}": value for name, value in figures.items()}, rank_zero_only=False)
+        self.scores, self.validated = scores, self.global_step
+        figures = {
+            "AP": scores.ap,
+            "AP50": scores.ap50,
+            "F1": scores.f1,
+            "precision": scores.precision,
+            "recall": scores.recall,
+        }
+        self.log_dict({f"val/{name}": value for name, value in figures.items()})
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = make_optimizer(self.objective, self.config.optimizer)
@@ -103,4 +99,3 @@ class TrainingModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config.model_dump(mode="json")
-        checkpoint["steps"] = self.steps

@@ -31,7 +31,7 @@ class PredictionPictures(lightning.Callback):
         self.folder = folder
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        if trainer.sanity_checking or not trainer.is_global_zero or not pl_module.first_found:
+        if not trainer.is_global_zero or not pl_module.first_found:
             return
         picture = sheet([pair(sample, found) for _, (sample, found) in sorted(pl_module.first_found.items())])
         self.folder.mkdir(exist_ok=True)

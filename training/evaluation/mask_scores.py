@@ -20,7 +20,7 @@ from training.data.sample import Sample
 
 log = logging.getLogger(__name__)
 
-_LOWEST = 0.01  # class probability below which a detection is not worth its mask
+LOWEST = 0.01  # class probability below which a detection is not worth its mask
 _MATCH = 0.5  # IoU from which on a detection counts as right, in precision, recall and F1
 
 
@@ -91,7 +91,7 @@ def score_model(model: InstanceModel, samples: Iterable[Sample], *, threshold: f
     tally = MaskTally()
     for number, sample in enumerate(samples):
         image = torch.from_numpy(np.array(sample.image)).permute(2, 0, 1)[None]
-        tally.add(number, sample, model.instances(image, threshold=_LOWEST)[0])
+        tally.add(number, sample, model.instances(image, threshold=LOWEST)[0])
     return tally.scores(threshold=threshold)
 
 
