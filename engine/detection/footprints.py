@@ -21,7 +21,7 @@ from engine.errors import ArgumentError
 
 LEAST_AREA = 4.0  # m2
 LEAST_PIXELS = 12
-_AT_ONCE = 64  # outlines between two looks at whether there is time
+_AT_ONCE = 512  # outlines between two looks at whether there is time: a quarter of a second
 
 
 @dataclass(frozen=True, eq=False)

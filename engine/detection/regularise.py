@@ -18,7 +18,8 @@ import numpy as np
 import shapely
 from shapely import Polygon
 
-from engine.detection.right_angles import main_direction, squared_ring
+from engine.detection.right_angles import squared
+from engine.detection.shared_area import intersection_over_union
 
 Outline = Literal["regular", "simplified", "raw"]
 
@@ -36,7 +37,7 @@ LEAST_SHARED_SMALL = 0.85
 SMALL = 500.0
 """Square pixels. Half a pixel all around, which a mask does not know better, is a tenth of a building of this size."""
 
-TURNS = (1.5, 2.5, 1.0)
+TURNS = (1.5, 2.5, TOLERANCE)
 """Tolerances, in pixels, of the simplified outlines that tell where walls begin and end. Tried on outlines of ``banepa``, drawn
 exactly and with the wobble of a network's masks, against the true ones: one alone leaves up to a quarter not squared."""
 
@@ -67,14 +68,15 @@ def outlines_of(polygons: Any, *, kind: Outline, pixel_size: tuple[float, float]
         return raw
     scale = np.ones(2) if pixel_size is None else np.asarray(pixel_size) / np.mean(pixel_size)
     on_ground = raw if (scale == 1).all() else shapely.transform(raw, lambda points: points * scale)
-    outlines = _simplified(on_ground)
+    whole = _without_specks(on_ground)
+    finest = shapely.simplify(whole, TOLERANCE, preserve_topology=True)
+    outlines = _simplified(on_ground, finest)
     if kind == "regular":
-        outlines = _regular(on_ground, outlines)
+        outlines = _regular(on_ground, whole, finest, instead=outlines)
     return outlines if on_ground is raw else shapely.transform(outlines, lambda points: points / scale)
 
 
-def _simplified(raw: np.ndarray) -> np.ndarray:
-    outlines = shapely.simplify(_without_specks(raw), TOLERANCE, preserve_topology=True)
+def _simplified(raw: np.ndarray, outlines: np.ndarray) -> np.ndarray:
     usable = shapely.is_valid(outlines) & (shapely.get_type_id(outlines) == shapely.GeometryType.POLYGON)
     # Of a building of a few pixels, a pixel less may be half.
     areas = shapely.area(raw)
@@ -89,45 +91,23 @@ def _without_specks(polygons: np.ndarray) -> np.ndarray:
     return result
 
 
-def _regular(raw: np.ndarray, simplified: np.ndarray) -> np.ndarray:
+def _regular(raw: np.ndarray, whole: np.ndarray, finest: np.ndarray, *, instead: np.ndarray) -> np.ndarray:
     """Square each outline from finer and coarser views of where it turns, and keep the best that shares enough."""
-    whole = _without_specks(raw)
-    result = simplified.copy()
+    result = instead.copy()
     best = np.full(len(raw), -np.inf)
     least = np.where(shapely.area(raw) < SMALL, LEAST_SHARED_SMALL, LEAST_SHARED)
     for turns in TURNS:
         tried = np.flatnonzero(best < GOOD_ENOUGH)
-        views = shapely.simplify(whole[tried], turns, preserve_topology=True)
-        squared = np.array([_squared(*pair) for pair in zip(whole[tried], views, strict=True)], dtype=object)
-        usable = shapely.is_valid(squared) & ~shapely.is_missing(squared)
-        tried, squared = tried[usable], squared[usable]
-        shared = _intersection_over_union(squared, raw[tried])
-        merit = shared - VERTEX_COST * shapely.get_num_coordinates(squared)
+        if not len(tried):
+            break
+        view = finest[tried] if turns == TOLERANCE else shapely.simplify(whole[tried], turns, preserve_topology=True)
+        found = squared(whole[tried], view)
+        usable = shapely.is_valid(found) & ~shapely.is_missing(found)
+        tried, found = tried[usable], found[usable]
+        shared = intersection_over_union(found, raw[tried])
+        merit = shared - VERTEX_COST * shapely.get_num_coordinates(found)
         merit[shared < least[tried]] = -np.inf
         better = merit > best[tried]
-        result[tried[better]] = squared[better]
+        result[tried[better]] = found[better]
         best[tried[better]] = merit[better]
     return result
-
-
-def _intersection_over_union(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    common = shapely.area(shapely.intersection(a, b))
-    return common / (shapely.area(a) + shapely.area(b) - common)
-
-
-def _squared(raw: Polygon, simplified: Polygon) -> Polygon | None:
-    """Square the rings of a polygon along the main direction of all of them together; holes that cannot be stay simplified."""
-    pixels = [shapely.get_coordinates(ring) for ring in shapely.get_rings(raw)]
-    simple = [shapely.get_coordinates(ring) for ring in shapely.get_rings(simplified)]
-    if len(pixels) != len(simple):
-        return None
-    angle = main_direction(simple)
-    first = squared_ring(pixels[0], simple[0], angle)
-    if first is None:
-        return None
-    # The pixels of whole walls tell the direction better than the vertices of the simplified outline did.
-    angle += first[1]
-    shell, *holes = (squared_ring(ring, turns, angle) for ring, turns in zip(pixels, simple, strict=True))
-    if shell is None:
-        return None
-    return Polygon(shell[0], [hole[0] if hole is not None else turns for hole, turns in zip(holes, simple[1:], strict=True)])

@@ -148,6 +148,23 @@ def test_a_shift_and_a_quarter_turn_of_the_raster_change_nothing_else(angle: flo
     assert shared(shapely.affinity.rotate(turned, -90, origin=(0, 0)), outline) > 0.98
 
 
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), shift=st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)))
+def test_an_outline_depends_on_neither_its_place_nor_its_company(seed: int, shift: tuple[int, int]) -> None:
+    """Lengths of walls are often just what a rule asks for: a digit lost far from the origin would decide otherwise."""
+    rng = np.random.default_rng(seed)
+    shapes = [[L_SHAPE, U_SHAPE, COURT][number % 3] for number in range(12)]
+    masks = [shapely.affinity.scale(shape, *rng.uniform(0.4, 1.2, 2)) for shape in shapes]
+    raw = np.array([drawn(shape, rng.uniform(0, 90)) for shape in masks], dtype=object)
+    outlines = outlines_of(raw, kind="regular")
+    moved = outlines_of(shapely.transform(raw, lambda points: points + shift), kind="regular")
+    assert shapely.equals_exact(shapely.transform(moved, lambda points: points - shift), outlines, tolerance=2e-6).all()
+    alone = [regular(polygon) for polygon in raw]
+    assert shapely.equals_exact(alone, outlines, tolerance=1e-9).all()
+    order = rng.permutation(len(raw))
+    assert shapely.equals_exact(outlines_of(raw[order], kind="regular"), outlines[order], tolerance=1e-9).all()
+
+
 @pytest.mark.parametrize("shape", [L_SHAPE, U_SHAPE, COURT, shapely.box(0, 0, 40, 20)])
 def test_a_regular_outline_stays_what_it_is(shape: shapely.Polygon) -> None:
     for angle in range(0, 90, 11):

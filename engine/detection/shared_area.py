@@ -1,0 +1,79 @@
+"""How much area polygons share, pair by pair, without working out what they share.
+
+Along a line of constant y a polygon is some stretches from a left to a right end. Their length is the sum of the right ends
+less that of the left ones; the length that two polygons have in common is the sum over all pairs of their ends of the smaller
+x of the two, counted positive for ends of the same kind and negative for others. Integrated over y, each pair of edges
+contributes one integral of the smaller of two linear functions: exact, and a dozenth of the time of an overlay.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import shapely
+
+from engine.detection.groups import pairs
+
+
+def intersection_over_union(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Divide the area that polygons share by that of their union: (N,) and (N,) valid polygons -> (N,)."""
+    common = shared_areas(a, b)
+    return common / (shapely.area(a) + shapely.area(b) - common)
+
+
+def shared_areas(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the area that each pair of polygons shares: (N,) and (N,) valid polygons -> (N,)."""
+    origins = shapely.bounds(a)[:, :2]  # small numbers keep their digits
+    ours, theirs = _edges(a, origins), _edges(b, origins)
+    areas = np.zeros(len(a))
+    for i, j in pairs(ours.polygon, theirs.polygon):
+        low, high = np.maximum(ours.low[i], theirs.low[j]), np.minimum(ours.high[i], theirs.high[j])
+        meet = high > low
+        i, j, low, high = i[meet], j[meet], low[meet], high[meet]
+        integrals = (high - low) * _mean_of_smaller(ours.x(i, low), ours.x(i, high), theirs.x(j, low), theirs.x(j, high))
+        areas += np.bincount(ours.polygon[i], ours.kind[i] * theirs.kind[j] * integrals, minlength=len(a))
+    return areas
+
+
+class _Edges(NamedTuple):
+    """Edges of polygons, without the horizontal ones, by polygon."""
+
+    polygon: np.ndarray
+    kind: np.ndarray  # 1 where the polygon ends to the right of it, -1 where it begins
+    low: np.ndarray  # y
+    high: np.ndarray
+    start: np.ndarray  # x where y is low
+    slope: np.ndarray  # of x by y
+
+    def x(self, which: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return self.start[which] + self.slope[which] * (y - self.low[which])
+
+
+def _edges(polygons: np.ndarray, origins: np.ndarray) -> _Edges:
+    rings, polygon = shapely.get_rings(polygons, return_index=True)
+    is_shell = np.diff(polygon, prepend=-1) != 0
+    turns = np.where(shapely.is_ccw(rings) == is_shell, 1, -1)
+    points, ring = shapely.get_coordinates(rings, return_index=True)
+    points = points - origins[polygon[ring]]
+    (x0, y0), (x1, y1), ring = points[:-1].T, points[1:].T, np.where(ring[:-1] == ring[1:], ring[:-1], -1)
+    real = (ring >= 0) & (y0 != y1)
+    x0, y0, x1, y1, ring = x0[real], y0[real], x1[real], y1[real], ring[real]
+    up = y1 > y0
+    return _Edges(
+        polygon=polygon[ring],
+        kind=np.where(up, turns[ring], -turns[ring]),
+        low=np.where(up, y0, y1),
+        high=np.where(up, y1, y0),
+        start=np.where(up, x0, x1),
+        slope=(x1 - x0) / (y1 - y0),
+    )
+
+
+def _mean_of_smaller(f0: np.ndarray, f1: np.ndarray, g0: np.ndarray, g1: np.ndarray) -> np.ndarray:
+    """Return the mean of min(f, g) over an interval, of linear functions given at its ends."""
+    d0, d1 = f0 - g0, f1 - g1
+    a0, a1 = np.abs(d0), np.abs(d1)
+    crossed = d0 * d1 < 0
+    apart = np.where(crossed, (d0 * d0 + d1 * d1) / np.where(crossed, a0 + a1, 1), a0 + a1) / 2  # the mean of |f - g|
+    return ((f0 + f1 + g0 + g1) / 2 - apart) / 2
