@@ -32,8 +32,7 @@ def main(
     """Measure one detection after a short one that loads what is loaded once."""
     share_the_cores()
     with tempfile.TemporaryDirectory() as folder:
-        if raster is None:
-            raster = REAL if REAL.exists() else _town(Path(folder))
+        raster = raster_or_default(raster, Path(folder))
         output = Path(folder, "buildings.gpkg")
         loaded = engine.load_model(model)
         arguments = {"model": loaded, "device": device, "batch_size": batch_size, "score": score}
@@ -47,7 +46,7 @@ def main(
         f"{raster.name}: {summary.megapixels:.2f} MPix, {summary.tiles_seen} of {summary.tiles} tiles, "
         f"{summary.buildings} buildings"
     )
-    print(f"{model} on {summary.device}, kernel {summary.kernel}; {_machine()}")
+    print(f"{model} on {summary.device}, kernel {summary.kernel}; {machine()}")
     print(f"{'stage':<10}{'seconds':>10}{'MPix/s':>10}{'share of the wall time':>26}")
     for stage in STAGES:
         spent = seconds.get(stage, 0.0)
@@ -60,7 +59,8 @@ def main(
     )
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Name what the figures were taken on."""
     import torch
 
     return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
@@ -78,7 +78,10 @@ def _corner(raster: Path, target: Path) -> None:
             corner.write(dataset.read(window=window))
 
 
-def _town(folder: Path) -> Path:
+def raster_or_default(raster: Path | None, folder: Path) -> Path:
+    """Return the raster that was asked for; else the real one where there is one, else a town generated in the folder."""
+    if raster is not None or REAL.exists():
+        return raster or REAL
     from training.data.synthetic import write_town
 
     write_town(folder / "town.tif", folder / "truth.gpkg", seed=1, size=3000)

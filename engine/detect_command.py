@@ -59,6 +59,9 @@ def command(
         Precision.auto, help="Of the model's products; auto takes what the device is fastest at."
     ),
     batch_size: int | None = typer.Option(None, help="Tiles that the model sees at once."),
+    workers: int | None = typer.Option(
+        None, help="Threads that read, and that draw outlines; by default one beside a CPU, up to eight beside a GPU."
+    ),
     overlap: int | None = typer.Option(None, help="Pixels that neighbouring tiles share; by default a quarter of a tile."),
     resume: bool = typer.Option(False, "--resume", help="Go on where a killed or cancelled run ended."),
     json_lines: bool = typer.Option(False, "--json-lines", help="Print progress and result as JSON Lines."),
@@ -69,7 +72,7 @@ def command(
     arguments = {
         "raster": raster, "output": str(output), "model": model, "aoi": aoi, "extent": extent, "bands": bands, "gsd": gsd,
         "score": score, "min_area": min_area, "outline": outline.value, "device": device, "precision": precision.value,
-        "batch_size": batch_size, "overlap": overlap, "resume": resume,
+        "batch_size": batch_size, "workers": workers, "overlap": overlap, "resume": resume,
     }  # fmt: skip
     if json_lines:
         _with_events(arguments)

@@ -1,18 +1,19 @@
 """One detection on its way: the stages, each in its own thread, and what they hand to one another.
 
-    reading -> model -> joining -> writing
+    reading -> model -> cropping -> joining -> writing
 
-The channels between them hold a few tiles, so that memory is bounded by the tile whichever stage is the slow one. Tiles pass
-through in row-major order: the same run writes the same rows in the same order.
+What takes long is done by crews: reading a tile, seeing a batch of them, cropping what was found, drawing outlines. The
+channels between the stages hold a few tiles, so that memory is bounded by the tile whichever stage is the slow one. Tiles pass
+through in row-major order: the same run writes the same rows in the same order, whatever the number of threads.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,12 +23,12 @@ from engine.detection.area_of_interest import AreaOfInterest
 from engine.detection.footprints import FootprintMaker, Footprints
 from engine.detection.instances import Instances, Predictor
 from engine.detection.journal import Journal
-from engine.detection.pieces import Building, Piece, pieces_of
+from engine.detection.pieces import Building, Piece, disjoint, pieces_of
 from engine.detection.raster_source import RasterSource
 from engine.detection.seams import SeamJoiner
 from engine.detection.settings import Settings
 from engine.detection.sink import DetectionSink
-from engine.detection.stages import Channel, Stages
+from engine.detection.stages import Channel, Crew, Stages, kept
 from engine.detection.tile_grid import Tile, TileGrid
 from engine.errors import ArgumentError, RasterError
 from engine.job import Progress
@@ -37,6 +38,7 @@ _GRACE = 0.5  # seconds that reading and model get to end by themselves after a 
 _ROWS_AT_ONCE = 256
 _HAND_ON_EVERY = 0.5  # seconds
 _HELD_BACK = 64  # tiles without work for the model that may wait for a batch to fill
+_MOST_WORKERS = 8  # threads of a crew: beyond that they wait for each other
 
 
 @dataclass(eq=False)
@@ -47,6 +49,7 @@ class Work:
         tile: which.
         pixels: (bands, tile_size, tile_size) float32 for the model; None where there is nothing for it to do.
         valid: (height, width) bool of the pixels with data, or None where all have.
+        found: what the model found; None before, and where there was nothing for it to do.
         pieces: what was found, where that is known.
         resumed: whether the journal has this tile from an earlier run.
         outside: whether it lies outside the area, so that nothing was read for it.
@@ -55,6 +58,7 @@ class Work:
     tile: Tile
     pixels: np.ndarray | None = None
     valid: np.ndarray | None = None
+    found: Instances | None = None
     pieces: list[Piece] | None = None
     resumed: bool = False
     outside: bool = False
@@ -96,11 +100,13 @@ class DetectionRun:
         self._area = area
         self._score = settings.score
         self._batch_size = settings.batch_size or getattr(predictor, "batch_size", 1)
+        workers = settings.workers or workers_beside(predictor)
+        self._readers, self._croppers, self._drawers = (Crew(name, workers) for name in ("reading", "cropping", "polygons"))
+        self._seers = Crew("model", getattr(predictor, "calls_at_once", 1))
         self._maker = maker
         self._journal = journal
         self._sink = sink
         self._stages = stages
-        self._waiting: list[Building] = []
         self._done = 0
         self._resumed = 0  # of those, how many an earlier run did
         self._outside = 0  # and how many lie outside the area
@@ -119,12 +125,14 @@ class DetectionRun:
         stages = self._stages
         # A cancel stops what comes before the seams at once; what was found by then is still joined and written.
         upstream = [stages.failed, self.cancelled]
-        to_model: Channel[Work] = Channel(2 * self._batch_size, stops=upstream)
-        to_joining: Channel[Work] = Channel(2 * self._batch_size, stops=upstream)
-        to_writing: Channel[Footprints] = Channel(8, stops=[stages.failed])
+        to_model: Channel[Future[Work]] = Channel(2 * self._batch_size, stops=upstream)
+        to_cropping: Channel[Future[list[Work]]] = Channel(1, stops=upstream)
+        to_joining: Channel[Future[Work]] = Channel(2 * self._batch_size, stops=upstream)
+        to_writing: Channel[Future[Footprints]] = Channel(8, stops=[stages.failed])
         try:
             stages.start("reading", lambda: self._read(to_model), feeds=to_model)
-            stages.start("model", lambda: self._predict(to_model, to_joining), feeds=to_joining)
+            stages.start("model", lambda: self._predict(to_model, to_cropping), feeds=to_cropping)
+            stages.start("cropping", lambda: self._crop(to_cropping, to_joining), feeds=to_joining)
             stages.start("joining", lambda: self._join(to_joining, to_writing), feeds=to_writing)
             stages.start("writing", lambda: self._write(to_writing))
             self._watch(progress, wants_cancel)
@@ -140,11 +148,11 @@ class DetectionRun:
         else:
             self._journal.close(keep=self.cancelled.is_set())
         finally:
-            stages.join("reading", "model", timeout=_GRACE)
-            if stages.running("reading", "model"):
-                # A model's forward pass cannot be interrupted, and a thread in C++ must not be there when Python ends.
-                atexit.register(stages.join, "reading", "model")
-            else:
+            stages.join("reading", "model", "cropping", timeout=_GRACE)
+            # A model's forward pass cannot be interrupted. Python itself waits for a crew before it ends.
+            for crew in (self._seers, self._croppers, self._drawers):
+                crew.dismiss(timeout=_GRACE)
+            if self._readers.dismiss(timeout=_GRACE):
                 self.source.close()
 
     def _watch(self, progress: Callable[[Progress], None] | None, wants_cancel: Callable[[], bool]) -> None:
@@ -174,62 +182,72 @@ class DetectionRun:
 
     # The stages, each in a thread of its own.
 
-    def _read(self, to_model: Channel[Work]) -> None:
+    def _read(self, to_model: Channel[Future[Work]]) -> None:
         for tile in self.grid:
-            pieces = self._journal.load(tile)
-            if pieces is not None:
-                to_model.put(Work(tile, pieces=pieces, resumed=True))
-                continue
-            if self._area is not None and not self._area.touches(tile, margin=self.grid.overlap):
-                to_model.put(Work(tile, pieces=[], outside=True))
-                continue
-            with self._stages.timed("reading"):
-                pixels, valid = self.source.read(tile.window)
-                if not valid.any():
-                    work = Work(tile, pieces=[])
-                else:
-                    work = Work(tile, pixels=self._padded(pixels), valid=None if valid.all() else valid)
-            to_model.put(work)
+            to_model.put(self._readers.promise(self._work_for, tile))
+
+    def _work_for(self, tile: Tile) -> Work:
+        pieces = self._journal.load(tile)
+        if pieces is not None:
+            return Work(tile, pieces=pieces, resumed=True)
+        if self._area is not None and not self._area.touches(tile, margin=self.grid.overlap):
+            return Work(tile, pieces=[], outside=True)
+        with self._stages.timed("reading"):
+            pixels, valid = self.source.read(tile.window)
+            if not valid.any():
+                return Work(tile, pieces=[])
+            return Work(tile, pixels=self._padded(pixels), valid=None if valid.all() else valid)
 
     def _padded(self, pixels: np.ndarray) -> np.ndarray:
         """Repeat the last row and column of a raster that is smaller than a tile up to the size of one."""
         missing = [self.predictor.tile_size - length for length in pixels.shape[1:]]
         return np.pad(pixels, [(0, 0), *((0, count) for count in missing)], mode="edge") if any(missing) else pixels
 
-    def _predict(self, to_model: Channel[Work], to_joining: Channel[Work]) -> None:
+    def _predict(self, to_model: Channel[Future[Work]], to_cropping: Channel[Future[list[Work]]]) -> None:
         held: list[Work] = []  # in the order of the tiles; those that the model need not see wait with the others
-        batch: list[Work] = []
+        unseen = 0
 
         def flush() -> None:
-            if batch:
-                self._see(batch)
-            for work in held:
-                to_joining.put(work)
-            held.clear()
-            batch.clear()
+            nonlocal held, unseen
+            to_cropping.put(self._seers.promise(self._see, held))
+            held, unseen = [], 0
 
-        for work in to_model:
+        for work in kept(to_model):
             held.append(work)
-            if work.pieces is None:
-                batch.append(work)
-            if len(batch) == self._batch_size or len(held) - len(batch) >= _HELD_BACK or not batch:
+            unseen += work.pieces is None
+            if unseen == self._batch_size or len(held) - unseen >= _HELD_BACK or not unseen:
                 flush()
-        if not self.cancelled.is_set():
+        if held and not self.cancelled.is_set():
             flush()
 
-    def _see(self, batch: list[Work]) -> None:
+    def _see(self, works: list[Work]) -> list[Work]:
+        """Let the predictor see those of some tiles that it need see."""
+        batch = [work for work in works if work.pieces is None]
+        if not batch:
+            return works
         with self._stages.timed("model"):
             results = self.predictor.predict(np.stack([work.pixels for work in batch]))
         if len(results) != len(batch):
             raise ArgumentError(f"The predictor gave {len(results)} results for {len(batch)} tiles.")
-        with self._stages.timed("cropping"):
-            for work, instances in zip(batch, results, strict=True):
-                work.pieces = self._pieces(work, instances)
-                work.pixels = work.valid = None
-        self.tiles_seen += len(batch)
+        for work, found in zip(batch, results, strict=True):
+            work.found, work.pixels = found, None
+        return works
+
+    def _crop(self, to_cropping: Channel[Future[list[Work]]], to_joining: Channel[Future[Work]]) -> None:
+        for works in kept(to_cropping):
+            for work in works:
+                self.tiles_seen += work.found is not None
+                to_joining.put(self._croppers.promise(self._cropped, work))
+
+    def _cropped(self, work: Work) -> Work:
+        if work.found is not None:
+            with self._stages.timed("cropping"):
+                work.pieces = self._pieces(work, work.found)
+                work.found = work.valid = None
+        return work
 
     def _pieces(self, work: Work, instances: Instances) -> list[Piece]:
-        """Keep what the model is sure of, where there is data."""
+        """Keep what the model is sure of, where there is data, each pixel for the best of those that claim it."""
         found = _checked(instances, self.predictor.tile_size)
         sure = found.scores >= self._score
         masks = found.masks[sure]
@@ -237,45 +255,55 @@ class DetectionRun:
             # Single pixels that happen to have the nodata value, such as black ones in a shadow, are no holes in a roof.
             nothing = ndimage.binary_opening(~work.valid, np.ones((3, 3), bool))
             masks = masks[:, : work.tile.height, : work.tile.width] & ~nothing
-        return pieces_of(work.tile, Instances(scores=found.scores[sure], labels=found.labels[sure], masks=masks))
+        kept_instances = Instances(scores=found.scores[sure], labels=found.labels[sure], masks=masks)
+        return disjoint(pieces_of(work.tile, kept_instances))
 
-    def _join(self, to_joining: Channel[Work], to_writing: Channel[Footprints]) -> None:
+    def _join(self, to_joining: Channel[Future[Work]], to_writing: Channel[Future[Footprints]]) -> None:
         joiner = SeamJoiner(self.grid)
+        waiting: list[Building] = []
         handed_on = time.monotonic()
-        for work in to_joining:
+
+        def hand_on() -> None:
+            """Have rows made of the buildings that are ready, many at once: a call for each tile would mostly be overhead."""
+            nonlocal waiting, handed_on
+            if waiting:
+                to_writing.put(self._drawers.promise(self._drawn, waiting))
+            waiting, handed_on = [], time.monotonic()
+
+        for work in kept(to_joining):
             if not work.resumed and not work.outside:
                 with self._stages.timed("journal"):
                     self._journal.add(work.tile, work.pieces)
             with self._stages.timed("seams"):
                 joiner.add(work.tile, work.pieces)
-                self._waiting += joiner.ready()
+                waiting += joiner.ready()
             # People watch the count, and it counts rows: what is ready may yet prove too small, or lie beside the area.
-            if len(self._waiting) >= _ROWS_AT_ONCE or time.monotonic() - handed_on >= _HAND_ON_EVERY:
-                self._hand_on(to_writing)
-                handed_on = time.monotonic()
+            if len(waiting) >= _ROWS_AT_ONCE or time.monotonic() - handed_on >= _HAND_ON_EVERY:
+                hand_on()
             self._resumed += work.resumed
             self._outside += work.outside
             self._done += 1
         with self._stages.timed("seams"):
-            self._waiting += joiner.finish()
-        self._hand_on(to_writing)
+            waiting += joiner.finish()
+        hand_on()
 
-    def _hand_on(self, to_writing: Channel[Footprints]) -> None:
-        """Make rows of the buildings that are ready, many at once: a call for each tile would mostly be overhead."""
-        if not self._waiting:
-            return
+    def _drawn(self, buildings: list[Building]) -> Footprints:
         with self._stages.timed("polygons"):
-            footprints = self._maker.footprints_of(self._waiting, in_a_hurry=self.cancelled.is_set)
-        self._waiting = []
-        if len(footprints):
-            to_writing.put(footprints)
-            self.buildings += len(footprints)
-            self.area_m2 += float(footprints.areas.sum())
+            return self._maker.footprints_of(buildings, in_a_hurry=self.cancelled.is_set)
 
-    def _write(self, to_writing: Channel[Footprints]) -> None:
-        for footprints in to_writing:
-            with self._stages.timed("writing"):
-                self._sink.write(footprints)
+    def _write(self, to_writing: Channel[Future[Footprints]]) -> None:
+        for footprints in kept(to_writing):
+            if len(footprints):
+                with self._stages.timed("writing"):
+                    self._sink.write(footprints)
+                self.buildings += len(footprints)
+                self.area_m2 += float(footprints.areas.sum())
+
+
+def workers_beside(predictor: Predictor) -> int:
+    """Return how many threads should read and draw beside a predictor: a model on the CPU takes all cores for itself."""
+    on_cpu = str(getattr(predictor, "device", "cpu")).startswith("cpu")
+    return 1 if on_cpu else max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) - 1))
 
 
 def _checked(instances: Instances, tile_size: int) -> Instances:

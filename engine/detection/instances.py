@@ -34,6 +34,9 @@ class Predictor(Protocol):
         tile_size: side of the square tiles that it takes, in pixels.
         gsd: ground sampling distance that it wants, in metres a pixel; None takes the raster's own.
         bands: how many bands a tile has.
+
+    It may say more: ``device``, where it computes, ``batch_size``, how many tiles a call serve it best (1), ``calls_at_once``,
+    how many threads may call it at the same time (1), and ``identity``, what tells it from others of its class.
     """
 
     tile_size: int

@@ -1,7 +1,7 @@
 """Keep what has been found so far in a file beside the output, so that a killed run can be resumed.
 
 One row a tile in an SQLite file, committed as soon as the tile is done: SQLite's write-ahead log survives the death of the
-process at any instruction. What is stored are the pieces as they came out of the tile, after the score threshold and before the
+process at any instruction. What is stored are the pieces of the tile, after the score threshold and before the
 seams; joining them again is quick and gives what an unbroken run gives.
 """
 
@@ -25,7 +25,7 @@ from engine.errors import ArgumentError, MaskDinoError, OutputError
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 _PIECE = struct.Struct("<iiiidi")  # col, row, height, width, score, label; the packed bits of the mask follow
 
 

@@ -13,6 +13,8 @@ from scipy import ndimage
 from engine.detection.instances import Instances
 from engine.detection.tile_grid import Tile
 
+_EDGES = ndimage.generate_binary_structure(2, 1)  # pixels that share an edge are neighbours
+
 
 class Placed(Protocol):
     """Anything with a mask whose top-left pixel lies at (col, row) of the working grid."""
@@ -133,13 +135,14 @@ def disjoint(pieces: Sequence[Piece]) -> list[Piece]:
     claims = np.zeros((row1 - row0, col1 - col0), dtype=np.int32)
     for piece in pieces:
         crop_to_canvas(claims, tile, piece)[...] += piece.mask
-    if claims.max() <= 1:
+    contested = claims > 1
+    if not contested.any():
         return list(pieces)
+    claimants = [index for index, piece in enumerate(pieces) if (crop_to_canvas(contested, tile, piece) & piece.mask).any()]
+    kept = dict(enumerate(pieces))
     taken = np.zeros(claims.shape, dtype=bool)
-    order = sorted(range(len(pieces)), key=lambda i: (-pieces[i].score, -pieces[i].area, *pieces[i].bounds[1::-1], i))
-    kept: dict[int, Piece] = {}
-    for index in order:
-        piece = pieces[index]
+    for index in sorted(claimants, key=lambda i: (-pieces[i].score, -pieces[i].area, *pieces[i].bounds[1::-1], i)):
+        piece = kept.pop(index)
         region = crop_to_canvas(taken, tile, piece)
         mask = what_remains(piece.mask, piece.mask & ~region)
         remaining = None if mask is None else cropped_piece(piece, mask)
@@ -168,8 +171,10 @@ def what_remains(whole: np.ndarray, remaining: np.ndarray) -> np.ndarray | None:
         return whole
     if 2 * left < area or not left:
         return None
-    parts, _ = ndimage.label(whole)
-    fragments, count = ndimage.label(remaining)
+    fragments, count = ndimage.label(remaining, _EDGES)
+    if count == 1:
+        return remaining
+    parts, _ = ndimage.label(whole, _EDGES)
     sizes = np.bincount(fragments.ravel(), minlength=count + 1)
     part_of = np.zeros(count + 1, dtype=parts.dtype)
     part_of[fragments[remaining]] = parts[remaining]

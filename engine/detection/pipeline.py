@@ -47,7 +47,8 @@ class Summary:
         tiles_seen: tiles that the model saw in this run; the others hold no data, lie outside the area, or were resumed.
         megapixels: ground covered by the tiles done in this run, in pixels that the model sees.
         gsd: metres a pixel that the model saw; None where unknown.
-        seconds: time that each stage worked, side by side with the others; ``total`` is the wall time, loading included.
+        seconds: time in which work of each kind went on, side by side with the others; ``total`` is the wall time, loading
+            included.
         device: where the model ran.
         kernel: which kernel ran its attention operator; None for a predictor that was given.
         cancelled: whether the run was cut short; the output then holds what was found until that moment.
@@ -82,6 +83,7 @@ def detect(
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     batch_size: int | None = None,
+    workers: int | None = None,
     overlap: int | None = None,
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -111,7 +113,7 @@ def detect(
     started = time.perf_counter()
     settings = Settings.checked(
         aoi=aoi, extent=extent, bands=bands, gsd=gsd, score=score, min_area=min_area, outline=outline,
-        precision=precision, batch_size=batch_size, overlap=overlap,
+        precision=precision, batch_size=batch_size, workers=workers, overlap=overlap,
     )  # fmt: skip
     output = Path(output)
     check_output(output)

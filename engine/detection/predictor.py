@@ -52,6 +52,11 @@ class ModelPredictor:
         """How many tiles at once serve the device best: a CPU gains nothing from more than one."""
         return 1 if self.device.type == "cpu" else 8
 
+    @property
+    def calls_at_once(self) -> int:
+        """How many batches may be under way: a GPU works on one while the results of another are brought into shape."""
+        return 1 if self.device.type == "cpu" else 2
+
     def predict(self, tiles: np.ndarray) -> list[Instances]:
         """(B, 3, H, W) float32 in 0..255 -> the instances of each tile, best first; masks may overlap."""
         images = torch.from_numpy(tiles).to(self.device)

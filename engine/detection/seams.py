@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from engine.detection.pieces import Building, Piece, disjoint, pieces_of
+from engine.detection.pieces import Building, Piece, pieces_of
 from engine.detection.seam_candidates import Candidate
 from engine.detection.seam_components import Component, Node
 from engine.detection.seam_relations import relations
@@ -46,7 +46,7 @@ class SeamJoiner:
         self._candidates: list[Candidate] = []
 
     def add(self, tile: Tile, pieces: Sequence[Piece]) -> None:
-        """Take the pieces of one tile.
+        """Take the pieces of one tile, which share no pixel with each other (`engine.detection.pieces.disjoint`).
 
         Raises:
             ArgumentError: this tile was there before.
@@ -54,7 +54,7 @@ class SeamJoiner:
         if tile.index in self._added:
             raise ArgumentError(f"Tile {tile.index} was added twice.", hint="Add or skip each tile of the grid once.")
         self._added.add(tile.index)
-        nodes = [Node.of(piece, order, self._grid.inner_sides(tile)) for order, piece in enumerate(disjoint(pieces))]
+        nodes = [Node.of(piece, order, self._grid.inner_sides(tile)) for order, piece in enumerate(pieces)]
         components = {node.component for node in nodes}
 
         waiting = self._waiting_for.pop(tile.index, [])

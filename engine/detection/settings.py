@@ -24,6 +24,8 @@ class Settings(BaseModel):
         precision: of the model's products: ``float32``, ``bfloat16``, or ``auto``, which takes bfloat16 where the device is
             faster at it.
         batch_size: tiles a call of the model; None takes what suits the device.
+        workers: threads that read tiles, and as many that crop what was found and that draw outlines; None takes one where the
+            model computes on the CPU, which it keeps busy by itself, else one a core, at most eight.
         overlap: pixels shared by neighbouring tiles; None takes a quarter of a tile, at least 64 pixels. A building
             shorter than the overlap is whole in one tile at least; longer ones are joined.
     """
@@ -39,6 +41,7 @@ class Settings(BaseModel):
     outline: Literal["regular", "simplified", "raw"] = "regular"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     batch_size: Annotated[int, Field(ge=1)] | None = None
+    workers: Annotated[int, Field(ge=1)] | None = None
     overlap: Annotated[int, Field(ge=0)] | None = None
 
     @classmethod

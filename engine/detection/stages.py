@@ -1,4 +1,8 @@
-"""Run the stages of a job side by side: a thread each, linked by channels that hold a bounded number of items."""
+"""Run the stages of a job side by side: a thread each, linked by channels that hold a bounded number of items.
+
+Where one thread is not enough for a stage, a crew does its work: the stage hands it item after item and puts the promised
+results into the channel, where the next stage takes them in the order of the items, whichever was done first.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _POLL = 0.05  # seconds between two looks at the stop events while a channel is full or empty
 _END = object()
@@ -26,7 +32,8 @@ class Channel(Generic[T]):
         self._items: queue.Queue = queue.Queue(size)
         self._stops = stops
 
-    def _stopped(self) -> bool:
+    def stopped(self) -> bool:
+        """Say whether one of its stop events is set."""
         return any(stop.is_set() for stop in self._stops)
 
     def put(self, item: T) -> None:
@@ -35,7 +42,7 @@ class Channel(Generic[T]):
         Raises:
             Stopped: the job was stopped.
         """
-        while not self._stopped():
+        while not self.stopped():
             try:
                 return self._items.put(item, timeout=_POLL)
             except queue.Full:
@@ -48,7 +55,7 @@ class Channel(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         """Yield items until the end or until the job is stopped, whichever comes first."""
-        while not self._stopped():
+        while not self.stopped():
             try:
                 item = self._items.get(timeout=_POLL)
             except queue.Empty:
@@ -58,12 +65,48 @@ class Channel(Generic[T]):
             yield item
 
 
+def kept(promises: Channel[futures.Future[T]]) -> Iterator[T]:
+    """Yield what a crew promised, in the order of the promises, until their end or until the job is stopped.
+
+    Raises:
+        Exception: what the work for the next item raised.
+    """
+    for promise in promises:
+        while not promises.stopped():
+            done, _ = futures.wait([promise], timeout=_POLL)
+            if done:
+                yield promise.result()
+                break
+
+
+class Crew:
+    """Threads that share the items of one stage."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self._pool = futures.ThreadPoolExecutor(threads, thread_name_prefix=f"maskdino-{name}")
+        self._begun: set[futures.Future] = set()
+
+    def promise(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> futures.Future[T]:
+        """Have something done as soon as one of the threads is free."""
+        promise = self._pool.submit(work, *args, **kwargs)
+        self._begun.add(promise)
+        promise.add_done_callback(self._begun.discard)
+        return promise
+
+    def dismiss(self, *, timeout: float) -> bool:
+        """Begin nothing more and wait for what was begun; say whether all of it ended in time."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        return not futures.wait(list(self._begun), timeout=timeout).not_done
+
+
 class Stages:
     """The threads of one job. The first error of any of them stops the others and is the one that surfaces."""
 
     def __init__(self) -> None:
         self.failed = threading.Event()
-        self.seconds: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
+        self._at_work: dict[str, int] = {}  # threads
+        self._since: dict[str, float] = {}
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self._threads: dict[str, threading.Thread] = {}
@@ -95,14 +138,26 @@ class Stages:
                 self._error = error
         self.failed.set()
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """How long work of each kind went on: the time in which at least one thread was at it."""
+        with self._lock:
+            return dict(self._seconds)
+
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
-        """Count the time spent inside as work of this kind; each kind belongs to one thread."""
-        started = time.perf_counter()
+        """Count the time spent inside as work of this kind, once however many threads are inside."""
+        with self._lock:
+            self._at_work[what] = self._at_work.get(what, 0) + 1
+            if self._at_work[what] == 1:
+                self._since[what] = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - started
+            with self._lock:
+                self._at_work[what] -= 1
+                if not self._at_work[what]:
+                    self._seconds[what] = self._seconds.get(what, 0.0) + time.perf_counter() - self._since[what]
 
     def running(self, *names: str) -> bool:
         """Say whether any of these threads is still at work."""

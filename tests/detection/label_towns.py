@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from engine.detection.instances import Instances
-from engine.detection.pieces import Building, Piece, pieces_of
+from engine.detection.pieces import Building, Piece, disjoint, pieces_of
 from engine.detection.seams import SeamJoiner
 from engine.detection.tile_grid import Tile, TileGrid
 
@@ -94,7 +94,7 @@ def join(grid: TileGrid, pieces: list[list[Piece]], order: list[int], *, ready_e
     buildings: list[Building] = []
     for count, index in enumerate(order, 1):
         if pieces[index]:
-            joiner.add(grid[index], pieces[index])
+            joiner.add(grid[index], disjoint(pieces[index]))
         else:
             joiner.skip(grid[index])
         if count % ready_every == 0:

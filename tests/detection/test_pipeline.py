@@ -78,6 +78,38 @@ def test_the_same_run_writes_the_same_file_content(tmp_path):
     assert layers[0].equals(layers[1])
 
 
+class Impatient(LabelPredictor):
+    """Takes several calls at once, each as long as it likes, as a GPU's thread may."""
+
+    calls_at_once = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = self.most = 0
+        self.lock = threading.Lock()
+
+    def predict(self, tiles):
+        with self.lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        time.sleep(0.001 * (int(tiles.sum()) % 20))
+        found = super().predict(tiles)
+        with self.lock:
+            self.inside -= 1
+        return found
+
+
+def test_rows_and_their_order_do_not_depend_on_how_many_threads_work(tmp_path):
+    raster = write_label_raster(tmp_path / "town.tif", town(3, 400, 400))
+    detect(raster, tmp_path / "one.gpkg", outline="regular")
+    expected = geopandas.read_file(tmp_path / "one.gpkg")
+    for workers in (1, 2, 8):
+        predictor = Impatient()
+        engine.detect(raster, tmp_path / "out.gpkg", predictor=predictor, overlap=32, min_area=0, workers=workers, batch_size=2)
+        assert 1 < predictor.most <= 3
+        assert geopandas.read_file(tmp_path / "out.gpkg").equals(expected)
+
+
 @pytest.mark.parametrize("name", ["out.gpkg", "out.geojson", "out.fgb", "Häuser in der Stadt.gpkg"])
 def test_formats_and_names(tmp_path, name):
     labels = town(4)
@@ -274,9 +306,10 @@ class TestErrors:
 
     @pytest.mark.parametrize(
         "arguments",
-        [{"score": 1.5}, {"score": "high"}, {"batch_size": 0}, {"overlap": 64}, {"overlap": -1}, {"gsd": 0}, {"gsd": -1},
-         {"gsd": float("nan")}, {"bands": "1,x"}, {"bands": (0, 1, 2)}, {"bands": (9,)}, {"min_area": -1},
-         {"outline": "fancy"}, {"extent": (1, 2)}, {"extent": (5, 5, 1, 1)}, {"extent": (0, 0, 1, 1), "aoi": "x.gpkg"}],
+        [{"score": 1.5}, {"score": "high"}, {"batch_size": 0}, {"workers": 0}, {"overlap": 64}, {"overlap": -1},
+         {"gsd": 0}, {"gsd": -1}, {"gsd": float("nan")}, {"bands": "1,x"}, {"bands": (0, 1, 2)}, {"bands": (9,)},
+         {"min_area": -1}, {"outline": "fancy"}, {"extent": (1, 2)}, {"extent": (5, 5, 1, 1)},
+         {"extent": (0, 0, 1, 1), "aoi": "x.gpkg"}],
     )  # fmt: skip
     def test_values_that_cannot_be(self, tmp_path, arguments):
         raster = write_label_raster(tmp_path / "town.tif", town())
@@ -397,7 +430,8 @@ class Noise(LabelPredictor):
         return [Instances(np.full(5, 0.9, np.float32), np.zeros(5, np.int64), masks) for _ in tiles]
 
 
-def test_a_cancel_is_quick_whatever_the_masks_are(tmp_path):
+@pytest.mark.parametrize("workers", [1, 8])
+def test_a_cancel_is_quick_whatever_the_masks_are(tmp_path, workers):
     raster = write_label_raster(tmp_path / "town.tif", np.zeros((1500, 1500), int))
     predictor, cancelled = Noise(512), []
 
@@ -406,7 +440,7 @@ def test_a_cancel_is_quick_whatever_the_masks_are(tmp_path):
             cancelled.append(time.monotonic())
         return bool(cancelled)
 
-    summary = engine.detect(raster, tmp_path / "out.gpkg", predictor=predictor, min_area=0, cancel=cancel)
+    summary = engine.detect(raster, tmp_path / "out.gpkg", predictor=predictor, min_area=0, cancel=cancel, workers=workers)
     assert time.monotonic() - cancelled[0] < 5  # two seconds, on a machine that has nothing else to do
     assert summary.cancelled
     assert len(geopandas.read_file(tmp_path / "out.gpkg")) == summary.buildings > 1000

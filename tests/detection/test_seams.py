@@ -321,7 +321,7 @@ def test_memory_holds_the_front_not_the_raster() -> None:
     gc.disable()
     try:
         for tile in grid:
-            pieces = mistaken(rng, pieces_of(tile, known_instances(labels, tile)))
+            pieces = disjoint(mistaken(rng, pieces_of(tile, known_instances(labels, tile))))
             joiner.add(tile, pieces)
             living = [reference for reference in living if reference() is not None] + [weakref.ref(p) for p in pieces]
             del pieces

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 
 import pytest
 
-from engine.detection.stages import Channel, Stages
+from engine.detection.stages import Channel, Crew, Stages, kept
 
 
 def chain(stages: Stages, count: int, size: int, *, fails_at: int | None = None) -> tuple[list[int], list[int]]:
@@ -78,3 +80,89 @@ def test_busy_time_is_counted_by_kind():
         pass
     assert set(stages.seconds) == {"a"}
     assert stages.seconds["a"] >= 0
+
+
+def test_a_time_counts_once_however_many_threads_are_at_it():
+    stages = Stages()
+    inside = threading.Barrier(3)
+
+    def work():
+        with stages.timed("a"):
+            inside.wait(timeout=10)
+            time.sleep(0.2)
+
+    started = time.perf_counter()
+    for name in ("first", "second", "third"):
+        stages.start(name, work)
+    stages.join("first", "second", "third")
+    assert 0.2 <= stages.seconds["a"] <= time.perf_counter() - started
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_crew_keeps_its_promises_in_order(threads):
+    stages, crew = Stages(), Crew("doubling", threads)
+    channel = Channel(3, stops=[stages.failed])
+    busy, most, lock, arrived = 0, 0, threading.Lock(), []
+    patience = random.Random(0)
+    pauses = [patience.random() * 0.01 for _ in range(60)]
+
+    def double(number):
+        nonlocal busy, most
+        with lock:
+            busy += 1
+            most = max(most, busy)
+        time.sleep(pauses[number])
+        with lock:
+            busy -= 1
+        return 2 * number
+
+    def produce():
+        for number in range(60):
+            channel.put(crew.promise(double, number))
+
+    stages.start("produce", produce, feeds=channel)
+    stages.start("consume", lambda: arrived.extend(kept(channel)))
+    stages.join("produce", "consume", timeout=20)
+    stages.raise_error()
+    assert arrived == [2 * number for number in range(60)]
+    assert (most > 1) == (threads > 1)
+    assert crew.dismiss(timeout=1)
+
+
+def test_what_a_crew_fails_at_surfaces_where_its_result_was_wanted():
+    stages, crew = Stages(), Crew("dividing", 2)
+    channel = Channel(100, stops=[stages.failed])
+    arrived = []
+    for divisor in (4, 2, 0, 1):
+        channel.put(crew.promise(lambda by: 8 / by, divisor))
+
+    def consume():
+        for number in kept(channel):
+            arrived.append(number)
+
+    stages.start("consume", consume)
+    stages.join("consume", timeout=5)
+    with pytest.raises(ZeroDivisionError):
+        stages.raise_error()
+    assert arrived == [2, 4]
+
+
+def test_who_waits_for_a_promise_stops_with_the_job_and_a_dismissed_crew_begins_nothing():
+    stop, release = threading.Event(), threading.Event()
+    stages, crew, arrived, begun = Stages(), Crew("waiting", 1), [], []
+    channel = Channel(10, stops=[stop])
+
+    def wait(number):
+        begun.append(number)
+        release.wait(timeout=20)
+
+    for number in range(3):
+        channel.put(crew.promise(wait, number))
+    stages.start("consume", lambda: arrived.extend(kept(channel)))
+    stop.set()
+    stages.join("consume", timeout=5)
+    assert not stages.running("consume")
+    assert not crew.dismiss(timeout=0.05)  # the first is still at it
+    release.set()
+    assert crew.dismiss(timeout=5)
+    assert begun == [0] and arrived == []
