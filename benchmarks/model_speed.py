@@ -1,27 +1,21 @@
-"""How fast a whole model is on a CPU, from an image to its instances: our ways, and the official code beside them.
+"""How fast a whole model is, from images to their instances: our ways, and the official code beside them.
 
-    python benchmarks/model_speed.py [--size N] [--threads N] [--rounds N]
+    python benchmarks/model_speed.py [--model NAME] [--size N] [--batch N] [--device DEVICE] [--threads N] [--rounds N]
         [--official CHECKOUT --detectron2 CHECKOUT]      (github.com/IDEA-Research/MaskDINO, facebookresearch/detectron2)
 
-``maskdino_r50`` with weights that follow from the parameters' names (tests/parity_weights.py), the same for all. Ways take
-turns within a round; figures are medians over the rounds with the quartiles behind them, ratios are medians of the rounds'
-own ratios. With one thread the processor's time is counted instead of the clock's: a busy machine slows all, but not alike.
+The weights follow from the parameters' names (tests/parity_weights.py), the same for all. Figures are medians over the rounds
+with the quartiles behind them, ratios are medians of the rounds' own.
 """
 
 from __future__ import annotations
 
-import ctypes
-import math
-import os
-import platform
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import typer
+from measuring import machine, megabytes, peak_megabytes, spread, take_turns, times_as_fast
+from official_maskdino import OfficialMaskDino
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -30,15 +24,17 @@ import engine
 from engine.model.inference import InferenceModel, best_precision
 from engine.ops import kernel_report
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1] / "tests")]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests")]
 
-from official_maskdino import official_r50  # noqa: E402
 from parity_weights import fill  # noqa: E402
 
 
 def main(
+    model: str = "maskdino_r50",
     size: int = 512,
-    threads: int = 1,
+    batch: int = 1,
+    device: str = "cpu",
+    threads: int = 2,
     rounds: int = 7,
     official: Path | None = None,
     detectron2: Path | None = None,
@@ -47,35 +43,39 @@ def main(
     if (official is None) != (detectron2 is None):
         raise typer.BadParameter("give --official and --detectron2 together: one needs the other")
     torch.set_num_threads(threads)
-    model = engine.build_model("maskdino_r50").eval()
-    weights = _filled(engine.export_official(model))
-    engine.load_official(model, weights)
-    image = _image(size)
-    ways: dict[str, Callable[[], object]] = {}
+    ours = engine.build_model(model).eval()
+    weights = filled(engine.export_official(ours))
+    engine.load_official(ours, weights)
+    ours.to(device)
+    images = smooth_images(batch, size).to(device)
+    ways = {}
     if official is not None and detectron2 is not None:
-        theirs = official_r50(official, detectron2, weights)
-        ways["official code"] = lambda: theirs(image)
-    ways["ours, as it is trained"] = lambda: model.instances(image[None])
+        theirs = OfficialMaskDino(
+            model, checkout=official, detectron2=detectron2, weights=weights, classes=ours.config.num_classes, device=device
+        )
+        ways["official code"] = lambda: theirs.predict(images)
+    ways["ours, as it is trained"] = lambda: ours.instances(images)
     for precision in ("float32", "bfloat16"):
-        ours = InferenceModel(model, precision=precision)
-        ways[f"ours for inference, {precision}"] = lambda ours=ours: ours.instances(image[None])
-    print(f"maskdino_r50, one image of {size} x {size}; {_machine()}")
-    print(f"kernel {kernel_report()['cpu']['kernel']}; precision auto is {best_precision(model)} here")
-    peaks = {name: _peak(way) for name, way in ways.items()}
-    seconds = _measure(ways, rounds, time.thread_time if threads == 1 else time.perf_counter)
+        made = InferenceModel(ours, precision=precision)
+        ways[f"ours for inference, {precision}"] = lambda made=made: made.instances(images)
+    print(f"{model}, {batch} x {size} x {size}; {machine(device)}")
+    kernels = kernel_report()
+    kernel = kernels.get(device, kernels.get(f"{device}:0"))
+    print(f"kernel {kernel['kernel']}; precision auto is {best_precision(ours)} here")
+    peaks = {name: peak_megabytes(way, device) for name, way in ways.items()}
+    seconds = take_turns(ways, rounds=rounds, device=device)
     first = next(iter(ways))
-    print(f"{'':<32}{'seconds':>24}{'times as fast':>16}{'memory beside the weights':>28}")
+    print(f"{'':<32}{'seconds':>24}{'images/s':>10}{'times as fast':>16}{'memory beside the weights':>28}")
     for name, measured in seconds.items():
-        lower, median, upper = statistics.quantiles(measured, n=4)
-        ratio = statistics.median(a / b for a, b in zip(seconds[first], measured, strict=True))
-        peak = f"{peaks[name]:.0f} MB" if peaks[name] else "not measured"
-        print(f"{name:<32}{f'{median:.2f} ({lower:.2f}-{upper:.2f})':>24}{ratio:>15.2f}x{peak:>28}")
+        rate = batch * times_as_fast(measured, [1.0] * rounds)
+        ratio = times_as_fast(measured, seconds[first])
+        print(f"{name:<32}{spread(measured):>24}{rate:>10.2f}{ratio:>15.2f}x{megabytes(peaks[name]):>28}")
     with FlopCounterMode(display=False) as counter:
-        model.instances(image[None])
+        ours.instances(images[:1])
+    rates = [_product_rate(dtype, device) for dtype in (torch.float32, torch.bfloat16)]
     print(
-        f"{counter.get_total_flops() / 1e9:.0f} billion operations an image, a multiply-add counted as two; a product of "
-        f"1024 x 1024 matrices in float32 runs {_product_rate(torch.float32):.0f} billion a second, "
-        f"in bfloat16 {_product_rate(torch.bfloat16):.0f}"
+        f"{counter.get_total_flops() / 1e9:.0f} billion operations an image, a multiply-add counted as two; a product of large "
+        f"matrices in float32 runs {rates[0]:.0f} billion a second, in bfloat16 {rates[1]:.0f}"
     )
     if official is None:
         print("official code: not measured, no checkout was given")
@@ -83,72 +83,31 @@ def main(
         print("CUDA: no device here, nothing measured")
 
 
-def _filled(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def filled(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Fill a state dict by the rule of the parity figures; names that share a tensor take the value of the first."""
     names: dict[int, str] = {}
     for name in sorted(state):
         names.setdefault(state[name].data_ptr(), name)
-    filled = {}
+    result = {}
     for name, tensor in state.items():
         constant = name.endswith(("empty_weight", "relative_position_index", "num_batches_tracked"))
-        value = tensor if constant else torch.from_numpy(fill(names[tensor.data_ptr()], tuple(tensor.shape)))
-        filled[name] = value
-    return filled
+        result[name] = tensor if constant else torch.from_numpy(fill(names[tensor.data_ptr()], tuple(tensor.shape)))
+    return result
 
 
-def _image(size: int) -> Tensor:
-    """Smooth noise: (3, size, size) in 0..255."""
+def smooth_images(count: int, size: int) -> Tensor:
+    """Smooth noise: (count, 3, size, size) in 0..255."""
     generator = torch.Generator().manual_seed(3)
-    coarse = torch.rand(1, 3, size // 8, size // 8, generator=generator) * 255
-    return F.interpolate(coarse, size=(size, size), mode="bicubic")[0].clamp(0, 255)
+    coarse = torch.rand(count, 3, size // 8, size // 8, generator=generator) * 255
+    return F.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 255)
 
 
-def _measure(ways: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float]) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            start = clock()
-            way()
-            seconds[name].append(clock() - start)
-    return seconds
-
-
-def _peak(way: Callable[[], object]) -> float | None:
-    """Megabytes that a call needs at most; Linux with glibc alone lets a program set its high-water mark back."""
-    if not Path("/proc/self/clear_refs").exists() or platform.libc_ver()[0] != "glibc":
-        return None
-    way()  # constants are made, weights are in memory
-    ctypes.CDLL(None).malloc_trim(0)  # what earlier calls gave back would not count
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
-    way()
-    return (_status("VmHWM") - before) / 1024
-
-
-def _product_rate(dtype: torch.dtype) -> float:
+def _product_rate(dtype: torch.dtype, device: str) -> float:
     """Billions of operations a second in the best of a few products, which no network gets past."""
-    matrix = torch.randn(1024, 1024).to(dtype)
-    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
-    best = math.inf
-    for _ in range(20):
-        start = clock()
-        matrix @ matrix
-        best = min(best, clock() - start)
-    return 2 * 1024**3 / best / 1e9
-
-
-def _status(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1])
-
-
-def _machine() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] if cpuinfo.exists() else []
-    processor = names[0].split(":")[1].strip() if names else platform.processor() or platform.machine()
-    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    clock = "processor time" if torch.get_num_threads() == 1 else "wall time"
-    return f"{processor}, {os.cpu_count()} cores{load}; {torch.get_num_threads()} threads, {clock}; torch {torch.__version__}"
+    side = 8192 if device.startswith("cuda") else 1024
+    matrix = torch.randn(side, side, device=device).to(dtype)
+    seconds = take_turns({"product": lambda: matrix @ matrix}, rounds=20, device=device)["product"]
+    return 2 * side**3 / min(seconds) / 1e9
 
 
 if __name__ == "__main__":

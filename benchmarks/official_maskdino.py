@@ -9,19 +9,78 @@ import contextlib
 import importlib
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-CONFIG = "configs/coco/instance-segmentation/maskdino_R50_bs16_50ep_3s_dowsample1_2048.yaml"
+CONFIGS = {
+    "maskdino_r50": "configs/coco/instance-segmentation/maskdino_R50_bs16_50ep_3s_dowsample1_2048.yaml",
+    "maskdino_swinl": "configs/coco/instance-segmentation/swin/maskdino_R50_bs16_50ep_4s_dowsample1_2048.yaml",
+}
 OPERATOR = "MultiScaleDeformableAttention"
 
 
-def official_r50(checkout: Path, detectron2: Path, weights: dict[str, Tensor]) -> Callable[[Tensor], object]:
-    """Build the official R50 instance model with these weights; what is returned takes an image (3, H, W) in 0..255."""
+class OfficialMaskDino:
+    """An official instance model, with weights under their published names.
+
+    Args:
+        name: ``maskdino_r50`` or ``maskdino_swinl``.
+        checkout: of github.com/IDEA-Research/MaskDINO.
+        detectron2: a checkout of github.com/facebookresearch/detectron2.
+        weights: a state dict.
+        classes: how many the weights know.
+    """
+
+    def __init__(
+        self, name: str, *, checkout: Path, detectron2: Path, weights: dict[str, Tensor], classes: int, device: str = "cpu"
+    ) -> None:
+        self.device = device
+        modeling, config = _imported(checkout, detectron2)
+        config.merge_from_file(str(checkout / CONFIGS[name]))
+        config.MODEL.DEVICE = device
+        config.MODEL.WEIGHTS = ""
+        config.MODEL.SEM_SEG_HEAD.NUM_CLASSES = classes
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.module: nn.Module = modeling.META_ARCH_REGISTRY.get("MaskDINO")(config).eval()
+        self.module.load_state_dict(weights)
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor) -> object:
+        """Find the instances of images (B, 3, H, W) in 0..255."""
+        height, width = images.shape[-2:]
+        return self.module([{"image": image, "height": height, "width": width} for image in images])
+
+    def losses(self, images: Tensor, targets: Sequence[tuple[Tensor, Tensor, Tensor]]) -> dict[str, Tensor]:
+        """Return the weighted losses of images; of each the labels (N,), boxes (N, 4) xyxy in pixels and masks (N, H, W)."""
+        structures = importlib.import_module("detectron2.structures")
+        inputs = []
+        for image, (labels, boxes, masks) in zip(images, targets, strict=True):
+            size = tuple(image.shape[-2:])
+            instances = structures.Instances(size, gt_classes=labels, gt_boxes=structures.Boxes(boxes), gt_masks=masks)
+            inputs.append({"image": image, "instances": instances, "height": size[0], "width": size[1]})
+        with self._at_home():
+            return self.module(inputs)
+
+    @contextlib.contextmanager
+    def _at_home(self):
+        """Let its training code, which asks for CUDA by name, find the device that it is on."""
+        if self.device != "cpu":
+            yield
+            return
+        cuda, to = Tensor.cuda, Tensor.to
+        Tensor.cuda = lambda tensor, *_, **__: tensor
+        Tensor.to = lambda tensor, *where, **how: tensor if where == ("cuda",) else to(tensor, *where, **how)
+        try:
+            yield
+        finally:
+            Tensor.cuda, Tensor.to = cuda, to
+
+
+def _imported(checkout: Path, detectron2: Path) -> tuple[ModuleType, object]:
+    """Import the model alone, and return detectron2's modeling and a config that knows the model's keys."""
     sys.path[:0] = [str(detectron2)]
     with contextlib.suppress(ImportError):
         importlib.import_module(OPERATOR)
@@ -38,16 +97,4 @@ def official_r50(checkout: Path, detectron2: Path, weights: dict[str, Tensor]) -
     config = importlib.import_module("detectron2.config").get_cfg()
     deeplab.add_deeplab_config(config)
     configs.add_maskdino_config(config)
-    config.merge_from_file(str(checkout / CONFIG))
-    config.MODEL.DEVICE = "cpu"
-    config.MODEL.WEIGHTS = ""
-    with contextlib.redirect_stdout(io.StringIO()):
-        model = modeling.META_ARCH_REGISTRY.get("MaskDINO")(config).eval()
-    model.load_state_dict(weights)
-
-    @torch.inference_mode()
-    def predict(image: Tensor) -> object:
-        height, width = image.shape[-2:]
-        return model([{"image": image, "height": height, "width": width}])[0]["instances"]
-
-    return predict
+    return modeling, config

@@ -240,9 +240,9 @@ def test_the_decoder_attends_to_the_level_that_dino_attended_to(tmp_path):
     levels = [torch.randn(1, height * width, 32, generator=generator) for height, width in shapes]
     queries, references = torch.randn(1, 5, 32, generator=generator), torch.rand(1, 5, 4, generator=generator)
     with torch.no_grad():
-        expected = dinos(queries, references, torch.cat(levels, 1), torch.tensor(shapes))
+        expected = dinos(queries, references, torch.cat(levels, 1), tuple(shapes))
         ours = model.decoder.layers[1].cross_attention
-        found = ours(queries, references, torch.cat(levels[::-1], 1), torch.tensor(shapes[::-1]))
+        found = ours(queries, references, torch.cat(levels[::-1], 1), tuple(shapes[::-1]))
     torch.testing.assert_close(found, expected)
 
 

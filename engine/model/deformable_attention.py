@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from engine.model.kept_constants import kept
+from engine.model.position import Shapes
 from engine.ops import ms_deform_attn
 
 
@@ -38,7 +40,7 @@ class DeformableAttention(nn.Module):
                 nn.init.xavier_uniform_(projection.weight)
                 projection.bias.zero_()
 
-    def forward(self, query: Tensor, reference: Tensor, memory: Tensor, spatial_shapes: Tensor) -> Tensor:
+    def forward(self, query: Tensor, reference: Tensor, memory: Tensor, shapes: Shapes) -> Tensor:
         """Attend from queries to the memory around their references.
 
         Args:
@@ -46,24 +48,33 @@ class DeformableAttention(nn.Module):
             reference: (1, Q, 2) points, the same in all images, or (B, Q, 4) cxcywh boxes, in 0..1. Offsets are in pixels of
                 each level around a point, in fractions of the box around a box.
             memory: (B, S, C), the levels one after the other.
-            spatial_shapes: (L, 2) int64, on the CPU.
+            shapes: of the memory's levels.
 
         Returns:
             (B, Q, C).
         """
         batch, queries, dim = query.shape
         value = self.value_proj(memory).view(batch, -1, self.heads, dim // self.heads)
-        shape = (batch, queries, self.heads, self.levels, self.points)
+        sampled = (batch, queries, self.heads, self.levels, self.points)
         # where to look and how much stay exact, whatever the layers compute in
         offsets = self.sampling_offsets(query).to(reference)
-        weights = self.attention_weights(query).view(batch, queries, self.heads, -1).to(reference).softmax(-1).view(shape)
+        weights = self.attention_weights(query).view(batch, queries, self.heads, -1).to(reference).softmax(-1).view(sampled)
         if reference.shape[-1] == 2:
             # x and y of all points in one long row: over rows of two, a CPU's vector instructions have nothing to do
-            cells = (1 / spatial_shapes.flip(-1)).to(offsets)  # (L, 2) width and height of a cell
-            cells = cells[:, None].expand(self.heads, -1, self.points, -1).flatten()
+            cells = _cell_sizes(shapes, self.points, dtype=offsets.dtype, device=offsets.device).repeat(self.heads)
             centres = reference.repeat(1, 1, self.points).repeat(1, 1, self.heads * self.levels)
-            locations = torch.addcmul(centres, offsets, cells).view(*shape, 2)
+            locations = torch.addcmul(centres, offsets, cells).view(*sampled, 2)
         else:
             reference = reference[:, :, None, None, None]
-            locations = reference[..., :2] + offsets.view(*shape, 2) / self.points * reference[..., 2:] * 0.5
-        return self.output_proj(ms_deform_attn(value, spatial_shapes, locations, weights))
+            locations = reference[..., :2] + offsets.view(*sampled, 2) / self.points * reference[..., 2:] * 0.5
+        return self.output_proj(ms_deform_attn(value, torch.tensor(shapes), locations, weights))
+
+
+@kept
+def _cell_sizes(shapes: Shapes, points: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the width and height of a cell of each level, once for each of its points: (L*P*2)."""
+    sizes = [torch.full((points, 2), 1.0, dtype=dtype, device=device) for _ in shapes]
+    for size, (height, width) in zip(sizes, shapes, strict=True):
+        size[:, 0] /= width
+        size[:, 1] /= height
+    return torch.cat(sizes).flatten()

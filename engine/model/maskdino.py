@@ -13,7 +13,7 @@ from engine.model.heads import PredictionHeads
 from engine.model.image_batch import batch_size, image_batch
 from engine.model.outputs import Outputs, Prediction
 from engine.model.pixel_decoder import PixelDecoder
-from engine.model.position import inverse_sigmoid
+from engine.model.position import Shapes, inverse_sigmoid
 from engine.model.postprocess import ImageInstances, best_pairs, draw_instances
 from engine.model.query_selection import QuerySelection
 from engine.model.transformer_decoder import TransformerDecoder
@@ -74,7 +74,7 @@ class MaskDino(nn.Module):
             attention_mask = denoising.attention_mask
         boxes = boxes.sigmoid()
         states, layer_boxes = self.decoder(
-            content, boxes, memory, torch.tensor(shapes), self.heads, attention_mask=attention_mask, intermediate=intermediate
+            content, boxes, memory, shapes, self.heads, attention_mask=attention_mask, intermediate=intermediate
         )
 
         wanted = range(len(states) + 1) if intermediate else [1]
@@ -120,7 +120,7 @@ class MaskDino(nn.Module):
         pixels, memory, shapes = self._see(images)
         selected = self.query_selection(memory, shapes, pixels, self.heads)
         (state,), (boxes,) = self.decoder(
-            selected.content, selected.boxes.sigmoid(), memory, torch.tensor(shapes), self.heads, intermediate=False
+            selected.content, selected.boxes.sigmoid(), memory, shapes, self.heads, intermediate=False
         )
         class_logits, _ = self.heads(state, None)
         sizes = [tuple(image.shape[-2:]) for image in images]
@@ -141,12 +141,12 @@ class MaskDino(nn.Module):
             )
         return found
 
-    def _see(self, images: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
+    def _see(self, images: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor, Shapes]:
         """Per-pixel embeddings (B, C, h, w), the encoder's memory (B, S, C), and the memory's levels as (height, width)."""
         pixels, maps = self.pixel_decoder(self.backbone(self.prepare(images)))
         # The decoder's memory starts at the coarsest level: the published proposals count their sizes from there.
         maps = maps[::-1]
-        shapes = [tuple(level.shape[-2:]) for level in maps]
+        shapes = tuple((level.shape[-2], level.shape[-1]) for level in maps)
         return pixels, torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1), shapes
 
     def prepare(self, images: Tensor | Sequence[Tensor]) -> Tensor:

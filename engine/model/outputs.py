@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -33,3 +34,8 @@ class Outputs(Prediction):
     auxiliary: list[Prediction] = field(default_factory=list)
     encoder: Prediction | None = None
     denoising: list[Prediction] = field(default_factory=list)
+
+
+# torch.export asks of what it does not know where the tensors are
+torch.export.register_dataclass(Prediction)
+torch.export.register_dataclass(Outputs)

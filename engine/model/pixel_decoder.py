@@ -10,7 +10,7 @@ from engine.model.backbones import STRIDES
 from engine.model.config import PixelDecoderConfig
 from engine.model.deformable_attention import DeformableAttention
 from engine.model.feed_forward import feed_forward
-from engine.model.position import cell_centres, encode_maps
+from engine.model.position import Shapes, cell_centres, encode_maps
 
 _NORM_GROUPS = 32
 
@@ -65,9 +65,8 @@ class PixelDecoder(nn.Module):
         encoded = encode_maps(shapes, tokens.shape[-1], **like).split(sizes)
         positions = torch.cat([part + embedding for part, embedding in zip(encoded, self.level_embedding, strict=True)])
         reference = cell_centres(shapes, **like)[None]
-        spatial_shapes = torch.tensor(shapes)
         for layer in self.layers:
-            tokens = layer(tokens, positions, reference, spatial_shapes)
+            tokens = layer(tokens, positions, reference, shapes)
         return [
             part.transpose(1, 2).unflatten(2, shape) for part, shape in zip(tokens.split(sizes, dim=1), shapes, strict=True)
         ]
@@ -86,9 +85,9 @@ class EncoderLayer(nn.Module):
         for linear in (self.linear1, self.linear2):
             nn.init.xavier_uniform_(linear.weight)
 
-    def forward(self, tokens: Tensor, positions: Tensor, reference: Tensor, spatial_shapes: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
         """(B, S, C) -> the same. The positions guide the queries, and are no part of the values."""
-        attended = self.attention(tokens + positions, reference, tokens, spatial_shapes)
+        attended = self.attention(tokens + positions, reference, tokens, shapes)
         tokens = self.norm1(tokens + attended)
         return feed_forward(tokens, self.linear1, self.linear2, self.norm2)
 

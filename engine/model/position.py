@@ -9,6 +9,9 @@ from torch import Tensor
 
 from engine.model.kept_constants import kept
 
+Shapes = tuple[tuple[int, int], ...]
+"""Height and width of each level of maps."""
+
 _TEMPERATURE = 10000
 
 
@@ -19,7 +22,7 @@ def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
 
 
 @kept
-def encode_maps(shapes: tuple[tuple[int, int], ...], channels: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+def encode_maps(shapes: Shapes, channels: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Encode each cell of maps of these (height, width): (cells of all, channels), the first half from y, the second from x."""
     encoded = []
     for height, width in shapes:
@@ -33,7 +36,7 @@ def encode_maps(shapes: tuple[tuple[int, int], ...], channels: int, *, dtype: to
 
 
 @kept
-def cell_centres(shapes: tuple[tuple[int, int], ...], *, dtype: torch.dtype, device: torch.device) -> Tensor:
+def cell_centres(shapes: Shapes, *, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the centre of each cell of maps of these (height, width), as x, y in 0..1: (cells of all, 2)."""
     centres = []
     for height, width in shapes:
@@ -45,7 +48,8 @@ def cell_centres(shapes: tuple[tuple[int, int], ...], *, dtype: torch.dtype, dev
 
 def encode_boxes(boxes: Tensor, channels: int) -> Tensor:
     """Encode cxcywh boxes (..., 4) in 0..1 as (..., 4 * channels), in the order y, x, w, h."""
-    return _sine(boxes[..., [1, 0, 2, 3]], channels).flatten(-2)
+    x, y, width, height = boxes.unbind(-1)
+    return _sine(torch.stack([y, x, width, height], dim=-1), channels).flatten(-2)
 
 
 def _sine(positions: Tensor, channels: int) -> Tensor:

@@ -98,9 +98,11 @@ def draw_instances(
 
     # boxes are relative to the padded image
     height, width = output_size
-    scale = boxes.new_tensor([width * padded_size[1] / image_size[1], height * padded_size[0] / image_size[0]])
-    centre, size = boxes.split(2, dim=-1)
-    corners = torch.cat([(centre - size / 2) * scale, (centre + size / 2) * scale], dim=-1)
+    across, down = width * padded_size[1] / image_size[1], height * padded_size[0] / image_size[0]
+    x, y, breadth, depth = boxes.unbind(-1)
+    corners = torch.stack(
+        [(x - breadth / 2) * across, (y - depth / 2) * down, (x + breadth / 2) * across, (y + depth / 2) * down], dim=-1
+    )
 
     scores = chosen.probabilities * certainty
     order = scores.argsort(descending=True, stable=True)

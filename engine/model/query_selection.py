@@ -11,7 +11,7 @@ from engine.model.config import DecoderConfig
 from engine.model.heads import PredictionHeads
 from engine.model.kept_constants import kept
 from engine.model.outputs import Prediction
-from engine.model.position import cell_centres, inverse_sigmoid
+from engine.model.position import Shapes, cell_centres, inverse_sigmoid
 
 _FINEST_BOX = 0.05  # side of the first level's proposals, in fractions of the image; it doubles a level
 _VALID = (0.01, 0.99)  # proposals that leave this range cannot be turned into logits safely
@@ -44,12 +44,12 @@ class QuerySelection(nn.Module):
         self.projection = nn.Linear(dim, dim)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, memory: Tensor, shapes: list[tuple[int, int]], pixels: Tensor, heads: PredictionHeads) -> SelectedQueries:
+    def forward(self, memory: Tensor, shapes: Shapes, pixels: Tensor, heads: PredictionHeads) -> SelectedQueries:
         """Score every position of the memory (B, S, C) and take the best.
 
         ``shapes`` are the levels' heights and widths in the memory's order, ``pixels`` the per-pixel embeddings.
         """
-        proposals = _proposals(tuple(shapes), dtype=memory.dtype, device=memory.device)
+        proposals = _proposals(shapes, dtype=memory.dtype, device=memory.device)
         memory = self.norm(self.projection(memory.masked_fill(proposals[:, :1].isinf(), 0.0)))
         count = min(self.queries, memory.shape[1])
         positions = heads.classify(memory).amax(-1).topk(count, dim=1).indices
@@ -81,21 +81,19 @@ def mask_boxes(masks: Tensor, *, kind: str) -> Tensor:
     far = 1 if kind == "bitmask" else 0
     spans = []
     for line, length in ((columns, width), (rows, height)):
-        first = line.int().argmax(-1)
-        last = length - 1 - line.flip(-1).int().argmax(-1) + far
-        spans.append((first.float(), last.float(), length))
-    (x0, x1, _), (y0, y1, _) = spans
-    boxes = torch.stack([(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height], dim=-1)
-    nothing = boxes.new_tensor([0.0, 0.0, 0.0, 0.0] if kind == "bitmask" else [1.0, 1.0, 0.0, 0.0])
-    return torch.where(empty[..., None], nothing, boxes)
+        nowhere = 0 if kind == "bitmask" else length
+        first = line.int().argmax(-1).masked_fill(empty, nowhere)
+        last = (length - 1 - line.flip(-1).int().argmax(-1) + far).masked_fill(empty, nowhere)
+        spans.append((first.float(), last.float()))
+    (x0, x1), (y0, y1) = spans
+    return torch.stack([(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height], dim=-1)
 
 
 @kept
-def _proposals(shapes: tuple[tuple[int, int], ...], *, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _proposals(shapes: Shapes, *, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Propose a square box at each position: (S, 4) cxcywh as logits, infinite where they are not valid."""
     centres = cell_centres(shapes, dtype=dtype, device=device)
-    cells = torch.tensor([height * width for height, width in shapes])
-    sides = _FINEST_BOX * 2.0 ** torch.arange(len(shapes)).repeat_interleave(cells)
-    proposals = torch.cat([centres, sides.to(centres)[:, None].expand(-1, 2)], dim=-1)
+    sides = [centres.new_full((height * width, 2), _FINEST_BOX * 2.0**level) for level, (height, width) in enumerate(shapes)]
+    proposals = torch.cat([centres, torch.cat(sides)], dim=-1)
     valid = ((proposals > _VALID[0]) & (proposals < _VALID[1])).all(-1, keepdim=True)
     return torch.log(proposals / (1 - proposals)).masked_fill(~valid, float("inf"))

@@ -8,7 +8,7 @@ from engine.model.config import DecoderConfig
 from engine.model.deformable_attention import DeformableAttention
 from engine.model.feed_forward import feed_forward
 from engine.model.heads import MLP, PredictionHeads
-from engine.model.position import encode_boxes, inverse_sigmoid
+from engine.model.position import Shapes, encode_boxes, inverse_sigmoid
 
 
 class TransformerDecoder(nn.Module):
@@ -25,7 +25,7 @@ class TransformerDecoder(nn.Module):
         content: Tensor,
         boxes: Tensor,
         memory: Tensor,
-        spatial_shapes: Tensor,
+        shapes: Shapes,
         heads: PredictionHeads,
         *,
         attention_mask: Tensor | None = None,
@@ -37,7 +37,7 @@ class TransformerDecoder(nn.Module):
             content: (B, Q, C).
             boxes: (B, Q, 4) cxcywh in 0..1, where the queries start.
             memory: (B, S, C).
-            spatial_shapes: (L, 2), in the memory's order.
+            shapes: of the memory's levels.
             heads: refine the boxes; the norm is theirs too.
             attention_mask: (Q, Q) bool, True where a query must not see another.
             intermediate: whether every layer predicts, or the last one alone.
@@ -50,7 +50,7 @@ class TransformerDecoder(nn.Module):
         previous = boxes  # what the prediction corrects: the gradient reaches one layer back (look forward twice)
         for index, layer in enumerate(self.layers, start=1):
             position = self.reference_head(encode_boxes(reference, self.dim // 2))
-            content = layer(content, position, reference, memory, spatial_shapes, attention_mask)
+            content = layer(content, position, reference, memory, shapes, attention_mask)
             if intermediate or index == len(self.layers):
                 state = heads.norm(content)
                 states.append(state)
@@ -82,13 +82,13 @@ class DecoderLayer(nn.Module):
         position: Tensor,
         reference: Tensor,
         memory: Tensor,
-        spatial_shapes: Tensor,
+        shapes: Shapes,
         attention_mask: Tensor | None,
     ) -> Tensor:
         """(B, Q, C) -> the same."""
         query = content + position
         attended, _ = self.self_attention(query, query, content, attn_mask=attention_mask, need_weights=False)
         content = self.norm2(content + attended)
-        attended = self.cross_attention(content + position, reference, memory, spatial_shapes)
+        attended = self.cross_attention(content + position, reference, memory, shapes)
         content = self.norm1(content + attended)
         return feed_forward(content, self.linear1, self.linear2, self.norm3)

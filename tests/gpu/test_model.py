@@ -66,6 +66,24 @@ def test_what_is_found_agrees(models, images, precision: str) -> None:
         torch.testing.assert_close(one.scores.cpu(), other.scores.cpu(), atol=bound, rtol=0)
 
 
+def test_a_cuda_graph_records_a_pass(models, images) -> None:
+    model, static = models[1], images.to(DEVICE)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.no_grad(), torch.cuda.stream(side):
+        model(static)  # makes what is kept, compiles and loads kernels: a capture may not
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.no_grad(), torch.cuda.graph(graph):
+        recorded = model(static)
+    static.copy_(images.flip(-1).to(DEVICE))
+    graph.replay()
+    with torch.no_grad():
+        expected = model(static)
+    for name in ("class_logits", "boxes", "mask_logits"):
+        torch.testing.assert_close(getattr(recorded, name), getattr(expected, name), rtol=1e-3, atol=1e-3)
+
+
 def test_a_detection_runs_there_with_the_best_kernel() -> None:
     pytest.importorskip("rasterio", reason="detection reads rasters")
     from engine.doctor import small_detection

@@ -1,0 +1,132 @@
+"""How long a training step takes and how much memory: ours, and the official code's beside it.
+
+    python benchmarks/training_step.py [--model NAME] [--size N] [--batch N] [--targets N] [--device DEVICE] [--threads N]
+        [--rounds N] [--official CHECKOUT --detectron2 CHECKOUT]
+
+A step is the forward pass with denoising queries, matching and losses, the backward pass, clipping and AdamW's update. The
+weights follow from the parameters' names, the same for all; the targets are rectangles and L-shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import typer
+from measuring import Way, machine, megabytes, peak_megabytes, spread, take_turns, times_as_fast
+from model_speed import filled, smooth_images
+from official_maskdino import OfficialMaskDino
+from torch import Tensor, nn
+
+import engine
+from engine.ops import kernel_report
+from training.activation_checkpointing import checkpoint_activations
+from training.losses import LossConfig, Target
+from training.objectives.mask_dino import MaskDinoObjective
+
+
+def main(
+    model: str = "maskdino_r50",
+    size: int = 320,
+    batch: int = 2,
+    targets: int = 9,
+    device: str = "cpu",
+    threads: int = 2,
+    rounds: int = 5,
+    official: Path | None = None,
+    detectron2: Path | None = None,
+) -> None:
+    """Print the table."""
+    if (official is None) != (detectron2 is None):
+        raise typer.BadParameter("give --official and --detectron2 together: one needs the other")
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    weights = filled(engine.export_official(engine.build_model(model)))
+    images = smooth_images(batch, size).to(device)
+    annotated = [_annotations(size, targets, seed, device) for seed in range(batch)]
+    ways: dict[str, Way] = {}
+    if official is not None and detectron2 is not None:
+        classes = engine.build_model(model).config.num_classes
+        theirs = OfficialMaskDino(
+            model, checkout=official, detectron2=detectron2, weights=weights, classes=classes, device=device
+        )
+        ways["official code"] = _step(theirs.module.train(), lambda: theirs.losses(images, annotated))
+    ways["ours, float32"] = _ours(model, weights, images, annotated)
+    ways["ours, float32, less memory"] = _ours(model, weights, images, annotated, checkpointed=True)
+    ways["ours, bfloat16"] = _ours(model, weights, images, annotated, autocast=True)
+    print(f"{model}, {batch} x {size} x {size}, {targets} targets each; {machine(device)}")
+    kernels = kernel_report()
+    print(f"kernel {kernels.get(device, kernels.get(f'{device}:0'))['kernel']}")
+    peaks = {name: peak_megabytes(way, device) for name, way in ways.items()}
+    seconds = take_turns(ways, rounds=rounds, device=device)
+    first = next(iter(ways))
+    print(f"{'':<32}{'seconds':>24}{'images/s':>10}{'times as fast':>16}{'memory beside the weights':>28}")
+    for name, measured in seconds.items():
+        rate = batch * times_as_fast(measured, [1.0] * rounds)
+        ratio = times_as_fast(measured, seconds[first])
+        print(f"{name:<32}{spread(measured):>24}{rate:>10.2f}{ratio:>15.2f}x{megabytes(peaks[name]):>28}")
+    if official is None:
+        print("official code: not measured, no checkout was given")
+    if not torch.cuda.is_available():
+        print("CUDA: no device here, nothing measured")
+
+
+def _ours(
+    name: str,
+    weights: dict[str, Tensor],
+    images: Tensor,
+    annotated: list[tuple[Tensor, Tensor, Tensor]],
+    *,
+    checkpointed: bool = False,
+    autocast: bool = False,
+) -> Way:
+    model = engine.build_model(name)
+    engine.load_official(model, weights)
+    if checkpointed:
+        checkpoint_activations(model)
+    objective = MaskDinoObjective(model, LossConfig()).to(images.device).train()
+    size = images.shape[-1]
+    targets = [Target(labels, _cxcywh(boxes) / size, masks) for labels, boxes, masks in annotated]
+
+    def losses() -> dict[str, Tensor]:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
+            return objective(images, targets)
+
+    return _step(objective, losses)
+
+
+def _step(module: nn.Module, losses: Callable[[], dict[str, Tensor]]) -> Way:
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-8, weight_decay=0.05)  # so small that every round finds the same model
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack([loss.float() for loss in losses().values()]).sum().backward()
+        nn.utils.clip_grad_norm_(trained, 0.01)
+        optimizer.step()
+
+    return step
+
+
+def _annotations(size: int, count: int, seed: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels (N,), boxes (N, 4) xyxy in pixels and masks (N, size, size) of rectangles, every second with a corner less."""
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.rand(count, 2, generator=generator) * size * 0.8
+    sides = size * (0.05 + 0.15 * torch.rand(count, 2, generator=generator))
+    boxes = torch.cat([corners, corners + sides], dim=1).floor()
+    masks = torch.zeros(count, size, size, dtype=torch.bool)
+    for number, (left, top, right, bottom) in enumerate(boxes.int().tolist()):
+        masks[number, top:bottom, left:right] = True
+        if number % 2:
+            masks[number, top : (top + bottom) // 2, left : (left + right) // 2] = False
+    return torch.zeros(count, dtype=torch.int64, device=device), boxes.to(device), masks.to(device)
+
+
+def _cxcywh(boxes: Tensor) -> Tensor:
+    low, high = boxes.split(2, dim=1)
+    return torch.cat([(low + high) / 2, high - low], dim=1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
