@@ -87,20 +87,22 @@ def main(raster: Path | None = typer.Argument(None), model: str = "maskdino_tiny
             f"{raster.name}: {summary.tiles_seen} tiles of {known.tile_size} pixels, {pieces / summary.tiles_seen:.0f} a tile"
         )
         print(machine())
-        print(f"{'tiles a second':>16}{'kept up with':>14}{'waited':>9}{'processor ms a tile':>21}")
+        print(f"{'tiles a second':>16}{'kept up with':>14}{'waited':>9}{'processor ms a tile':>21}{'of its processes':>18}")
         for rate in RATES:
             stand_in, before = StandIn(known, rate), _processor_seconds()
             engine.detect(raster, output, predictor=stand_in, workers=workers)
-            spent, lasted = _processor_seconds() - before, stand_in.last - stand_in.first
+            spent = (_processor_seconds() - before) / summary.tiles_seen * 1e3
+            lasted = stand_in.last - stand_in.first
             reached, waited = summary.tiles_seen / lasted, 1 - stand_in.busy / lasted
             share = f"{waited:.0%}" if rate else "-"
-            print(f"{rate or 'any':>16}{reached:>14.0f}{share:>9}{spent / summary.tiles_seen * 1e3:>21.1f}")
+            print(f"{rate or 'any':>16}{reached:>14.0f}{share:>9}{spent[0]:>21.1f}{spent[1]:>18.1f}")
     print("a real GPU: " + ("benchmarks/detection_stages.py --device cuda" if _has_gpu() else "none here, not measured"))
 
 
-def _processor_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+def _processor_seconds() -> np.ndarray:
+    """Of this process, and of those that it has ended."""
+    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return np.array([each.ru_utime + each.ru_stime for each in used])
 
 
 def _has_gpu() -> bool:

@@ -56,6 +56,10 @@ class AreaOfInterest:
         self.height = height
         shapely.prepare(self.geometry)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        shapely.prepare(self.geometry)  # which a pickle does not keep
+
     @classmethod
     def from_extent(cls, extent: Sequence[float], raster: Ground) -> AreaOfInterest:
         """Take a rectangle ``(xmin, ymin, xmax, ymax)`` in the raster's own coordinates.

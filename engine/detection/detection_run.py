@@ -20,6 +20,7 @@ import numpy as np
 from scipy import ndimage
 
 from engine.detection.area_of_interest import AreaOfInterest
+from engine.detection.drawing_process import DrawingProcesses
 from engine.detection.footprints import FootprintMaker, Footprints
 from engine.detection.instances import Instances, Predictor
 from engine.detection.journal import Journal
@@ -103,7 +104,7 @@ class DetectionRun:
         workers = settings.workers or workers_beside(predictor)
         self._readers, self._croppers, self._drawers = (Crew(name, workers) for name in ("reading", "cropping", "polygons"))
         self._seers = Crew("model", getattr(predictor, "calls_at_once", 1))
-        self._maker = maker
+        self._drawing = maker if workers == 1 else DrawingProcesses(maker)
         self._journal = journal
         self._sink = sink
         self._stages = stages
@@ -152,6 +153,8 @@ class DetectionRun:
             # A model's forward pass cannot be interrupted. Python itself waits for a crew before it ends.
             for crew in (self._seers, self._croppers, self._drawers):
                 crew.dismiss(timeout=_GRACE)
+            if isinstance(self._drawing, DrawingProcesses):
+                self._drawing.close()
             if self._readers.dismiss(timeout=_GRACE):
                 self.source.close()
 
@@ -289,7 +292,7 @@ class DetectionRun:
 
     def _drawn(self, buildings: list[Building]) -> Footprints:
         with self._stages.timed("polygons"):
-            return self._maker.footprints_of(buildings, in_a_hurry=self.cancelled.is_set)
+            return self._drawing.footprints_of(buildings, in_a_hurry=self.cancelled.is_set)
 
     def _write(self, to_writing: Channel[Future[Footprints]]) -> None:
         for footprints in kept(to_writing):

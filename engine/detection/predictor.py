@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -13,6 +15,10 @@ from engine.model.instance_model import InstanceModel
 from engine.model.postprocess import ImageInstances
 from engine.ops.kernels import kernel_name
 
+_LOG = logging.getLogger(__name__)
+
+_PIXELS_AT_ONCE = 8 * 512**2  # on a GPU
+_MOST_TILES = 32
 _SPECK = 0.1  # a part of a mask smaller than this share of its largest part is noise, not a wing of the building
 
 
@@ -50,7 +56,7 @@ class ModelPredictor:
     @property
     def batch_size(self) -> int:
         """How many tiles at once serve the device best: a CPU gains nothing from more than one."""
-        return 1 if self.device.type == "cpu" else 8
+        return 1 if self.device.type == "cpu" else max(1, min(_MOST_TILES, _PIXELS_AT_ONCE // self.tile_size**2))
 
     @property
     def calls_at_once(self) -> int:
@@ -59,15 +65,19 @@ class ModelPredictor:
 
     def predict(self, tiles: np.ndarray) -> list[Instances]:
         """(B, 3, H, W) float32 in 0..255 -> the instances of each tile, best first; masks may overlap."""
-        images = torch.from_numpy(tiles).to(self.device)
         try:
-            found = self.model.instances(images, threshold=self.score)
+            found = self.model.instances(torch.from_numpy(tiles).to(self.device), threshold=self.score)
         except torch.OutOfMemoryError as error:
-            raise DeviceError(
-                f"The device {self.device} ran out of memory on {len(tiles)} tiles of {self.tile_size} pixels.",
-                hint="Give a smaller --batch-size, or --device cpu.",
-            ) from error
-        return [self._kept(instances) for instances in found]
+            if len(tiles) == 1:
+                raise DeviceError(
+                    f"The device {self.device} ran out of memory on a tile of {self.tile_size} pixels.",
+                    hint="Close what else uses it, or give --device cpu.",
+                ) from error
+        else:
+            return [self._kept(instances) for instances in found]
+        _LOG.warning("%s ran out of memory on %d tiles; they are seen in halves.", self.device, len(tiles))
+        half = len(tiles) // 2
+        return self.predict(tiles[:half]) + self.predict(tiles[half:])
 
     def _kept(self, found: ImageInstances) -> Instances:
         count = int((found.scores >= self.score).sum())  # the best come first

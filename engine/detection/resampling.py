@@ -6,6 +6,7 @@ its blocks and an approximated transform. Here the weights of a pixel follow fro
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,7 @@ class AxisResampling:
         high = int(np.ceil(stop * self.scale)) + 1
         return max(0, low), min(self.source_length, high)
 
+    @functools.lru_cache(maxsize=1024)  # noqa: B019 - the tiles of a column share theirs, and an axis lives as long as a run
     def weights(self, start: int, stop: int) -> sparse.csr_matrix:
         """Return the (stop - start, span length) float32 weights of the pixels of ``source_span``; each row sums to 1."""
         low, high = self.source_span(start, stop)

@@ -8,6 +8,7 @@ import torch
 
 import engine
 from engine.detection.predictor import ModelPredictor, without_specks
+from engine.errors import DeviceError
 from engine.model.maskdino import MaskDino
 from engine.model.presets import PRESETS
 
@@ -65,3 +66,31 @@ def test_specks_go_and_wings_stay() -> None:
     expected[15, 15:18] = False
     assert (without_specks(mask) == expected).all()
     assert not without_specks(np.zeros((4, 4), dtype=bool)).any()
+
+
+def test_a_batch_too_large_for_the_device_is_seen_in_halves(
+    model: MaskDino, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    predictor = ModelPredictor(model, tile_size=64, gsd=None, score=0.3, precision="float32")
+    tiles = _tiles(5)
+    expected = predictor.predict(tiles)
+    instances, asked = predictor.model.instances, []
+
+    def with_room_for(count: int):
+        def run(images, **arguments):
+            asked.append(len(images))
+            if len(images) > count:
+                raise torch.OutOfMemoryError("no room")
+            return instances(images, **arguments)
+
+        return run
+
+    monkeypatch.setattr(predictor.model, "instances", with_room_for(2))
+    found = predictor.predict(tiles)
+    assert asked == [5, 2, 3, 1, 2]
+    assert "seen in halves" in caplog.text
+    for ours, all_at_once in zip(found, expected, strict=True):
+        assert np.allclose(ours.scores, all_at_once.scores, atol=1e-4)
+    monkeypatch.setattr(predictor.model, "instances", with_room_for(0))
+    with pytest.raises(DeviceError, match="ran out of memory on a tile of 64 pixels"):
+        predictor.predict(tiles)

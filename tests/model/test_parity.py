@@ -85,7 +85,7 @@ def test_every_stage_of_inference_agrees(path: Path, preset: str, keys: str) -> 
         golden.agrees_in_slice(f"ms_feature{level}", feature)
 
     memory = torch.cat([level.flatten(2).transpose(1, 2) for level in maps[::-1]], dim=1)
-    selected = model.query_selection(memory, [tuple(m.shape[-2:]) for m in maps[::-1]], pixels, model.heads)
+    selected = model.query_selection(memory, tuple(tuple(m.shape[-2:]) for m in maps[::-1]), pixels, model.heads)
     # near-ties may swap neighbours: the same positions must be chosen, hardly any in another order
     expected = golden.arrays["two_stage_topk_idx"]
     assert [set(row) for row in selected.positions.tolist()] == [set(row) for row in expected.tolist()]
