@@ -1,6 +1,7 @@
 """How fast a whole model is, from images to their instances: our ways, and the official code beside them.
 
     python benchmarks/model_speed.py [--model NAME] [--size N] [--batch N] [--device DEVICE] [--threads N] [--rounds N]
+        [--compile]
         [--official CHECKOUT --detectron2 CHECKOUT]      (github.com/IDEA-Research/MaskDINO, facebookresearch/detectron2)
 
 The weights follow from the parameters' names (tests/parity_weights.py), the same for all. Figures are medians over the rounds
@@ -36,6 +37,7 @@ def main(
     device: str = "cpu",
     threads: int = 2,
     rounds: int = 7,
+    compile: bool = False,
     official: Path | None = None,
     detectron2: Path | None = None,
 ) -> None:
@@ -58,6 +60,9 @@ def main(
     for precision in ("float32", "bfloat16"):
         made = InferenceModel(ours, precision=precision)
         ways[f"ours for inference, {precision}"] = lambda made=made: made.instances(images)
+    if compile:
+        fastest = InferenceModel(ours, compile_for=tuple(images.shape))
+        ways[f"the same, {fastest.precision}, compiled"] = lambda: fastest.instances(images)
     print(f"{model}, {batch} x {size} x {size}; {machine(device)}")
     kernels = kernel_report()
     kernel = kernels.get(device, kernels.get(f"{device}:0"))

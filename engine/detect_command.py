@@ -58,6 +58,9 @@ def command(
     precision: Precision = typer.Option(
         Precision.auto, help="Of the model's products; auto takes what the device is fastest at."
     ),
+    compile: bool = typer.Option(
+        False, "--compile", help="Compile the model first: a minute, and a C++ compiler on a CPU; pays on large rasters."
+    ),
     batch_size: int | None = typer.Option(None, help="Tiles that the model sees at once."),
     workers: int | None = typer.Option(
         None, help="Threads that read, and that draw outlines; by default one beside a CPU, up to eight beside a GPU."
@@ -72,7 +75,7 @@ def command(
     arguments = {
         "raster": raster, "output": str(output), "model": model, "aoi": aoi, "extent": extent, "bands": bands, "gsd": gsd,
         "score": score, "min_area": min_area, "outline": outline.value, "device": device, "precision": precision.value,
-        "batch_size": batch_size, "workers": workers, "overlap": overlap, "resume": resume,
+        "compile": compile, "batch_size": batch_size, "workers": workers, "overlap": overlap, "resume": resume,
     }  # fmt: skip
     if json_lines:
         _with_events(arguments)

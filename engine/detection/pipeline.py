@@ -82,6 +82,7 @@ def detect(
     outline: Literal["regular", "simplified", "raw"] = "regular",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    compile: bool = False,
     batch_size: int | None = None,
     workers: int | None = None,
     overlap: int | None = None,
@@ -113,7 +114,7 @@ def detect(
     started = time.perf_counter()
     settings = Settings.checked(
         aoi=aoi, extent=extent, bands=bands, gsd=gsd, score=score, min_area=min_area, outline=outline,
-        precision=precision, batch_size=batch_size, workers=workers, overlap=overlap,
+        precision=precision, compile=compile, batch_size=batch_size, workers=workers, overlap=overlap,
     )  # fmt: skip
     output = Path(output)
     check_output(output)
@@ -131,11 +132,7 @@ def detect(
         source, area = _open(os.fspath(raster), settings, wanted)
         try:
             refuse_input(output, [*source.files, *([settings.aoi.partition(LAYER_MARK)[0]] if settings.aoi else [])])
-            return (
-                predictor or model_predictor(model, device=device, score=settings.score, precision=settings.precision),
-                source,
-                area,
-            )
+            return predictor or model_predictor(model, device=device, settings=settings), source, area
         except BaseException:
             source.close()
             raise
@@ -160,17 +157,13 @@ def detect(
 
 
 def model_predictor(
-    model: str | os.PathLike[str] | InstanceModel,
-    *,
-    device: str = "auto",
-    score: float = 0.5,
-    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    model: str | os.PathLike[str] | InstanceModel, *, device: str = "auto", settings: Settings | None = None
 ) -> Predictor:
-    """Make a predictor of a model.
+    """Make a predictor of a model, by those of the settings that are its business.
 
     Raises:
         ModelFileError: the model cannot be loaded.
-        DeviceError: the device is not there.
+        DeviceError: the device is not there, or the model cannot be compiled for it.
     """
     from engine.detection.predictor import ModelPredictor
     from engine.device import choose_device
@@ -179,7 +172,16 @@ def model_predictor(
     chosen = choose_device(device)
     loaded = load_model(model, device=chosen) if isinstance(model, (str, os.PathLike)) else model
     header = _header_of(loaded)
-    return ModelPredictor(loaded.to(chosen), tile_size=header.tile_size, gsd=header.gsd, score=score, precision=precision)
+    settings = settings or Settings()
+    return ModelPredictor(
+        loaded.to(chosen),
+        tile_size=header.tile_size,
+        gsd=header.gsd,
+        score=settings.score,
+        precision=settings.precision,
+        batch_size=settings.batch_size,
+        compile=settings.compile,
+    )
 
 
 def _header_of(model: str | os.PathLike[str] | InstanceModel) -> ModelHeader:

@@ -31,17 +31,32 @@ class ModelPredictor:
         gsd: metres a pixel that the model was trained at; None takes the raster's own.
         score: instances below it are left out, before the work that their masks would make.
         precision: ``auto``, ``float32`` or ``bfloat16``; see `engine.model.inference`.
+        batch_size: tiles at once; None takes what serves the device best: a CPU gains nothing from more than one.
+        compile: compile the network for such batches, here and now; see `engine.model.inference`.
     """
 
     bands = 3
 
     def __init__(
-        self, model: InstanceModel, *, tile_size: int, gsd: float | None, score: float, precision: Precision = "auto"
+        self,
+        model: InstanceModel,
+        *,
+        tile_size: int,
+        gsd: float | None,
+        score: float,
+        precision: Precision = "auto",
+        batch_size: int | None = None,
+        compile: bool = False,
     ) -> None:
-        self.model = InferenceModel(model, precision=precision)
+        on_cpu = next(model.parameters()).device.type == "cpu"
+        at_once = 1 if on_cpu else max(1, min(_MOST_TILES, _PIXELS_AT_ONCE // tile_size**2))
+        self.batch_size = batch_size or at_once
+        batch = (self.batch_size, self.bands, tile_size, tile_size)
+        self.model = InferenceModel(model, precision=precision, compile_for=batch if compile else None)
         self.tile_size = tile_size
         self.gsd = gsd
         self.score = score
+        self._compiled = compile
 
     @property
     def device(self) -> torch.device:
@@ -54,27 +69,25 @@ class ModelPredictor:
         return kernel_name(self.device)
 
     @property
-    def batch_size(self) -> int:
-        """How many tiles at once serve the device best: a CPU gains nothing from more than one."""
-        return 1 if self.device.type == "cpu" else max(1, min(_MOST_TILES, _PIXELS_AT_ONCE // self.tile_size**2))
-
-    @property
     def calls_at_once(self) -> int:
         """How many batches may be under way: a GPU works on one while the results of another are brought into shape."""
         return 1 if self.device.type == "cpu" else 2
 
     def predict(self, tiles: np.ndarray) -> list[Instances]:
         """(B, 3, H, W) float32 in 0..255 -> the instances of each tile, best first; masks may overlap."""
+        images = tiles
+        if self._compiled and len(tiles) < self.batch_size:  # it is compiled for whole batches
+            images = np.concatenate([tiles, np.zeros((self.batch_size - len(tiles), *tiles.shape[1:]), np.float32)])
         try:
-            found = self.model.instances(torch.from_numpy(tiles).to(self.device), threshold=self.score)
+            found = self.model.instances(torch.from_numpy(images).to(self.device), threshold=self.score)
         except torch.OutOfMemoryError as error:
-            if len(tiles) == 1:
+            if len(images) == 1 or self._compiled:
                 raise DeviceError(
-                    f"The device {self.device} ran out of memory on a tile of {self.tile_size} pixels.",
-                    hint="Close what else uses it, or give --device cpu.",
+                    f"The device {self.device} ran out of memory on {_tiles(len(images))} of {self.tile_size} pixels.",
+                    hint="Close what else uses it, or give a smaller --batch-size or --device cpu.",
                 ) from error
         else:
-            return [self._kept(instances) for instances in found]
+            return [self._kept(instances) for instances in found[: len(tiles)]]
         _LOG.warning("%s ran out of memory on %d tiles; they are seen in halves.", self.device, len(tiles))
         half = len(tiles) // 2
         return self.predict(tiles[:half]) + self.predict(tiles[half:])
@@ -87,6 +100,10 @@ class ModelPredictor:
         return Instances(
             scores=found.scores[:count].cpu().numpy().astype(np.float32), labels=found.labels[:count].cpu().numpy(), masks=masks
         )
+
+
+def _tiles(count: int) -> str:
+    return "a tile" if count == 1 else f"{count} tiles"
 
 
 def without_specks(mask: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from timm.models.swin_transformer import WindowAttention
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from engine.errors import ArgumentError
+from engine.errors import ArgumentError, DeviceError
 from engine.model.feed_forward import piece_size
 from engine.model.instance_model import InstanceModel
 from engine.model.maskdino import MaskDino
@@ -26,6 +26,9 @@ from engine.model.postprocess import ImageInstances
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
+LARGEST_DISTANCE = 0.01
+"""Mean difference of boxes and class probabilities, both in 0..1, up to which a compiled model counts as the same one."""
+
 
 class InferenceModel(nn.Module):
     """Find the instances that a model finds, with a copy of it made for that.
@@ -33,12 +36,21 @@ class InferenceModel(nn.Module):
     Args:
         model: on its device, which the copy shares; left as it is.
         precision: of the products; ``auto`` is `best_precision`. Networks other than Mask DINO know float32 alone.
+        compile_for: (B, 3, H, W) of the batches for which torch.compile is to make one program of the network, here and now;
+            it takes a minute the first time, and on a CPU a C++ compiler. What comes out is held against the network.
 
     Raises:
-        ArgumentError: there is no such precision, or bfloat16 is asked of another network.
+        ArgumentError: there is no such precision, or bfloat16 or a compiled network is asked of another network.
+        DeviceError: it cannot be compiled here, or computes something else when it is.
     """
 
-    def __init__(self, model: InstanceModel, *, precision: Precision = "auto") -> None:
+    def __init__(
+        self,
+        model: InstanceModel,
+        *,
+        precision: Precision = "auto",
+        compile_for: tuple[int, int, int, int] | None = None,
+    ) -> None:
         super().__init__()
         if precision not in get_args(Precision):
             raise ArgumentError(f"precision is {precision!r}.", hint=f"It can be {', '.join(get_args(Precision))}.")
@@ -52,7 +64,11 @@ class InferenceModel(nn.Module):
                 )
             _use_bfloat16(self.model)
         self.model.to(memory_format=torch.channels_last)
-        if isinstance(model, MaskDino) and can_pack(next(model.parameters()).device):
+        if compile_for is not None:
+            if not isinstance(model, MaskDino):
+                raise ArgumentError(f"compile is asked for; {type(model).__name__} is not compiled.", hint="Leave it out.")
+            _compile(self.model, compile_for)
+        elif isinstance(model, MaskDino) and can_pack(next(model.parameters()).device):
             _pack_linears(self.model.pixel_decoder.layers)
         self.header = getattr(model, "header", None)
 
@@ -92,6 +108,29 @@ def fold_norms(module: nn.Module) -> None:
             setattr(module, name, nn.Identity())
     for child in module.children():
         fold_norms(child)
+
+
+def _compile(model: MaskDino, shape: tuple[int, int, int, int]) -> None:
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 255
+    images = images.to(next(model.parameters()).device)
+    plain, compiled = model.last_layer, torch.compile(model.last_layer, fullgraph=True, dynamic=False)
+    try:
+        with torch.inference_mode():
+            (*_, boxes, logits), (*_, plain_boxes, plain_logits) = compiled(images), plain(images)
+    except RuntimeError as error:  # what torch raises where a compiler is missing or fails
+        raise DeviceError(
+            f"torch.compile cannot compile the model here: {str(error).strip().splitlines()[0]}",
+            hint="Do without; on a CPU it needs a C++ compiler.",
+        ) from error
+    # Queries of almost the same score may change places. What is wrong is off by more: torch 2.14 was, by 0.29.
+    pairs = (boxes, plain_boxes), (logits.sigmoid(), plain_logits.sigmoid())
+    off = max((one.float().sort(1).values - other.float().sort(1).values).abs().mean().item() for one, other in pairs)
+    if not off <= LARGEST_DISTANCE:
+        raise DeviceError(
+            f"Compiled by torch {torch.__version__} the model is wrong here: boxes or scores are off by {off:.3f} in the mean.",
+            hint="Do without.",
+        )
+    model.last_layer = compiled
 
 
 def _pack_linears(part: nn.Module) -> None:

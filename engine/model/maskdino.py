@@ -117,12 +117,7 @@ class MaskDino(nn.Module):
         Returns:
             The instances of each image, best first.
         """
-        pixels, memory, shapes = self._see(images)
-        selected = self.query_selection(memory, shapes, pixels, self.heads)
-        (state,), (boxes,) = self.decoder(
-            selected.content, selected.boxes.sigmoid(), memory, shapes, self.heads, intermediate=False
-        )
-        class_logits, _ = self.heads(state, None)
+        pixels, state, boxes, class_logits = self.last_layer(images)
         sizes = [tuple(image.shape[-2:]) for image in images]
         found = []
         for index, (size, output_size) in enumerate(zip(sizes, output_sizes or sizes, strict=True)):
@@ -140,6 +135,21 @@ class MaskDino(nn.Module):
                 )
             )
         return found
+
+    def last_layer(self, images: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Do that part of ``instances`` which is the same work whatever there is to find.
+
+        Returns:
+            Per-pixel embeddings (B, C, h, w), and of the last layer queries (B, Q, C), boxes (B, Q, 4) cxcywh in 0..1 of the
+            padded image and class logits (B, Q, classes).
+        """
+        pixels, memory, shapes = self._see(images)
+        selected = self.query_selection(memory, shapes, pixels, self.heads)
+        (state,), (boxes,) = self.decoder(
+            selected.content, selected.boxes.sigmoid(), memory, shapes, self.heads, intermediate=False
+        )
+        class_logits, _ = self.heads(state, None)
+        return pixels, state, boxes, class_logits
 
     def _see(self, images: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor, Shapes]:
         """Per-pixel embeddings (B, C, h, w), the encoder's memory (B, S, C), and the memory's levels as (height, width)."""

@@ -94,3 +94,25 @@ def test_a_batch_too_large_for_the_device_is_seen_in_halves(
     monkeypatch.setattr(predictor.model, "instances", with_room_for(0))
     with pytest.raises(DeviceError, match="ran out of memory on a tile of 64 pixels"):
         predictor.predict(tiles)
+
+
+def test_a_compiled_model_sees_whole_batches(model: MaskDino, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is compiled for their shape; the end of a raster would have it compiled once more."""
+    shapes = []
+
+    def compiled(function, **options):
+        def run(images):
+            shapes.append(tuple(images.shape))
+            return function(images)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    common = {"tile_size": 64, "gsd": None, "score": 0.3, "precision": "float32", "batch_size": 3}
+    whole = ModelPredictor(model, **common, compile=True)
+    tiles = _tiles(2)
+    found, expected = whole.predict(tiles), ModelPredictor(model, **common).predict(tiles)
+    assert set(shapes) == {(3, 3, 64, 64)}
+    assert len(found) == 2
+    for ours, plain in zip(found, expected, strict=True):
+        assert np.allclose(ours.scores, plain.scores, atol=1e-4)

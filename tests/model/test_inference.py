@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import shutil
 
 import pytest
 import torch
+from model.small_mask_rcnn import SMALL_MASK_RCNN
 from model.small_model import SMALL_CONFIG
 from torch import nn
 
 import engine
-from engine.errors import ArgumentError
+from engine.errors import ArgumentError, DeviceError
 from engine.model.build import build_model
+from engine.model.build_mask_rcnn import build_mask_rcnn
 from engine.model.config import PixelDecoderConfig, SwinConfig
 from engine.model.inference import InferenceModel, fold_norms
 from engine.model.postprocess import ImageInstances
@@ -121,3 +124,44 @@ def test_another_network_computes_in_float32_alone() -> None:
         InferenceModel(Other(), precision="float8")
     with pytest.raises(ArgumentError, match="Other computes in float32 alone"):
         InferenceModel(Other(), precision="bfloat16")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler on a CPU")
+def test_compiled_it_finds_the_same() -> None:
+    """In bfloat16, in which a compiler was wrong."""
+    model, images = _model(SMALL_CONFIG), _images()
+    expected = InferenceModel(model, precision="bfloat16").instances(images, count=20)
+    found = InferenceModel(model, precision="bfloat16", compile_for=tuple(images.shape)).instances(images, count=20)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.scores, other.scores, atol=0.05, rtol=0)
+
+
+def test_a_compiler_that_is_wrong_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compiled(function, **options):
+        def wrong(images):
+            *others, boxes, logits = function(images)
+            return *others, (boxes + 0.1).clamp(0, 1), logits
+
+        return wrong
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    with pytest.raises(DeviceError, match=r"Compiled by torch .* the model is wrong here"):
+        InferenceModel(_model(SMALL_CONFIG), compile_for=(1, 3, 96, 96))
+
+
+def test_a_compiler_that_is_missing_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compiled(function, **options):
+        def fails(images):
+            raise RuntimeError("No working C++ compiler found\nand a page of more")
+
+        return fails
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    with pytest.raises(DeviceError, match=r"cannot compile the model here: No working C\+\+ compiler found Do without"):
+        InferenceModel(_model(SMALL_CONFIG), compile_for=(1, 3, 96, 96))
+
+
+def test_another_network_is_not_compiled() -> None:
+    with pytest.raises(ArgumentError, match="is not compiled"):
+        InferenceModel(build_mask_rcnn(SMALL_MASK_RCNN).eval(), compile_for=(1, 3, 96, 96))
