@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,10 +57,12 @@ class AreaOfInterest:
         self.width = width
         self.height = height
         shapely.prepare(self.geometry)
+        # GEOS makes the index of a prepared geometry when it is first asked, and crashes where two threads ask at once.
+        self._one_at_a_time = threading.Lock()
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        shapely.prepare(self.geometry)  # which a pickle does not keep
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Make it anew from a pickle, which keeps neither a lock nor what makes a geometry prepared."""
+        return functools.partial(AreaOfInterest, width=self.width, height=self.height), (self.geometry,)
 
     @classmethod
     def from_extent(cls, extent: Sequence[float], raster: Ground) -> AreaOfInterest:
@@ -127,13 +131,13 @@ class AreaOfInterest:
     def touches(self, tile: Tile, *, margin: float = 0) -> bool:
         """Say whether a tile comes within ``margin`` pixels of the area, so that it may show a building to keep."""
         box = shapely.box(*tile.bounds)
-        if margin:
-            return bool(shapely.dwithin(self.geometry, box, margin))
-        return bool(shapely.intersects(self.geometry, box))
+        with self._one_at_a_time:
+            return bool(shapely.dwithin(self.geometry, box, margin) if margin else shapely.intersects(self.geometry, box))
 
     def keeps(self, footprints: Sequence[shapely.Geometry] | np.ndarray) -> np.ndarray:
         """Say which footprints, in pixels, lie inside by more than half of their area: (N,) bool."""
-        return more_than_half_inside(self.geometry, np.asarray(footprints, dtype=object))
+        with self._one_at_a_time:
+            return more_than_half_inside(self.geometry, np.asarray(footprints, dtype=object))
 
 
 def more_than_half_inside(area: shapely.Geometry, footprints: np.ndarray) -> np.ndarray:

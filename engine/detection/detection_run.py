@@ -220,7 +220,7 @@ class DetectionRun:
             unseen += work.pieces is None
             if unseen == self._batch_size or len(held) - unseen >= _HELD_BACK or not unseen:
                 flush()
-        if held and not self.cancelled.is_set():
+        if held and not to_model.stopped():
             flush()
 
     def _see(self, works: list[Work]) -> list[Work]:

@@ -57,6 +57,7 @@ class ModelPredictor:
         self.gsd = gsd
         self.score = score
         self._compiled = compile
+        self._most: int | None = self.batch_size if compile else None  # tiles at once; fewer where memory ran out
 
     @property
     def device(self) -> torch.device:
@@ -75,6 +76,9 @@ class ModelPredictor:
 
     def predict(self, tiles: np.ndarray) -> list[Instances]:
         """(B, 3, H, W) float32 in 0..255 -> the instances of each tile, best first; masks may overlap."""
+        if self._most is not None and len(tiles) > self._most:
+            parts = [tiles[start : start + self._most] for start in range(0, len(tiles), self._most)]
+            return [found for part in parts for found in self.predict(part)]
         images = tiles
         if self._compiled and len(tiles) < self.batch_size:  # it is compiled for whole batches
             images = np.concatenate([tiles, np.zeros((self.batch_size - len(tiles), *tiles.shape[1:]), np.float32)])
@@ -88,9 +92,9 @@ class ModelPredictor:
                 ) from error
         else:
             return [self._kept(instances) for instances in found[: len(tiles)]]
-        _LOG.warning("%s ran out of memory on %d tiles; they are seen in halves.", self.device, len(tiles))
-        half = len(tiles) // 2
-        return self.predict(tiles[:half]) + self.predict(tiles[half:])
+        self._most = len(tiles) // 2
+        _LOG.warning("%s ran out of memory on %d tiles; from now on it sees %d.", self.device, len(tiles), self._most)
+        return self.predict(tiles)
 
     def _kept(self, found: ImageInstances) -> Instances:
         count = int((found.scores >= self.score).sum())  # the best come first

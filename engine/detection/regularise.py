@@ -5,7 +5,8 @@
   keeping the topology).
 * ``regular``: right angles along the building's own main directions, oblique walls where they are real. Where this would share
   less than 0.9 of the raw outline (intersection over union; 0.85 for buildings below 500 pixels), or there is no main
-  direction, as with a round tank, it is the simplified outline; where that in turn is not valid, the raw one.
+  direction, as with a round tank, or there are hundreds of corners, it is the simplified outline; where that in turn is not
+  valid, the raw one.
 
 Every outline is straightened by itself: two neighbours may overlap, or leave a gap, by about a pixel along a common wall.
 """
@@ -18,7 +19,7 @@ import numpy as np
 import shapely
 from shapely import Polygon
 
-from engine.detection.right_angles import squared
+from engine.detection.right_angles import MOST_CORNERS, squared
 from engine.detection.shared_area import intersection_over_union
 
 Outline = Literal["regular", "simplified", "raw"]
@@ -96,8 +97,10 @@ def _regular(raw: np.ndarray, whole: np.ndarray, finest: np.ndarray, *, instead:
     result = instead.copy()
     best = np.full(len(raw), -np.inf)
     least = np.where(shapely.area(raw) < SMALL, LEAST_SHARED_SMALL, LEAST_SHARED)
+    # Coarser views have fewer corners, but not so many fewer; to simplify an outline as ragged as that takes seconds each time.
+    possible = shapely.get_num_coordinates(finest) <= 8 * MOST_CORNERS
     for turns in TURNS:
-        tried = np.flatnonzero(best < GOOD_ENOUGH)
+        tried = np.flatnonzero(possible & (best < GOOD_ENOUGH))
         if not len(tried):
             break
         view = finest[tried] if turns == TOLERANCE else shapely.simplify(whole[tried], turns, preserve_topology=True)

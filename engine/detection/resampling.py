@@ -52,7 +52,7 @@ class AxisResampling:
         high = int(np.ceil(stop * self.scale)) + 1
         return max(0, low), min(self.source_length, high)
 
-    @functools.lru_cache(maxsize=1024)  # noqa: B019 - the tiles of a column share theirs, and an axis lives as long as a run
+    @functools.lru_cache(maxsize=512)  # noqa: B019 - the tiles of a column share theirs; a matrix takes a few kilobytes
     def weights(self, start: int, stop: int) -> sparse.csr_matrix:
         """Return the (stop - start, span length) float32 weights of the pixels of ``source_span``; each row sums to 1."""
         low, high = self.source_span(start, stop)

@@ -20,6 +20,9 @@ from engine.detection.walls import SHORTEST_WALL, Walls, corners_without_steps, 
 LEAST_REGULAR = 0.5
 """Share of an outline along the main directions; with less of it, it is round or has no main direction."""
 
+MOST_CORNERS = 500
+"""Vertices of a simplified outline. What has more is no building that anybody would square, and would take seconds."""
+
 AGREEMENT = math.radians(8)
 """Angle within which edges speak for the same main direction: a pixel in seven, as far as a short wall's edge may be off."""
 
@@ -32,15 +35,16 @@ def squared(outlines: np.ndarray, views: np.ndarray) -> np.ndarray:
         views: (N,) the same polygons simplified to some of their vertices.
 
     Returns:
-        (N,) polygons, not all of them valid; None where too little of the outline is along the main directions. Holes of
-        which that is true stay as the view has them.
+        (N,) polygons, not all of them valid; None where too little of the outline is along the main directions, or the view
+        has more than ``MOST_CORNERS``. Holes of which the first is true stay as the view has them.
     """
     result = np.full(len(outlines), None, dtype=object)
-    same = np.flatnonzero(shapely.get_num_interior_rings(outlines) == shapely.get_num_interior_rings(views))
-    if not len(same):
+    fit = shapely.get_num_interior_rings(outlines) == shapely.get_num_interior_rings(views)
+    fit = np.flatnonzero(fit & (shapely.get_num_coordinates(views) <= MOST_CORNERS))
+    if not len(fit):
         return result
-    origins = shapely.bounds(outlines[same])[:, :2]
-    drawn, seen = Rings.of(outlines[same], origins), Rings.of(views[same], origins)
+    origins = shapely.bounds(outlines[fit])[:, :2]
+    drawn, seen = Rings.of(outlines[fit], origins), Rings.of(views[fit], origins)
     stretches = Stretches.between(drawn.are_on(seen), drawn)
     polygon = drawn.polygon[stretches.ring]
 
@@ -60,7 +64,7 @@ def squared(outlines: np.ndarray, views: np.ndarray) -> np.ndarray:
         which, ring = np.unique(ring, return_inverse=True)
         # A millionth of a pixel: sums of whole pixels along the rows come out whole.
         straight[which] = shapely.linearrings(np.round(corners, 6), indices=ring)
-    result[same] = _polygons(straight, drawn.is_shell, instead=seen.rings)
+    result[fit] = _polygons(straight, drawn.is_shell, instead=seen.rings)
     return result
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -249,3 +251,31 @@ def test_tiles_within_the_margin_are_touched() -> None:
 
 def test_no_footprints_are_no_question() -> None:
     assert area_of(shapely.box(0, 0, 9, 9)).keeps([]).tolist() == []
+
+
+@pytest.mark.slow
+def test_any_number_of_threads_may_ask_at_once() -> None:
+    """In a process of its own: what went wrong here was a crash."""
+    program = """
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np, shapely
+from engine.detection.area_of_interest import AreaOfInterest
+from engine.detection.tile_grid import TileGrid
+
+grid = TileGrid(4000, 4000, tile_size=64, overlap=16)
+turns = np.linspace(0, 2 * np.pi, 2000, endpoint=False)
+star = shapely.Polygon(np.stack([np.cos(turns), np.sin(turns)], 1) * (1500 + 400 * np.sin(37 * turns))[:, None] + 2000)
+houses = [shapely.box(*tile.bounds) for tile in grid]
+answers = set()
+for _ in range(12):
+    area = pickle.loads(pickle.dumps(AreaOfInterest(star, width=4000, height=4000)))
+    with ThreadPoolExecutor(8) as threads:
+        seen = [threads.submit(lambda n=n: [area.touches(tile, margin=16) for tile in grid[n::40]]) for n in range(40)]
+        kept = [threads.submit(area.keeps, houses[n::40]) for n in range(40)]
+        answers.add((sum(sum(each.result()) for each in seen), sum(each.result().sum() for each in kept)))
+assert len(answers) == 1, answers
+"""
+    project = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

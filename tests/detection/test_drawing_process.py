@@ -15,6 +15,7 @@ import pytest
 import shapely
 
 import engine
+from engine.detection import drawing_process
 from engine.detection.area_of_interest import AreaOfInterest
 from engine.detection.drawing_process import DrawingProcesses
 from engine.detection.footprints import FootprintMaker
@@ -75,7 +76,42 @@ def test_a_process_that_ends_is_one_clear_error(maker) -> None:
     process._process.kill()
     with pytest.raises(MaskDinoError, match=r"A process that draws outlines ended with status .* --workers"):
         processes.footprints_of(buildings_of(town()))
+    processes.close()  # in silence, whatever it had not been told
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ("raise SystemExit(3)", "ended with status 3"),
+        ("print('could not load a plugin')", "gave what is no answer|ended with status 0"),
+        ("import os; os.write(1, b'could not load a plugin')", "gave what is no answer"),
+    ],
+)
+def test_a_process_that_cannot_start_is_one_clear_error(maker, monkeypatch, start: str, message: str) -> None:
+    monkeypatch.setattr(drawing_process, "_START", start)
+    processes = DrawingProcesses(maker)
+    with pytest.raises(MaskDinoError, match=message):
+        processes.footprints_of(buildings_of(town()))
     processes.close()
+
+
+def test_it_imports_nothing_from_the_folder_that_it_is_started_in(maker, tmp_path, monkeypatch) -> None:
+    (tmp_path / "pandas.py").write_text("raise SystemExit('this is not a module of the program')")
+    (tmp_path / "engine.py").write_text("raise SystemExit('nor is this')")
+    monkeypatch.chdir(tmp_path)
+    processes = DrawingProcesses(maker)
+    try:
+        assert len(processes.footprints_of(buildings_of(town()))) > 0
+    finally:
+        processes.close()
+
+
+def test_in_a_hurry_none_is_started(maker, monkeypatch) -> None:
+    monkeypatch.setattr(drawing_process, "_START", "raise SystemExit(3)")
+    processes = DrawingProcesses(maker)
+    buildings = buildings_of(town())
+    found = processes.footprints_of(buildings, in_a_hurry=lambda: True)
+    assert shapely.equals_exact(found.geometries, maker.footprints_of(buildings, in_a_hurry=lambda: True).geometries).all()
 
 
 def test_what_goes_wrong_there_is_said_here(maker) -> None:

@@ -174,6 +174,19 @@ def test_a_regular_outline_stays_what_it_is(shape: shapely.Polygon) -> None:
         assert shared(again, outline) > 0.999
 
 
+@pytest.mark.parametrize("smooth", [0.8, 3.0])
+def test_what_nobody_would_square_stays_simplified(smooth: float) -> None:
+    """A noisy mask as large as a quarter: its outline has thousands of corners, for each pair of which there is no time."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal((700, 700)), smooth)
+    parts, _ = ndimage.label(noise > -0.05 * noise.std())
+    largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    raw = polygons_of([Building(0, 0, largest, 1.0, 0)])[0][:1]
+    (simplified,) = outlines_of(raw, kind="simplified")
+    assert shapely.get_num_coordinates(simplified) > 1000
+    (outline,) = outlines_of(raw, kind="regular")
+    assert outline.equals(simplified)
+
+
 def test_right_angles_are_those_on_the_ground() -> None:
     flat = shapely.affinity.scale(shapely.affinity.rotate(shapely.box(0, 0, 60, 40), 30), 1, 0.8, origin=(0, 0))
     (outline,) = outlines_of([drawn(flat)], kind="regular", pixel_size=(0.24, 0.3))
