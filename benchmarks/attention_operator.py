@@ -11,13 +11,12 @@ attention_operator_gpu.py is the GPU.
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
+from measuring import machine, megabytes, peak_megabytes, spread
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -35,10 +34,9 @@ def main(threads: int = 2, rounds: int = 15) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     report = kernel_report()["cpu"]
-    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""  # above the cores: not a quiet machine
-    print(f"{_processor()}, {os.cpu_count()} cores{load}; threads: {threads}, torch {torch.__version__}")
+    print(machine())
     print(f"kernel: {report['kernel']} - {report['why']}")
-    print(f"{'':<26}{'forward ms':>28}{'backward ms':>28}{'times as fast':>20}{'peak MB':>10}")
+    print(f"{'':<26}{'forward ms':>28}{'backward ms':>28}{'times as fast':>20}{'peak':>14}")
     for encoder, shapes in ENCODERS.items():
         print(f"{encoder}: {counted(shapes)}")
         for dtype in (torch.float32, torch.bfloat16):
@@ -102,17 +100,17 @@ def _compare(title: str, problem: tuple[Tensor, Tensor, Tensor, Tensor], rounds:
     peaks = {}
     for name, (kernel, way) in ways.items():
         os.environ["MASKDINO_KERNEL"] = kernel
-        peaks[name] = _peak_megabytes(lambda way=way: _time(way, problem))
+        peaks[name] = peak_megabytes(lambda way=way: _time(way, problem))
     os.environ.pop("MASKDINO_KERNEL")
     print(title)
     reference = seconds["grid_sample formulation"][1:]  # the first round warms up
     for name, measured in seconds.items():
         line = f"  {name:<24}"
         for part in (0, 1):
-            line += f"{_spread([1000 * each[part] for each in measured[1:]]):>28}"
+            line += f"{spread([1000 * each[part] for each in measured[1:]], 1):>28}"
         for part in (0, 1):
             line += f"{statistics.median(r[part] / m[part] for r, m in zip(reference, measured[1:], strict=True)):>9.1f}x"
-        print(line + f"{peaks[name]:>10}")
+        print(line + f"{megabytes(peaks[name]):>14}")
 
 
 def _time(way: Callable[..., Tensor], problem: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[float, float]:
@@ -129,32 +127,6 @@ def _time(way: Callable[..., Tensor], problem: tuple[Tensor, Tensor, Tensor, Ten
     start = clock()
     torch.autograd.grad(output, inputs, grad)
     return forward, clock() - start
-
-
-def _peak_megabytes(step: Callable[[], object]) -> str:
-    """Say how much memory a step takes beyond what there is before it; Linux alone tells."""
-    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if not reset.exists():
-        return "-"
-
-    def kilobytes(field: str) -> int:
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(field))
-
-    reset.write_text("5")  # forgets the peak so far
-    before = kilobytes("VmRSS:")
-    step()
-    return f"{max(0, kilobytes('VmHWM:') - before) / 1000:.0f}"
-
-
-def _spread(values: list[float]) -> str:
-    lower, median, upper = statistics.quantiles(values, n=4)
-    return f"{median:.1f} ({lower:.1f}-{upper:.1f})"
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] if cpuinfo.exists() else []
-    return names[0].split(":")[1].strip() if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from engine.ops import kernel_report
+
 Way = Callable[[], Any]
 
 
@@ -30,7 +32,7 @@ def machine(device: str = "cpu") -> str:
 
 def take_turns(ways: dict[str, Way], *, rounds: int, device: str = "cpu") -> dict[str, list[float]]:
     """Return the seconds of each way in each round. With one thread on a CPU other programs do not count."""
-    clock = time.thread_time if device == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    clock = time.process_time if device == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
@@ -40,6 +42,24 @@ def take_turns(ways: dict[str, Way], *, rounds: int, device: str = "cpu") -> dic
             _wait_for(device)
             seconds[name].append(clock() - start)
     return seconds
+
+
+def print_table(seconds: dict[str, list[float]], peaks: dict[str, float | None], *, images: int) -> None:
+    """Print a row a way, the first being the one that the others are compared with; ``images`` are those of one call."""
+    first = next(iter(seconds.values()))
+    print(f"{'':<32}{'seconds':>24}{'images/s':>10}{'times as fast':>16}{'memory beside the weights':>28}")
+    for name, measured in seconds.items():
+        rate = statistics.median(images / each for each in measured)
+        ratio = times_as_fast(measured, first)
+        print(f"{name:<32}{spread(measured):>24}{rate:>10.2f}{ratio:>15.2f}x{megabytes(peaks[name]):>28}")
+    if not torch.cuda.is_available():
+        print("CUDA: no device here, nothing measured")
+
+
+def kernel_on(device: str) -> str:
+    """Name the kernel of the attention operator that runs on a device."""
+    kernels = kernel_report()
+    return kernels.get(device, kernels.get(f"{device}:0"))["kernel"]
 
 
 def spread(values: list[float], digits: int = 2) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 import typer
-from measuring import machine, megabytes, peak_megabytes, spread, take_turns, times_as_fast
+from measuring import kernel_on, machine, peak_megabytes, print_table, take_turns
 from official_maskdino import OfficialMaskDino
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,7 +23,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import engine
 from engine.model.inference import InferenceModel, best_precision
-from engine.ops import kernel_report
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests")]
 
@@ -64,17 +63,10 @@ def main(
         fastest = InferenceModel(ours, compile_for=tuple(images.shape))
         ways[f"the same, {fastest.precision}, compiled"] = lambda: fastest.instances(images)
     print(f"{model}, {batch} x {size} x {size}; {machine(device)}")
-    kernels = kernel_report()
-    kernel = kernels.get(device, kernels.get(f"{device}:0"))
-    print(f"kernel {kernel['kernel']}; precision auto is {best_precision(ours)} here")
+    print(f"kernel {kernel_on(device)}; precision auto is {best_precision(ours)} here")
     peaks = {name: peak_megabytes(way, device) for name, way in ways.items()}
     seconds = take_turns(ways, rounds=rounds, device=device)
-    first = next(iter(ways))
-    print(f"{'':<32}{'seconds':>24}{'images/s':>10}{'times as fast':>16}{'memory beside the weights':>28}")
-    for name, measured in seconds.items():
-        rate = batch * times_as_fast(measured, [1.0] * rounds)
-        ratio = times_as_fast(measured, seconds[first])
-        print(f"{name:<32}{spread(measured):>24}{rate:>10.2f}{ratio:>15.2f}x{megabytes(peaks[name]):>28}")
+    print_table(seconds, peaks, images=batch)
     with FlopCounterMode(display=False) as counter:
         ours.instances(images[:1])
     rates = [_product_rate(dtype, device) for dtype in (torch.float32, torch.bfloat16)]
@@ -84,8 +76,6 @@ def main(
     )
     if official is None:
         print("official code: not measured, no checkout was given")
-    if not torch.cuda.is_available():
-        print("CUDA: no device here, nothing measured")
 
 
 def filled(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import torch
 import typer
-from measuring import Way, machine, megabytes, peak_megabytes, spread, take_turns, times_as_fast
+from measuring import Way, kernel_on, machine, peak_megabytes, print_table, take_turns
 from model_speed import filled, smooth_images
 from official_maskdino import OfficialMaskDino
 from torch import Tensor, nn
 
 import engine
-from engine.ops import kernel_report
 from training.activation_checkpointing import checkpoint_activations
 from training.losses import LossConfig, Target
 from training.objectives.mask_dino import MaskDinoObjective
@@ -56,20 +55,12 @@ def main(
     ways["ours, float32, less memory"] = _ours(model, weights, images, annotated, checkpointed=True)
     ways["ours, bfloat16"] = _ours(model, weights, images, annotated, autocast=True)
     print(f"{model}, {batch} x {size} x {size}, {targets} targets each; {machine(device)}")
-    kernels = kernel_report()
-    print(f"kernel {kernels.get(device, kernels.get(f'{device}:0'))['kernel']}")
+    print(f"kernel {kernel_on(device)}")
     peaks = {name: peak_megabytes(way, device) for name, way in ways.items()}
     seconds = take_turns(ways, rounds=rounds, device=device)
-    first = next(iter(ways))
-    print(f"{'':<32}{'seconds':>24}{'images/s':>10}{'times as fast':>16}{'memory beside the weights':>28}")
-    for name, measured in seconds.items():
-        rate = batch * times_as_fast(measured, [1.0] * rounds)
-        ratio = times_as_fast(measured, seconds[first])
-        print(f"{name:<32}{spread(measured):>24}{rate:>10.2f}{ratio:>15.2f}x{megabytes(peaks[name]):>28}")
+    print_table(seconds, peaks, images=batch)
     if official is None:
         print("official code: not measured, no checkout was given")
-    if not torch.cuda.is_available():
-        print("CUDA: no device here, nothing measured")
 
 
 def _ours(
