@@ -96,7 +96,10 @@ class Crew:
     def dismiss(self, *, timeout: float) -> bool:
         """Begin nothing more and wait for what was begun; say whether all of it ended in time."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        return not futures.wait(list(self._begun), timeout=timeout).not_done
+        ended = not futures.wait(list(self._begun), timeout=timeout).not_done
+        if ended:
+            self._pool.shutdown()  # its threads have nothing left to do but to end
+        return ended
 
 
 class Stages:
