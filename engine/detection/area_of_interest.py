@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 import threading
@@ -59,10 +58,6 @@ class AreaOfInterest:
         shapely.prepare(self.geometry)
         # GEOS makes the index of a prepared geometry when it is first asked, and crashes where two threads ask at once.
         self._one_at_a_time = threading.Lock()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Make it anew from a pickle, which keeps neither a lock nor what makes a geometry prepared."""
-        return functools.partial(AreaOfInterest, width=self.width, height=self.height), (self.geometry,)
 
     @classmethod
     def from_extent(cls, extent: Sequence[float], raster: Ground) -> AreaOfInterest:

@@ -2,31 +2,34 @@
 
 A process is started by name and told what to draw through its standard input, which closes when the program that started it
 ends in whatever way: no process outlives it. (Python's own pools would run the user's script once more in each process, which
-a script of two lines is not made for.) What passes between them is pickled; neither side takes it from anybody else.
+a script of two lines is not made for.) What passes between them are frames: a byte that says what follows, its length, data.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
-import pickle
 import queue
-import subprocess
+import struct
+import subprocess  # nosec B404 - it starts this Python with a program of its own
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
+import numpy as np
 import shapely
 
 from engine.detection.footprints import FootprintMaker, Footprints
-from engine.detection.pieces import Building
+from engine.detection.pieces import Building, packed, unpacked
 from engine.errors import MaskDinoError
 
 _POLL = 0.05  # seconds between two looks at whether to hurry
-_HURRY = "hurry"
+_FRAME = struct.Struct("<cq")  # kind and length
+_MAKER, _DRAW, _HURRY, _DRAWN, _FAILED = (bytes([letter]) for letter in b"mdhrf")
 
 # It finds modules where this program does, and not in the folder that it happens to be started in. What is printed while
 # they are imported must not get between the answers.
@@ -84,7 +87,7 @@ class DrawingProcesses:
 
 class _DrawingProcess:
     def __init__(self, maker: FootprintMaker) -> None:
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # nosec B603 - no word of it comes from outside
             [sys.executable, "-c", _START, json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -93,14 +96,14 @@ class _DrawingProcess:
         )
         self._answers: queue.SimpleQueue = queue.SimpleQueue()
         threading.Thread(target=self._listen, name="maskdino-drawing-process", daemon=True).start()
-        self._send(maker)
+        self._send(_MAKER, maker.to_json().encode())
 
     def draw(self, buildings: Sequence[Building], in_a_hurry: Callable[[], bool]) -> Footprints:
-        self._send(list(buildings))
+        self._send(_DRAW, packed(buildings))
         told = False
         while True:
             if not told and in_a_hurry():
-                self._send(_HURRY)
+                self._send(_HURRY, b"")
                 told = True
             try:
                 answer = self._answers.get(timeout=_POLL)
@@ -108,8 +111,7 @@ class _DrawingProcess:
                 continue
             if isinstance(answer, Exception):
                 raise answer
-            geometries, scores, areas = answer
-            return Footprints(shapely.from_wkb(geometries), scores, areas)
+            return answer
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # what it was not told any more, because it had ended
@@ -120,16 +122,18 @@ class _DrawingProcess:
             self._process.kill()
             self._process.wait()
 
-    def _send(self, message: object) -> None:
+    def _send(self, kind: bytes, data: bytes) -> None:
         with contextlib.suppress(OSError, ValueError):  # it has ended, or was closed: `_listen` says so
-            pickle.dump(message, self._process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
-            self._process.stdin.flush()
+            _write(self._process.stdin, kind, data)
 
     def _listen(self) -> None:
         with self._process.stdout as answers:
             try:
                 while True:
-                    self._answers.put(pickle.load(answers))
+                    kind, data = _read(answers)
+                    if kind not in (_DRAWN, _FAILED):
+                        raise ValueError(data[:100])
+                    self._answers.put(_footprints(data) if kind == _DRAWN else MaskDinoError(data.decode()))
             except EOFError:
                 status = self._process.wait()
                 error = MaskDinoError(
@@ -143,34 +147,78 @@ class _DrawingProcess:
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Draw what is asked for until there is nobody left who asks."""
-    asked: queue.SimpleQueue = queue.SimpleQueue()
+    asked: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     hurry = threading.Event()
     threading.Thread(target=_take, args=(requests, asked, hurry), daemon=True).start()
-    maker: FootprintMaker = asked.get()
+    maker = FootprintMaker.from_json(asked.get().decode())
     while True:
-        buildings = asked.get()
+        buildings = list(unpacked(asked.get()))
         try:
-            footprints = maker.footprints_of(buildings, in_a_hurry=hurry.is_set)
-            answer = shapely.to_wkb(footprints.geometries), footprints.scores, footprints.areas
+            kind, data = _DRAWN, _data(maker.footprints_of(buildings, in_a_hurry=hurry.is_set))
+        except MaskDinoError as error:
+            kind, data = _FAILED, str(error).encode()
         except Exception as error:  # whatever it is, it belongs to whoever asked
-            answer = error if isinstance(error, MaskDinoError) else MaskDinoError(f"Outlines cannot be drawn: {error!r}.")
-        pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
-        answers.flush()
+            kind, data = _FAILED, f"Outlines cannot be drawn: {error!r}.".encode()
+        _write(answers, kind, data)
 
 
-def _take(requests: BinaryIO, asked: queue.SimpleQueue, hurry: threading.Event) -> None:
+def _take(requests: BinaryIO, asked: queue.SimpleQueue[bytes], hurry: threading.Event) -> None:
     """Take requests as they come; when no more can come, end the process at once, in the middle of whatever it does."""
     status = 1
     try:
         while True:
-            message = pickle.load(requests)
-            if isinstance(message, str) and message == _HURRY:
+            kind, data = _read(requests)
+            if kind == _HURRY:
                 hurry.set()
             else:
-                asked.put(message)
+                asked.put(data)
     except EOFError:
         status = 0
     except Exception:
         traceback.print_exc()
     finally:
         os._exit(status)
+
+
+def _write(stream: BinaryIO, kind: bytes, data: bytes) -> None:
+    stream.write(_FRAME.pack(kind, len(data)) + data)
+    stream.flush()
+
+
+def _read(stream: BinaryIO) -> tuple[bytes, bytes]:
+    """Read a frame.
+
+    Raises:
+        EOFError: the stream ended.
+        ValueError: this is no frame.
+    """
+    head = stream.read(_FRAME.size)
+    if not head:
+        raise EOFError
+    if len(head) < _FRAME.size or head[:1] not in (_MAKER, _DRAW, _HURRY, _DRAWN, _FAILED):
+        raise ValueError(head)
+    kind, length = _FRAME.unpack(head)
+    data = stream.read(length)
+    if len(data) < length:
+        raise EOFError
+    return kind, data
+
+
+def _data(footprints: Footprints) -> bytes:
+    texts = shapely.to_wkb(footprints.geometries)
+    stream = io.BytesIO()
+    np.savez(
+        stream,
+        wkb=np.frombuffer(b"".join(texts), np.uint8),
+        lengths=np.array([len(text) for text in texts], dtype=np.int64),
+        scores=footprints.scores,
+        areas=footprints.areas,
+    )
+    return stream.getvalue()
+
+
+def _footprints(data: bytes) -> Footprints:
+    with np.load(io.BytesIO(data)) as arrays:
+        wkb, ends = arrays["wkb"].tobytes(), np.cumsum(arrays["lengths"]).tolist()
+        texts = [wkb[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        return Footprints(shapely.from_wkb(np.array(texts, dtype=object)), arrays["scores"], arrays["areas"])

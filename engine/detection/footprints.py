@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import shapely
+from affine import Affine
+from rasterio.crs import CRS
 
 from engine.detection.area_of_interest import AreaOfInterest
 from engine.detection.ground_area import ground_areas
@@ -42,10 +45,21 @@ class Footprints:
         return len(self.geometries)
 
 
+@dataclass(frozen=True)
+class RasterFacts:
+    """What footprints need to know of a raster: that much of a ``RasterSource``."""
+
+    name: str
+    pixel_size: tuple[float, float] | None
+    crs: CRS | None
+
+
 class FootprintMaker:
     """Make footprints of buildings by the settings of one detection."""
 
-    def __init__(self, *, grid: TileGrid, source: RasterSource, area: AreaOfInterest | None, settings: Settings) -> None:
+    def __init__(
+        self, *, grid: TileGrid, source: RasterFacts | RasterSource, area: AreaOfInterest | None, settings: Settings
+    ) -> None:
         """Prepare for a raster.
 
         Raises:
@@ -53,6 +67,8 @@ class FootprintMaker:
         """
         self._grid = grid
         self._area = area
+        self._settings = settings
+        self._name = source.name
         self._outline = settings.outline
         self._pixel_size = source.pixel_size
         self._crs = source.crs
@@ -66,6 +82,38 @@ class FootprintMaker:
         if source.pixel_size is not None:
             # No outline doubles the area of a mask: what is this small need not be drawn first. Noise has thousands of them.
             self._least_pixels = max(self._least_pixels, self._least_area / 2 / math.prod(source.pixel_size))
+
+    def to_json(self) -> str:
+        """Write down what it needs to know, for another process."""
+        area = self._area
+        return json.dumps(
+            {
+                "transform": self._grid.transform[:6],
+                "name": self._name,
+                "pixel_size": self._pixel_size,
+                "crs": None if self._crs is None else self._crs.to_wkt(),
+                "area": None if area is None else [shapely.to_wkb(area.geometry, hex=True), area.width, area.height],
+                "settings": self._settings.model_dump(mode="json"),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> FootprintMaker:
+        """Make one that makes the same footprints."""
+        known = json.loads(text)
+        area = known["area"] and AreaOfInterest(
+            shapely.from_wkb(known["area"][0]), width=known["area"][1], height=known["area"][2]
+        )
+        return cls(
+            grid=TileGrid(1, 1, tile_size=1, overlap=0, transform=Affine(*known["transform"])),
+            source=RasterFacts(
+                name=known["name"],
+                pixel_size=known["pixel_size"] and tuple(known["pixel_size"]),
+                crs=known["crs"] and CRS.from_wkt(known["crs"]),
+            ),
+            area=area,
+            settings=Settings(**known["settings"]),
+        )
 
     def footprints_of(self, buildings: Sequence[Building], *, in_a_hurry: Callable[[], bool] = bool) -> Footprints:
         """Make the footprints of some buildings, in their order; those too small or outside the area are left out.

@@ -10,23 +10,19 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-import struct
 import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
-from engine.detection.pieces import Piece
+from engine.detection.pieces import Piece, packed, unpacked
 from engine.detection.tile_grid import Tile
 from engine.errors import ArgumentError, MaskDinoError, OutputError
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 2
-_PIECE = struct.Struct("<iiiidi")  # col, row, height, width, score, label; the packed bits of the mask follow
 
 
 class Journal:
@@ -166,23 +162,9 @@ class Journal:
 
 
 def _pack(pieces: Sequence[Piece]) -> bytes:
-    parts = []
-    for piece in pieces:
-        height, width = piece.mask.shape
-        parts.append(_PIECE.pack(piece.col, piece.row, height, width, float(piece.score), int(piece.label)))
-        parts.append(np.packbits(piece.mask).tobytes())
-    return zlib.compress(b"".join(parts), level=1)
+    return zlib.compress(packed(pieces), level=1)
 
 
 def _unpack(tile: Tile, blob: bytes) -> list[Piece]:
-    data = zlib.decompress(blob)
-    pieces, at = [], 0
-    while at < len(data):
-        col, row, height, width, score, label = _PIECE.unpack_from(data, at)
-        at += _PIECE.size
-        size = (height * width + 7) // 8
-        bits = np.frombuffer(data, np.uint8, size, at)
-        at += size
-        mask = np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
-        pieces.append(Piece(tile=tile, col=col, row=row, mask=mask, score=score, label=label))
-    return pieces
+    found = unpacked(zlib.decompress(blob))
+    return [Piece(tile, each.col, each.row, each.mask, each.score, each.label) for each in found]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -13,6 +14,7 @@ from scipy import ndimage
 from engine.detection.instances import Instances
 from engine.detection.tile_grid import Tile
 
+_HEAD = struct.Struct("<iiiidi")  # col, row, height, width, score, label; the packed bits of the mask follow
 _EDGES = ndimage.generate_binary_structure(2, 1)  # pixels that share an edge are neighbours
 
 
@@ -70,6 +72,27 @@ class Building:
     mask: np.ndarray
     score: float
     label: int
+
+
+def packed(placed: Iterable[Piece | Building]) -> bytes:
+    """Write pieces or buildings down as bytes, for a file or another process."""
+    parts = []
+    for each in placed:
+        parts.append(_HEAD.pack(each.col, each.row, *each.mask.shape, float(each.score), int(each.label)))
+        parts.append(np.packbits(each.mask).tobytes())
+    return b"".join(parts)
+
+
+def unpacked(data: bytes) -> Iterator[Building]:
+    """Read what ``packed`` wrote."""
+    at = 0
+    while at < len(data):
+        col, row, height, width, score, label = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        size = (height * width + 7) // 8
+        bits = np.frombuffer(data, np.uint8, size, at)
+        at += size
+        yield Building(col, row, np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width), score, label)
 
 
 def pieces_of(tile: Tile, instances: Instances) -> list[Piece]:

@@ -257,7 +257,6 @@ def test_no_footprints_are_no_question() -> None:
 def test_any_number_of_threads_may_ask_at_once() -> None:
     """In a process of its own: what went wrong here was a crash."""
     program = """
-import pickle
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np, shapely
 from engine.detection.area_of_interest import AreaOfInterest
@@ -269,7 +268,7 @@ star = shapely.Polygon(np.stack([np.cos(turns), np.sin(turns)], 1) * (1500 + 400
 houses = [shapely.box(*tile.bounds) for tile in grid]
 answers = set()
 for _ in range(12):
-    area = pickle.loads(pickle.dumps(AreaOfInterest(star, width=4000, height=4000)))
+    area = AreaOfInterest(star, width=4000, height=4000)
     with ThreadPoolExecutor(8) as threads:
         seen = [threads.submit(lambda n=n: [area.touches(tile, margin=16) for tile in grid[n::40]]) for n in range(40)]
         kept = [threads.submit(area.keeps, houses[n::40]) for n in range(40)]

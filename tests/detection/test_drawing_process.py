@@ -118,7 +118,7 @@ def test_what_goes_wrong_there_is_said_here(maker) -> None:
     processes = DrawingProcesses(maker)
     try:
         with pytest.raises(MaskDinoError, match="Outlines cannot be drawn"):
-            processes.footprints_of([object()])
+            processes.footprints_of([Building(0, 0, np.zeros((0, 0), bool), 0.5, 0)])  # there is no such building
         assert len(processes.footprints_of(buildings_of(town()))) > 0  # and no more than that
     finally:
         processes.close()
