@@ -8,8 +8,6 @@ checkout is taken where there is one, else a generated town.
 
 from __future__ import annotations
 
-import os
-import platform
 import tempfile
 from pathlib import Path
 
@@ -40,6 +38,8 @@ def main(
         _corner(raster, small)
         engine.detect(small, output, **arguments)
         summary = engine.detect(raster, output, **arguments)
+    from measuring import machine  # it imports torch, which has to be told how to share the cores before
+
     seconds = summary.seconds
     wall = seconds["total"] - seconds["loading"]
     print(
@@ -57,13 +57,6 @@ def main(
     print(
         f"outside the model: {1 - seconds['model'] / wall:.1%} of the wall time, {1 - seconds['model'] / work:.1%} of all work"
     )
-
-
-def machine() -> str:
-    """Name what the figures were taken on."""
-    import torch
-
-    return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def _corner(raster: Path, target: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import typer
-from detection_stages import machine, raster_or_default
+from detection_stages import raster_or_default
 
 import engine
 from engine.detection import Instances, Predictor
@@ -77,6 +77,8 @@ def _look(tile: np.ndarray) -> bytes:
 def main(raster: Path | None = typer.Argument(None), model: str = "maskdino_tiny", workers: int | None = None) -> None:
     """Print the table."""
     share_the_cores()
+    from measuring import machine  # it imports torch, which has to be told before
+
     with tempfile.TemporaryDirectory() as folder:
         raster = raster_or_default(raster, Path(folder))
         output = Path(folder, "buildings.gpkg")

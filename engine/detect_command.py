@@ -59,7 +59,7 @@ def command(
         Precision.auto, help="Of the model's products; auto takes what the device is fastest at."
     ),
     compile: bool = typer.Option(
-        False, "--compile", help="Compile the model first: a minute, and a C++ compiler on a CPU; pays on large rasters."
+        False, "--compile", help="Compile the model first, with torch.compile: takes a minute, and on a CPU a C++ compiler."
     ),
     batch_size: int | None = typer.Option(None, help="Tiles that the model sees at once."),
     workers: int | None = typer.Option(

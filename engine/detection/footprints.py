@@ -101,9 +101,10 @@ class FootprintMaker:
     def from_json(cls, text: str) -> FootprintMaker:
         """Make one that makes the same footprints."""
         known = json.loads(text)
-        area = known["area"] and AreaOfInterest(
-            shapely.from_wkb(known["area"][0]), width=known["area"][1], height=known["area"][2]
-        )
+        area = None
+        if known["area"] is not None:
+            geometry, width, height = known["area"]
+            area = AreaOfInterest(shapely.from_wkb(geometry), width=width, height=height)
         return cls(
             grid=TileGrid(1, 1, tile_size=1, overlap=0, transform=Affine(*known["transform"])),
             source=RasterFacts(

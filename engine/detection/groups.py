@@ -19,8 +19,7 @@ def first_of_each(group: np.ndarray) -> np.ndarray:
 
 def around(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the positions of the members before and after each, the first one coming after the last: (N,) -> (N,), (N,)."""
-    first = first_of_each(group)
-    last = np.append(first[1:], len(group)) - 1
+    first, last = first_of_each(group), np.flatnonzero(np.diff(group, append=-1))
     before, after = np.arange(len(group)) - 1, np.arange(len(group)) + 1
     before[first], after[last] = last, first
     return before, after

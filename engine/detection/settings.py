@@ -23,7 +23,7 @@ class Settings(BaseModel):
         outline: ``regular``, ``simplified`` or ``raw``.
         precision: of the model's products: ``float32``, ``bfloat16``, or ``auto``, which takes bfloat16 where the device is
             faster at it.
-        compile: compile the model first (torch.compile): for large rasters, see docs/performance.md.
+        compile: compile the model first, with torch.compile; docs/performance.md says what it gains.
         batch_size: tiles a call of the model; None takes what suits the device.
         workers: threads that read tiles, and as many that crop what was found and that draw outlines; None takes one where the
             model computes on the CPU, which it keeps busy by itself, else one a core, at most eight.

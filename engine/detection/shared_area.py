@@ -3,7 +3,7 @@
 Along a line of constant y a polygon is some stretches from a left to a right end. Their length is the sum of the right ends
 less that of the left ones; the length that two polygons have in common is the sum over all pairs of their ends of the smaller
 x of the two, counted positive for ends of the same kind and negative for others. Integrated over y, each pair of edges
-contributes one integral of the smaller of two linear functions: exact, and a dozenth of the time of an overlay.
+contributes one integral of the smaller of two linear functions: exact, and quicker than an overlay.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import shapely
 
 from engine.detection.groups import pairs
+from engine.detection.rings import Rings
 
 
 def intersection_over_union(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -51,22 +52,19 @@ class _Edges(NamedTuple):
 
 
 def _edges(polygons: np.ndarray, origins: np.ndarray) -> _Edges:
-    rings, polygon = shapely.get_rings(polygons, return_index=True)
-    is_shell = np.diff(polygon, prepend=-1) != 0
-    turns = np.where(shapely.is_ccw(rings) == is_shell, 1, -1)
-    points, ring = shapely.get_coordinates(rings, return_index=True)
-    points = points - origins[polygon[ring]]
-    (x0, y0), (x1, y1), ring = points[:-1].T, points[1:].T, np.where(ring[:-1] == ring[1:], ring[:-1], -1)
-    real = (ring >= 0) & (y0 != y1)
-    x0, y0, x1, y1, ring = x0[real], y0[real], x1[real], y1[real], ring[real]
-    up = y1 > y0
+    rings = Rings.of(polygons, origins)
+    turns = np.where(shapely.is_ccw(rings.rings) == rings.is_shell, 1, -1)[rings.ring]
+    steps = rings.edges()
+    real = steps[:, 1] != 0
+    (x, y), (dx, dy), turns = rings.points[real].T, steps[real].T, turns[real]
+    up = dy > 0
     return _Edges(
-        polygon=polygon[ring],
-        kind=np.where(up, turns[ring], -turns[ring]),
-        low=np.where(up, y0, y1),
-        high=np.where(up, y1, y0),
-        start=np.where(up, x0, x1),
-        slope=(x1 - x0) / (y1 - y0),
+        polygon=rings.polygon[rings.ring[real]],
+        kind=np.where(up, turns, -turns),
+        low=np.where(up, y, y + dy),
+        high=np.where(up, y + dy, y),
+        start=np.where(up, x, x + dx),
+        slope=dx / dy,
     )
 
 

@@ -1,8 +1,7 @@
 """The walls of many outlines at once: stretches of a ring that are each to become one straight edge.
 
 Rings stand one after the other, and so do the walls of a ring, in the order of its outline; the one before the first is the
-last. All arithmetic runs over the walls of all rings together: a building takes microseconds, where a loop over its walls in
-Python took a millisecond.
+last. All arithmetic runs over the walls of all rings together, which is several times as fast as a loop over them in Python.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from engine.detection import groups
 members = st.lists(st.integers(0, 6), max_size=40).map(lambda found: np.array(sorted(found), dtype=int))
 
 
-@given(group=members.filter(len))
+@given(group=members)
 def test_neighbours_go_around_their_group(group: np.ndarray) -> None:
     before, after = groups.around(group)
     for one in np.unique(group):
