@@ -119,7 +119,7 @@ def _compile(model: MaskDino, shape: tuple[int, int, int, int]) -> None:
             (*_, boxes, logits), (*_, plain_boxes, plain_logits) = compiled(images), plain(images)
     except RuntimeError as error:  # what torch raises where a compiler is missing or fails
         raise DeviceError(
-            f"torch.compile cannot compile the model here: {str(error).strip().splitlines()[0]}",
+            f"torch.compile cannot compile the model here: {str(error).strip().splitlines()[0].rstrip('.')}.",
             hint="Do without; on a CPU it needs a C++ compiler.",
         ) from error
     # Queries of almost the same score may change places. What is wrong is off by more: torch 2.14 was, by 0.29.

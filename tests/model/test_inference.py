@@ -158,7 +158,7 @@ def test_a_compiler_that_is_missing_is_one_clear_error(monkeypatch: pytest.Monke
         return fails
 
     monkeypatch.setattr(torch, "compile", compiled)
-    with pytest.raises(DeviceError, match=r"cannot compile the model here: No working C\+\+ compiler found Do without"):
+    with pytest.raises(DeviceError, match=r"cannot compile the model here: No working C\+\+ compiler found\. Do without"):
         InferenceModel(_model(SMALL_CONFIG), compile_for=(1, 3, 96, 96))
 
 
