@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import lightning.pytorch as lightning
@@ -92,7 +93,7 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
         _say_what_was_read(data)
         if run.check_leakage:
             warn_of_leakage(data)
-    steps, validate_every = _lengths(run, data)
+    steps, every = _lengths(run, data)
     length = RunLength(steps=steps, minutes=run.minutes)
     model = _build(config, data)
     objective = build_objective(model, config.losses, guide=config.guide)
@@ -107,7 +108,7 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
         max_epochs=-1,
         accumulate_grad_batches=run.accumulate,
         gradient_clip_val=config.optimizer.clip,
-        val_check_interval=validate_every * run.accumulate,
+        val_check_interval=every * run.accumulate if isinstance(every, int) else every,
         check_val_every_n_epoch=None,
         limit_val_batches=1.0 if len(data.validation) else 0,
         num_sanity_val_steps=0,
@@ -116,7 +117,7 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
         enable_progress_bar=False,
         enable_model_summary=False,
         logger=TensorBoardLogger(folder.path, name="tensorboard", version=""),
-        callbacks=[length, raw, *_callbacks(config, data, folder, validate_every), *watching],
+        callbacks=[length, raw, *_callbacks(config, data, folder, every), *watching],
     )
     batches = Batches(data, run, steps=_MOST_STEPS if steps is None else steps)
     going_on = str(folder.last) if resume and folder.last.exists() else None
@@ -171,12 +172,13 @@ def _architecture_of(start_from: str) -> AnyModelConfig:
         ) from error
 
 
-def _callbacks(config: TrainConfig, data: TrainingData, folder: RunFolder, validate_every: int) -> list[Callback]:
+def _callbacks(config: TrainConfig, data: TrainingData, folder: RunFolder, every: int | timedelta) -> list[Callback]:
     callbacks: list[Callback] = []
     if config.run.average is not None:
         callbacks.append(EMAWeightAveraging(decay=config.run.average))
     keep = {"dirpath": folder.checkpoints, "enable_version_counter": False, "save_on_train_epoch_end": False}
-    callbacks.append(ModelCheckpoint(filename="last", every_n_train_steps=validate_every, **keep))
+    when = {"every_n_train_steps": every} if isinstance(every, int) else {"train_time_interval": every}
+    callbacks.append(ModelCheckpoint(filename="last", **when, **keep))
     if len(data.validation):
         callbacks.append(ModelCheckpoint(filename="best", monitor="val/AP50", mode="max", **keep))
         callbacks.append(PredictionPictures(folder.pictures))
@@ -192,11 +194,11 @@ def _say_what_was_read(data: TrainingData) -> None:
         log.warning("%s: %d", what, count)
 
 
-def _lengths(run: RunConfig, data: TrainingData) -> tuple[int | None, int]:
-    """Return the steps of the run, None where the clock ends it, and those between two validations."""
-    every = run.validate_every or math.ceil(len(data.train) / run.batch)
+def _lengths(run: RunConfig, data: TrainingData) -> tuple[int | None, int | timedelta]:
+    """Return the steps of the run, None where the clock ends it, and the steps or the time between two validations."""
     if run.minutes is not None:
-        return None, every
+        return None, run.validate_every or timedelta(minutes=run.minutes / 4)
+    every = run.validate_every or math.ceil(len(data.train) / run.batch)
     steps = run.steps or max(1, round(run.epochs * len(data.train) / run.batch))
     return steps, min(every, steps)
 

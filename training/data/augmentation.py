@@ -106,11 +106,11 @@ def lean(crop: Crop, rng: np.random.Generator) -> Crop:
     image, masks = crop.image.numpy().copy(), crop.masks.numpy().copy()
     # The farthest against the direction first: a building hides what stands behind it.
     way = np.array([np.sin(direction), np.cos(direction)])
-    instances = np.flatnonzero(crop.labels.numpy() >= 0)
+    instances = np.flatnonzero((crop.labels.numpy() >= 0) & masks.any(axis=(1, 2)))
     centres = np.array([np.argwhere(masks[number]).mean(axis=0) @ way for number in instances])
     for number in instances[np.argsort(centres)]:
         roof = masks[number].copy()
-        if not roof.any():
+        if not roof.any():  # hidden by now
             continue
         steps = [tuple(np.rint(step * way).astype(int)) for step in np.arange(1, height * rng.uniform(0.4, 1.6) + 1)]
         swept = roof.copy()

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import tv_tensors
 
+_DARK = 60.0  # mean of an image that is dark enough
+
 
 class ImageChange(nn.Module):
     """Change an image and leave what comes with it, such as masks, alone."""
@@ -44,6 +46,8 @@ class Darkening(ImageChange):
     """Take light away: most of an image ends up in the lower half of the range, as in much satellite imagery."""
 
     def change(self, pixels: Tensor) -> Tensor:
+        if pixels.mean() < _DARK:
+            return pixels
         return 255 * _uniform(0.3, 0.85) * (pixels / 255) ** _uniform(0.9, 1.7)
 
 

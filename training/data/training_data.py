@@ -154,34 +154,27 @@ class _Opened:
         if isinstance(config, TownsData):
             self._labels(_BUILDING, config.kind)
             return _Sides(_towns(config, gsd), ())
-        if not isinstance(config, CocoData):
-            self._labels(_BUILDING, config.kind)
-            train, aside = _ground(config)
-        else:
-            folder = self.folders[config]
-            labels = self._labels(folder.classes, config.folder)
+        folder = self.folders.get(config)
+        labels = self._labels(_BUILDING if folder is None else folder.classes, _name(config))
+        if isinstance(config, CocoData) and not config.in_memory:
             ours, theirs = _split(folder, config.hold_out)
-            if not config.in_memory:
-                source = ImageSource(ours, gsd=gsd, image_gsd=config.gsd, fit=config.fit, labels=labels)
-                return _Sides(source, self._images(theirs, config) if len(theirs) else ())
-            train, aside = image_scenes(ours, gsd=config.gsd), image_scenes(theirs, gsd=config.gsd)
+            source = ImageSource(ours, gsd=gsd, image_gsd=config.gsd, fit=config.fit, labels=labels)
+            return _Sides(source, self._images(theirs, config) if len(theirs) else ())
+        train, aside = read_scenes(config, folder=folder)
         if not train:
             raise ArgumentError(f"{_name(config)}: nothing is left to train on.", hint="Hold less of it out.")
         return _Sides(SceneSource(train, gsd=gsd), self._windows(aside))
 
     def whole(self, config: SourceConfig) -> Sequence[Sample]:
         """Return all images of a source as a model is measured on them."""
-        if isinstance(config, CocoData):
-            folder = self.folders[config]
-            if not config.in_memory:
-                return self._images(folder, config)
-            self._labels(folder.classes, config.folder)
-            return self._windows(image_scenes(folder, gsd=config.gsd))
-        self._labels(_BUILDING, config.kind)
+        folder = self.folders.get(config)
+        if isinstance(config, CocoData) and not config.in_memory:
+            return self._images(folder, config)
+        self._labels(_BUILDING if folder is None else folder.classes, _name(config))
         if isinstance(config, TownsData):
             towns = _towns(config, self.data.gsd)
             return self._windows([towns.scene(number) for number in range(config.count)])
-        return self._windows(_ground(config)[0])
+        return self._windows(read_scenes(config, folder=folder)[0])
 
     def record(self, config: SourceConfig) -> DataSource:
         """Describe a source for the model card."""
@@ -236,16 +229,32 @@ class _Opened:
         return [self.classes.index(name) for name in names]
 
 
-def _ground(config: RasterData | TilesData) -> tuple[list[Scene], list[Scene]]:
-    """Read georeferenced ground: the scenes to train on, and those that are held out."""
+def read_scenes(
+    config: RasterData | TilesData | CocoData, *, folder: CocoFolder | None = None
+) -> tuple[list[Scene], list[Scene]]:
+    """Read ground into memory: the scenes to train on, and those that are held out.
+
+    Args:
+        config: of COCO folders, those that are ``in_memory``.
+        folder: that of the config, if it is open already.
+    """
     # What reads maps and rasters is not needed, and need not be installed, to train on folders of images.
     if isinstance(config, RasterData):
-        from training.data.raster_tiles import read_sides
+        from training.data import raster_tiles
 
-        return read_sides(config.rasters, config.footprints, config.area, hold_out=config.hold_out, margin=config.margin)
-    from training.data.tile_mosaic import read_sides
+        return raster_tiles.read_sides(
+            config.rasters, config.footprints, config.area, hold_out=config.hold_out, margin=config.margin
+        )
+    if isinstance(config, TilesData):
+        from training.data import tile_mosaic
 
-    return read_sides(config.folder, image_zoom=config.image_zoom, label_zoom=config.label_zoom, hold_out=config.hold_out)
+        return tile_mosaic.read_sides(
+            config.folder, image_zoom=config.image_zoom, label_zoom=config.label_zoom, hold_out=config.hold_out
+        )
+    if folder is None:
+        folder = CocoFolder(config.folder, images=config.images, annotations=config.annotations)
+    ours, theirs = _split(folder, config.hold_out)
+    return image_scenes(ours, gsd=config.gsd), image_scenes(theirs, gsd=config.gsd)
 
 
 def _split(folder: CocoFolder, hold_out: Sequence[str]) -> tuple[CocoFolder, CocoFolder]:
