@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import rasterio.features
 import shapely
 from pycocotools import mask as run_lengths
 
@@ -20,6 +19,7 @@ from training.data.coco_layout import CocoImage, find_annotations
 from training.data.coco_reader import CocoReader, look_up
 from training.data.coco_repairs import describe_repairs, measure, settle_annotations, settle_images
 from training.data.image_files import read_rgb
+from training.data.rasterize import outline_of_mask, rasterize_masks
 from training.data.rings import polygon_of_rings
 from training.data.sample import Sample
 from training.data.shared_array import SharedArray
@@ -88,10 +88,7 @@ class CocoFolder(Sequence[Sample]):
     def __getitem__(self, index: int) -> Sample:
         entry = self.image(index)
         outlines, labels, crowd = self.outlines(index)
-        shape = (entry.height, entry.width)
-        masks = np.zeros((len(outlines), *shape), dtype=bool)
-        for mask, outline in zip(masks, outlines, strict=True):
-            mask[:] = rasterio.features.rasterize([outline], out_shape=shape, dtype="uint8")
+        masks = rasterize_masks(outlines, entry.height, entry.width)
         seen = masks.any(axis=(1, 2))
         return Sample(self.pixels(index), masks[seen], entry.path.name, crowd[seen], labels[seen])
 
@@ -133,6 +130,4 @@ class CocoFolder(Sequence[Sample]):
         runs = self._outlines.run_lengths(number)
         if not runs:
             return polygon_of_rings(self._outlines.rings(number))
-        mask = run_lengths.decode({"size": [entry.height, entry.width], "counts": runs})
-        shapes = rasterio.features.shapes(mask, mask=mask.astype(bool))
-        return shapely.union_all([shapely.geometry.shape(shape) for shape, _ in shapes])
+        return outline_of_mask(run_lengths.decode({"size": [entry.height, entry.width], "counts": runs}))

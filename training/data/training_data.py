@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from training.data.dataset import TrainingCrops
 from training.data.sample import Sample
 from training.data.scene import SceneWindows
 from training.data.sources import CropSource, FittedImages, ImageSource, SceneSource, SyntheticSource
-from training.data.tiny_model_data import GROUND_RECORDS, Ground, read_ground
+
+if TYPE_CHECKING:
+    from training.data.tiny_model_data import Ground
 
 _BUILDING = ("building",)
 _TOWNS = DataSource(name="synthetic towns", licence="GPL-3.0-or-later", attribution="training/data/synthetic.py")
@@ -97,6 +100,9 @@ class _Opened:
         self.grounds: dict[Path, tuple[Ground, Ground]] = {}
         for config in everything:
             if isinstance(config, GroundData) and config.folder not in self.grounds:
+                # Ground alone needs geospatial packages: a machine made for training may lack them.
+                from training.data.tiny_model_data import read_ground
+
                 self.grounds[config.folder] = read_ground(config.folder)
         first = data.sources[0]
         self.classes = self.folders[first].classes if isinstance(first, CocoData) else _BUILDING
@@ -137,7 +143,11 @@ class _Opened:
                     name="/".join(config.folder.resolve().parts[-2:]), licence=folder.licence or "unknown", images=len(folder)
                 )
             ]
-        return GROUND_RECORDS if isinstance(config, GroundData) else [_TOWNS.model_copy(update={"images": config.count})]
+        if isinstance(config, GroundData):
+            from training.data.tiny_model_data import GROUND_RECORDS
+
+            return GROUND_RECORDS
+        return [_TOWNS.model_copy(update={"images": config.count})]
 
     def _labels(self, names: Sequence[str], where: object) -> list[int]:
         """Say which of the model's classes each class of a source is.
