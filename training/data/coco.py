@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rasterio.features
 import shapely
 from pycocotools import mask as run_lengths
 
@@ -26,6 +25,7 @@ from training.data.coco_layout import CocoImage, find_annotations
 from training.data.coco_reader import CocoReader, look_up
 from training.data.coco_repairs import describe_repairs, measure, settle_annotations, settle_images
 from training.data.image_files import read_rgb
+from training.data.rasterize import outline_of_mask, rasterize_masks
 from training.data.rings import polygon_of_rings
 from training.data.sample import Sample
 from training.data.shared_array import SharedArray
@@ -117,10 +117,7 @@ class CocoFolder(Sequence[Sample]):
     def __getitem__(self, index: int) -> Sample:
         entry = self.image(index)
         outlines = self.outlines(index)
-        shape = (entry.height, entry.width)
-        masks = np.zeros((len(outlines.polygons), *shape), dtype=bool)
-        for mask, outline in zip(masks, outlines.polygons, strict=True):
-            mask[:] = rasterio.features.rasterize([outline], out_shape=shape, dtype="uint8")
+        masks = rasterize_masks(outlines.polygons, entry.height, entry.width)
         return outlines.sample(self.pixels(index), masks, name=entry.path.name)
 
     def part(self, numbers: Sequence[int]) -> CocoFolder:
@@ -175,6 +172,4 @@ class CocoFolder(Sequence[Sample]):
         runs = self._outlines.run_lengths(number)
         if not runs:
             return polygon_of_rings(self._outlines.rings(number))
-        mask = run_lengths.decode({"size": [entry.height, entry.width], "counts": runs})
-        shapes = rasterio.features.shapes(mask, mask=mask.astype(bool))
-        return shapely.union_all([shapely.geometry.shape(shape) for shape, _ in shapes])
+        return outline_of_mask(run_lengths.decode({"size": [entry.height, entry.width], "counts": runs}))
