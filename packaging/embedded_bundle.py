@@ -1,8 +1,8 @@
 """Write one folder with which somebody who has a bare GPU machine trains the embedded model: ``make embedded-bundle``.
 
-It holds the code, the images of all places of ``training/configs/embedded.yaml`` as COCO folders, the weights to start from, wheels
-of the packages that such a machine may lack, and ``train.py``; see `train_embedded.py` for what the machine needs. The imagery
-is that of the config's places, under their licences, and is not part of the project.
+It holds the code, the images of all places of ``training/configs/embedded.yaml`` as COCO folders, the weights to start from,
+wheels of the packages that such a machine may lack, and ``train.py``; see `train_embedded.py` for what the machine needs. The
+imagery is that of the config's places, under their licences, and is not part of the project.
 """
 
 from __future__ import annotations
