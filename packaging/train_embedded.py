@@ -3,9 +3,9 @@
     python3 train.py --minutes 10
 
 It runs from the folder that ``make embedded-bundle`` wrote and needs nothing else: the code, the prepared images of all places,
-the weights to start from and wheels of the few packages that such a machine may lack lie beside it. The time limit is that of the
-whole program; the learning rate falls by the clock. ``--output`` then holds the model file and the table of all validations,
-AP50 by place among them, which are printed as they are made.
+the weights to start from and wheels of the few packages that such a machine may lack lie beside it. The time limit is that of
+the whole program; the learning rate falls by the clock. ``--output`` then holds the model file and the table of all
+validations, AP50 by place among them, which are printed as they are made.
 """
 
 from __future__ import annotations
@@ -24,11 +24,7 @@ STARTED = time.monotonic()
 BUNDLE = Path(__file__).resolve().parent
 LEAST_MINUTES = 0.5
 # By import name; their wheels are taken where this Python does not have them.
-CARRIED = {
-    "pydantic": ("pydantic", "typing_extensions", "typing_inspection", "annotated_types"),
-    "shapely": (),
-    "pycocotools": (),
-}
+CARRIED = {"pydantic": ("typing_extensions", "typing_inspection", "annotated_types"), "shapely": (), "pycocotools": ()}
 
 
 def main() -> None:
