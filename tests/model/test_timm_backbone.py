@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import timm
 import torch
@@ -119,9 +117,13 @@ def test_a_model_file_gives_it_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("model", "channels"), [("convnextv2_huge", (352, 704, 1408, 2816)), ("no_such_model", (1, 2, 3, 4))]
+    ("model", "channels", "text"),
+    [
+        ("convnextv2_huge", (352, 704, 1408, 2816), "not those of its config"),
+        ("no_such_model", (1, 2, 3, 4), "no model can be built"),
+    ],
 )
-def test_a_file_that_names_a_large_model_takes_no_memory(tmp_path, monkeypatch, model, channels):
+def test_a_file_that_names_a_large_model_takes_no_memory(tmp_path, monkeypatch, model, channels, text):
     config = {**SMALL_TIMM.model_dump(mode="json"), "backbone": {"kind": "timm", "model": model, "channels": channels}}
     document = ModelHeader(name="m", config=parse_model_config(config), classes=("a", "b")).to_json()
     path = tmp_path / "hostile.safetensors"
@@ -135,7 +137,6 @@ def test_a_file_that_names_a_large_model_takes_no_memory(tmp_path, monkeypatch, 
         return body
 
     monkeypatch.setattr(timm, "create_model", watched)
-    with pytest.raises(ModelFileError, match="no model can be built" if model == "no_such_model" else "not those of its config"):
+    with pytest.raises(ModelFileError, match=text):
         load_model(path)
     assert set(devices) <= {"meta"}
-    assert json.loads(document)["config"]["backbone"]["model"] == model
