@@ -37,7 +37,7 @@ from training.prediction_pictures import PredictionPictures
 from training.run_folder import RunFolder
 from training.run_length import RunLength
 from training.score_calibration import balance_scores
-from training.start import start_from
+from training.start import start_from_each
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +212,8 @@ def _build(config: TrainConfig, data: TrainingData) -> nn.Module:
         _check_places(model, config.data.size)
     if config.run.calibrate and not (isinstance(model, MaskDino) and len(data.validation) > 1):
         raise ConfigError("run.calibrate needs a Mask DINO model and two validation images.", hint="Set run.calibrate=false.")
-    log.info("%s", start_from(model, config.start_from).summary())
+    for report in start_from_each(model, config.starts):
+        log.info("%s", report.summary())
     if config.run.checkpoint_activations:
         checkpoint_activations(model)
     return model
