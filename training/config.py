@@ -61,10 +61,12 @@ class ScheduleConfig(StrictModel):
 class RunConfig(StrictModel):
     """How long to train, and on what.
 
-    steps, epochs: of the optimizer, or passes through the data: one of the two.
+    steps, epochs, minutes: of the optimizer, passes through the data, or time, validation included: one of the three. With
+        minutes the learning rate follows the clock.
     batch: images of one optimizer step, over all devices and accumulated ones: what the learning rate goes with.
     accumulate: parts in which each device computes its share of a batch, one after the other, to save memory.
-    validate_every: steps between two validations and between two checkpoints; None is once an epoch.
+    validate_every: steps between two validations and between two checkpoints; None is once an epoch, or four times in a run
+        that is measured in minutes.
     average: decay of the exponential moving average of the weights, the average being what is validated and kept beside
         the raw ones; None keeps the raw ones alone.
     device: as in detection, ``auto`` being all GPUs that there are, or the CPU.
@@ -81,6 +83,7 @@ class RunConfig(StrictModel):
 
     steps: Annotated[int, Field(ge=1)] | None = None
     epochs: Positive | None = None
+    minutes: Positive | None = None
     batch: Annotated[int, Field(ge=1)] = 32
     accumulate: Annotated[int, Field(ge=1)] = 1
     validate_every: Annotated[int, Field(ge=1)] | None = None
@@ -99,8 +102,8 @@ class RunConfig(StrictModel):
 
     @model_validator(mode="after")
     def _one_length(self) -> RunConfig:
-        if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give steps or epochs, one of them")
+        if [self.steps, self.epochs, self.minutes].count(None) != 2:
+            raise ValueError("give steps, epochs or minutes, one of them")
         return self
 
 

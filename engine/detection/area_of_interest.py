@@ -17,8 +17,8 @@ from pyproj.exceptions import ProjError
 
 from engine.detection.area_file import read_polygons
 from engine.detection.area_reprojection import around_raster, to_raster_crs
-from engine.detection.polygon_file import polygons_in
 from engine.detection.tile_grid import Tile
+from engine.detection.valid_polygons import polygons_in
 from engine.errors import ArgumentError, VectorError
 
 logger = logging.getLogger(__name__)

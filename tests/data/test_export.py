@@ -23,9 +23,8 @@ from engine.errors import ArgumentError, CancelledError, MaskDinoError, OutputEr
 from training.data.audit import audit_dataset
 from training.data.coco import CocoFolder
 from training.data.export import export_dataset
-from training.data.export_footprints import rings_of
 from training.data.export_plan import Layout, plan_tiles, spans
-from training.data.rings import polygon_of_rings
+from training.data.rings import polygon_of_rings, rings_of
 
 ORIGIN = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
 TURNED = Affine(0.47, 0.17, 500_000, 0.17, -0.47, 5_000_000)

@@ -8,7 +8,8 @@ import pyogrio
 import pytest
 import shapely
 
-from engine.detection.polygon_file import mended, only_polygons, polygons_in, read_layer
+from engine.detection.polygon_file import read_layer
+from engine.detection.valid_polygons import mended, only_polygons, polygons_in
 from engine.errors import VectorError
 
 SQUARE = shapely.box(0, 0, 10, 10)

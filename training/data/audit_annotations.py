@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import shapely
 
-from engine.detection.polygon_file import polygons_in
-from training.data.export_footprints import rings_of
-from training.data.rings import polygon_of_rings
+from engine.detection.valid_polygons import polygons_in
+from training.data.rings import polygon_of_rings, rings_of
 from training.data.run_counts import runs_fill
 
 TINY = 12.0  # square pixels; a building of that cannot be told from clutter

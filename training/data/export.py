@@ -21,9 +21,10 @@ from engine.detection.raster_source import RasterSource
 from engine.detection.tile_grid import Tile, TileGrid
 from engine.errors import ArgumentError, CancelledError
 from engine.job import Progress
-from training.data.export_footprints import cut, read_footprints, rings_of
+from training.data.export_footprints import cut, read_footprints
 from training.data.export_plan import Layout, plan_tiles
 from training.data.export_writer import CATEGORY, CocoWriter, finished_folder
+from training.data.rings import rings_of
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,11 @@ import pyproj
 import shapely
 from pyproj.exceptions import ProjError
 
-from engine.detection.polygon_file import polygons_in, read_layer
+from engine.detection.polygon_file import read_layer
+from engine.detection.valid_polygons import polygons_in
 from engine.errors import VectorError
 
 logger = logging.getLogger(__name__)
-
-DECIMALS = 2  # of a coordinate in a COCO file: half a hundredth of a pixel is far below what anybody digitises
 
 
 def read_footprints(path: str | Path, raster: Any) -> np.ndarray:
@@ -75,39 +73,6 @@ def cut(footprints: np.ndarray, tree: shapely.STRtree, ground: shapely.Geometry,
         if len(parts) and shapely.area(parts).sum() >= smallest:
             pieces.append(parts[0] if len(parts) == 1 else shapely.multipolygons(parts))
     return pieces
-
-
-def rings_of(geometry: shapely.Geometry) -> list[list[float]]:
-    """Write a geometry as COCO rings: x and y by turns, each ring once round without its first point again.
-
-    The rings of an annotation are united by whoever reads them, so a ring cannot be a hole. A polygon with holes is cut in
-    two through each of them; the halves are rings that share the cut, and together they are the polygon, hole and all.
-    """
-    rings = []
-    for part in polygons_in(geometry):
-        for simple in _without_holes(part):
-            points = np.round(shapely.get_coordinates(simple.exterior)[:-1], DECIMALS)
-            points = points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
-            if len(points) >= 3:
-                rings.append((points + 0.0).ravel().tolist())  # + 0.0: no minus zero
-    return rings
-
-
-def _without_holes(polygon: shapely.Polygon) -> Sequence[shapely.Polygon]:
-    if not polygon.interiors:
-        return [polygon]
-    low_x, low_y, high_x, high_y = shapely.bounds(polygon)
-    left, _, right, _ = shapely.bounds(polygon.interiors[0])
-    middle = (left + right) / 2
-    rounded = round(middle, DECIMALS)  # the halves meet exactly, rounded or not
-    line = rounded if left < rounded < right else middle
-    halves = (shapely.box(low_x - 1, low_y - 1, line, high_y + 1), shapely.box(line, low_y - 1, high_x + 1, high_y + 1))
-    return [
-        simple
-        for half in halves
-        for part in polygons_in(shapely.intersection(polygon, half))
-        for simple in _without_holes(part)
-    ]
 
 
 def _reprojected(polygons: np.ndarray, crs: Any, raster: Any, name: str) -> np.ndarray:

@@ -9,12 +9,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import rasterio
-import rasterio.features
 import shapely
-from rasterio.transform import Affine
 
 from engine.errors import ArgumentError
+from training.data.rasterize import rasterize_labels
 from training.data.town_buildings import Building
 from training.data.town_canvas import Canvas
 from training.data.town_ground import paint_ground, park_cars
@@ -76,15 +74,7 @@ class SyntheticTown:
 
     @cached_property
     def _labels(self) -> np.ndarray:
-        return rasterise(self.footprints, self.size)
-
-
-def rasterise(footprints: list[shapely.Polygon], size: int) -> np.ndarray:
-    """Burn polygons into (size, size) int32 by the pixel centre rule, numbered from one; later ones win where they meet."""
-    if not footprints:
-        return np.zeros((size, size), dtype=np.int32)
-    numbered = ((polygon, number) for number, polygon in enumerate(footprints, start=1))
-    return rasterio.features.rasterize(numbered, out_shape=(size, size), dtype="int32")
+        return rasterize_labels(self.footprints, self.size, self.size)
 
 
 def _cut_to_scene(buildings: list[Building], size: int, gsd: float) -> tuple[list[shapely.Polygon], list[Building]]:
@@ -125,6 +115,8 @@ def write_town(
         The town.
     """
     import geopandas
+    import rasterio
+    from rasterio.transform import Affine
 
     town = SyntheticTown(seed, size, gsd, style)
     transform = Affine(gsd, 0.0, origin[0], 0.0, -gsd, origin[1])

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import rasterio.features
 import shapely
 from PIL import Image
-from rasterio.enums import MergeAlg
+
+from training.data.rasterize import rasterize_labels, rasterize_masks
 
 
 @dataclass(frozen=True)
@@ -69,30 +69,12 @@ def cut_pixels(image: np.ndarray, view: View, *, fill: int = 0) -> np.ndarray:
 
 def burn_labels(polygons: Sequence[shapely.Geometry], view: View) -> np.ndarray:
     """Burn outlines into a view by the pixel centre rule: (size, size) int32, numbered from one, later ones on top."""
-    labels = np.zeros((view.size, view.size), dtype=np.int32)
-    if len(polygons):
-        rasterio.features.rasterize([(p, n) for n, p in enumerate(_in_view(polygons, view), start=1)], out=labels)
-    return labels
+    return rasterize_labels(_in_view(polygons, view), view.size, view.size)
 
 
 def burn_masks(polygons: Sequence[shapely.Geometry], view: View) -> np.ndarray:
     """Burn each outline into a mask of its own, so that they may overlap: (N, size, size) bool, some empty perhaps."""
-    if not len(polygons):
-        return np.zeros((0, view.size, view.size), dtype=bool)
-    shape = (view.size, view.size)
-    local = _in_view(polygons, view)
-    numbered = [(polygon, number) for number, polygon in enumerate(local, start=1)]
-    covered = rasterio.features.rasterize([(p, 1) for p in local], out_shape=shape, dtype="int32", merge_alg=MergeAlg.add)
-    labels = rasterio.features.rasterize(numbered, out_shape=shape, dtype="int32")
-    masks = labels[None] == np.arange(1, len(local) + 1)[:, None, None]
-    if covered.max() > 1:
-        # Rare: only the outlines that reach into what is covered twice need a canvas of their own.
-        twice = covered > 1
-        rows, columns = np.flatnonzero(twice.any(1)), np.flatnonzero(twice.any(0))
-        region = shapely.box(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-        for number in np.flatnonzero(shapely.intersects(local, region)):
-            masks[number] = rasterio.features.rasterize([local[number]], out_shape=shape, dtype="uint8") > 0
-    return masks
+    return rasterize_masks(_in_view(polygons, view), view.size, view.size)
 
 
 def _in_view(polygons: Sequence[shapely.Geometry], view: View) -> np.ndarray:
