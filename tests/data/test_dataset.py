@@ -231,8 +231,11 @@ def test_ground_that_is_not_labelled_travels_as_a_region() -> None:
 
 
 def test_sparse_crops_show_fewer_buildings() -> None:
-    counts = [
-        np.mean([len(crops(AugmentationConfig(sparse=share, scale=(1.0, 1.0)))[index][1]) for index in range(30)])
-        for share in (0.0, 1.0)
-    ]
-    assert counts[1] < 0.8 * counts[0]
+    town = white_houses()
+    town_and_fields = Scene(np.pad(town.image, ((0, 0), (0, 300), (0, 0))), town.footprints, 0.3)
+    counts = []
+    for share in (0.0, 1.0):
+        plain = PLAIN.model_copy(update={"sparse": share})
+        dataset = TrainingCrops([(SceneSource([town_and_fields], gsd=0.3), 1.0)], length=30, size=96, augmentation=plain)
+        counts.append([len(dataset[index][1]) for index in range(30)])
+    assert np.mean(np.array(counts[1]) == 0) > 0.8 > np.mean(np.array(counts[0]) == 0)
