@@ -33,6 +33,8 @@ def main() -> None:
     arguments = _arguments()
     sys.path.insert(0, str(BUNDLE / "code"))
     _unpack_missing()
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # for the processes that prepare images
+    print(f"{time.monotonic() - STARTED:5.0f} s  unpacked", flush=True)
     work = Path(tempfile.mkdtemp(prefix="embedded-"))
     shutil.unpack_archive(BUNDLE / "data.zip", work)
     os.chdir(work)  # the config names its data from here
