@@ -4,6 +4,7 @@
 #   make plugin      the plugin as QGIS installs it: dist/qgis_maskdino.zip
 #   make test-gpu    tests of the kernels on this machine's NVIDIA GPU
 #   make lint        lint alone
+#   make embedded-bundle   a folder that trains the embedded model on a bare GPU machine: dist/embedded-bundle
 #   make benchmark   the figures that the README quotes
 # Another interpreter: make PYTHON=python3.12 demo. QGIS has one of its own: make QGIS_PYTHON=... test-qgis
 
@@ -17,7 +18,7 @@ QGIS := .venv-qgis/.ready
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-engine test-qgis test-gpu lint benchmark plugin clean
+.PHONY: demo test test-engine test-qgis test-gpu lint benchmark plugin embedded-bundle clean
 
 demo: $(KERNEL)
 	$(BIN)/maskdino demo -o demo
@@ -41,6 +42,11 @@ lint: $(READY)
 
 plugin: $(READY)
 	$(BIN)/python packaging/build_plugin.py -o dist/qgis_maskdino.zip
+
+# Needs the imagery of training/configs/embedded.yaml, which is not part of the project.
+embedded-bundle: $(READY)
+	$(BIN)/python -m pip install --quiet -e '.[pretrained]'
+	$(BIN)/python packaging/embedded_bundle.py
 
 benchmark: $(KERNEL)
 	@set -e; for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python $$program; done

@@ -13,7 +13,7 @@ import typer
 from engine.commands import check_arguments
 from engine.errors import ModelFileError, UnsafeFileError
 from engine.job import Job
-from engine.model.config import AnyModelConfig, ModelConfig
+from engine.model.config import AnyModelConfig, ModelConfig, TimmConfig
 from engine.model.model_file import embedded_models, find_model_file, read_header
 from engine.model.model_header import ModelHeader
 from engine.model.presets import PRESETS
@@ -210,7 +210,8 @@ def _preset_line(config: AnyModelConfig) -> str:
     what = "Mask R-CNN"
     if isinstance(config, ModelConfig):
         what = f"Mask DINO, {config.pixel_decoder.levels} levels, {config.decoder.queries} queries"
-    return f"{what}, {config.backbone.kind} backbone, {config.num_classes} class{'es' if config.num_classes > 1 else ''}"
+    backbone = config.backbone.model if isinstance(config.backbone, TimmConfig) else config.backbone.kind
+    return f"{what}, {backbone} backbone, {config.num_classes} class{'es' if config.num_classes > 1 else ''}"
 
 
 def _preset_text(name: str) -> str:

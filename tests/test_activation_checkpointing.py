@@ -9,13 +9,16 @@ import torch
 from model.small_model import SMALL_CONFIG
 
 from engine.model.build import build_model
-from engine.model.config import ResNetConfig, SwinConfig
+from engine.model.config import ResNetConfig, SwinConfig, TimmConfig
 from training.activation_checkpointing import checkpoint_activations
 
 BACKBONES = {
     "frozen norms": SMALL_CONFIG.backbone,
     "batch norms": ResNetConfig(block="basic", depths=(1, 2, 1, 1), widths=(8, 16, 24, 32), norm="batch"),
     "Swin with dropped paths": SwinConfig(embed_dim=16, depths=(1, 1, 2, 1), heads=(1, 2, 2, 4), window_size=4, drop_path=0.5),
+    "MobileNetV3": TimmConfig(model="mobilenetv3_small_050", channels=(8, 16, 24, 288), drop_path=0.3),
+    "ConvNeXt": TimmConfig(model="convnext_atto", channels=(40, 80, 160, 320), drop_path=0.3),
+    "ResNet-D": TimmConfig(model="resnet18d", channels=(64, 128, 256, 512)),
 }
 
 

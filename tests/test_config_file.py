@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from engine.errors import ConfigError
-from training.config import TrainConfig
+from training.config import FittingParts, TrainConfig
 from training.config_file import known_keys, read_config, ready_configs
 
 MINIMAL = {
@@ -108,6 +108,29 @@ def test_a_config_that_is_not_there_is_answered_with_the_nearest(tmp_path: Path)
 def test_a_model_or_something_to_start_from_has_to_be_given(minimal: Path) -> None:
     with pytest.raises(ConfigError, match="model and start_from are both empty"):
         read_config(minimal, ["model=null"])
+
+
+def test_several_sources_and_parts_of_one_are_spelt_out(minimal: Path) -> None:
+    parts = FittingParts(file="m.safetensors", parts="fitting")
+    read = {
+        "a.pth": ("a.pth",),
+        "null": (),
+        "{file: m.safetensors, parts: fitting}": (parts,),
+        "[a.pth, {file: m.safetensors, parts: fitting}]": ("a.pth", parts),
+    }
+    for text, starts in read.items():
+        assert read_config(minimal, [f"start_from={text}"]).starts == starts
+    wrong = {
+        "{file: m.safetensors}": r"start_from\.parts\.parts: field required",
+        "{file: m.safetensors, parts: all}": r"start_from\.parts\.parts: input should be 'fitting'",
+        "[]": "at least 1 item",
+        "[1]": r"start_from\.list\.0",
+    }
+    for text, told in wrong.items():
+        with pytest.raises(ConfigError, match=told):
+            read_config(minimal, [f"start_from={text}"])
+    with pytest.raises(ConfigError, match="name the preset to build"):
+        read_config(minimal, ["model=null", "start_from=[a.safetensors]"])
 
 
 def test_every_key_is_known_by_its_dotted_name() -> None:

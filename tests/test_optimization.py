@@ -67,7 +67,7 @@ def test_frozen_parameters_are_left_alone(model: nn.Module) -> None:
 
 
 def rates(config: ScheduleConfig, steps: int) -> list[float]:
-    return [rate_factor(step, steps=steps, config=config) for step in range(steps)]
+    return [rate_factor(step, share=step / steps, config=config) for step in range(steps)]
 
 
 def test_schedules() -> None:
@@ -78,7 +78,7 @@ def test_schedules() -> None:
     cosine = rates(ScheduleConfig(kind="cosine", warm_up=0, hold=0.5, final_factor=0.1), 101)
     assert cosine[:51] == pytest.approx([1.0] * 51)
     assert cosine == sorted(cosine, reverse=True)
-    assert rate_factor(101, steps=101, config=ScheduleConfig(kind="cosine", hold=0.5, final_factor=0.1)) == pytest.approx(0.1)
+    assert rate_factor(101, share=1.0, config=ScheduleConfig(kind="cosine", hold=0.5, final_factor=0.1)) == pytest.approx(0.1)
 
 
 def test_a_published_milestone_beyond_the_run_never_comes() -> None:
@@ -89,7 +89,8 @@ def test_the_rate_of_each_group_follows_the_schedule() -> None:
     layer = nn.Linear(2, 2)
     optimizer = make_optimizer(layer, OptimizerConfig(learning_rate=0.5))
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: rate_factor(step, steps=4, config=ScheduleConfig(kind="multistep", warm_up=0, milestones=(1,)))
+        optimizer,
+        lambda step: rate_factor(step, share=step / 4, config=ScheduleConfig(kind="multistep", warm_up=0, milestones=(1,))),
     )
     optimizer.step()
     schedule.step()

@@ -11,16 +11,20 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from engine.model.backbones import TimmBackbone
 from engine.model.maskdino import MaskDino
 from engine.model.swin import SwinTransformer
+
+_LISTS = (nn.Sequential, nn.ModuleList)
 
 
 def checkpoint_activations(model: nn.Module) -> None:
     """Let the large repeated parts of a model keep their inputs alone while it trains.
 
-    These are Swin's blocks or ResNet's stages, and the layers of encoder and decoder. Gradients, the names of the state dict
-    and copies of the model are as without. For an image of 320 pixels ``maskdino_swinl`` keeps 260 MB in place of 2094 and
-    takes 1.3 times as long, ``maskdino_r50`` 127 MB in place of 461 and 1.24 times as long (float32, one core of a CPU).
+    These are Swin's blocks, ResNet's stages or the parts of a network of timm, and the layers of encoder and decoder.
+    Gradients, the names of the state dict and copies of the model are as without. For an image of 320 pixels
+    ``maskdino_swinl`` keeps 260 MB in place of 2094 and takes 1.3 times as long, ``maskdino_r50`` 127 MB in place of 461 and
+    1.24 times as long (float32, one core of a CPU).
 
     Args:
         model: changed in place.
@@ -33,6 +37,10 @@ def _segments(model: nn.Module) -> Iterator[nn.Module]:
     backbone = model.backbone
     if isinstance(backbone, SwinTransformer):
         yield from (block for stage in backbone.layers for block in stage.blocks)
+    elif isinstance(backbone, TimmBackbone):
+        parts = [part for child in backbone.body.children() for part in (child if isinstance(child, _LISTS) else [child])]
+        # Not a bare activation: one that works in place would change the input that is kept.
+        yield from (part for part in parts if any(part.children()))
     else:
         yield from (backbone.body.layer1, backbone.body.layer2, backbone.body.layer3, backbone.body.layer4)
     if isinstance(model, MaskDino):

@@ -52,7 +52,7 @@ class Batches(lightning.LightningDataModule):
     Args:
         data: what to train and validate on.
         run: batch, accumulation, workers.
-        steps: of the whole run.
+        steps: of the whole run, or more than it can make.
     """
 
     def __init__(self, data: TrainingData, run: RunConfig, *, steps: int) -> None:

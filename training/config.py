@@ -61,10 +61,12 @@ class ScheduleConfig(StrictModel):
 class RunConfig(StrictModel):
     """How long to train, and on what.
 
-    steps, epochs: of the optimizer, or passes through the data: one of the two.
+    steps, epochs, minutes: of the optimizer, passes through the data, or time, validation included: one of the three. With
+        minutes the learning rate follows the clock.
     batch: images of one optimizer step, over all devices and accumulated ones: what the learning rate goes with.
     accumulate: parts in which each device computes its share of a batch, one after the other, to save memory.
-    validate_every: steps between two validations and between two checkpoints; None is once an epoch.
+    validate_every: steps between two validations and between two checkpoints; None is once an epoch, or four times in a run
+        that is measured in minutes.
     average: decay of the exponential moving average of the weights, the average being what is validated and kept beside
         the raw ones; None keeps the raw ones alone.
     device: as in detection, ``auto`` being all GPUs that there are, or the CPU.
@@ -81,6 +83,7 @@ class RunConfig(StrictModel):
 
     steps: Annotated[int, Field(ge=1)] | None = None
     epochs: Positive | None = None
+    minutes: Positive | None = None
     batch: Annotated[int, Field(ge=1)] = 32
     accumulate: Annotated[int, Field(ge=1)] = 1
     validate_every: Annotated[int, Field(ge=1)] | None = None
@@ -99,8 +102,8 @@ class RunConfig(StrictModel):
 
     @model_validator(mode="after")
     def _one_length(self) -> RunConfig:
-        if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give steps or epochs, one of them")
+        if [self.steps, self.epochs, self.minutes].count(None) != 2:
+            raise ValueError("give steps, epochs or minutes, one of them")
         return self
 
 
@@ -113,6 +116,29 @@ class CardConfig(StrictModel):
     limits: str = ""
 
 
+class FittingParts(StrictModel):
+    """A model file of another architecture, of which those tensors are taken that the model has by the same name and shape.
+
+    Its backbone is taken where it is the model's own, or not at all.
+    """
+
+    file: str
+    parts: Literal["fitting"]
+
+
+def _form(source: Any) -> Any:
+    return "name" if isinstance(source, str) else "list" if isinstance(source, (list, tuple)) else "parts"
+
+
+# The tags let an error speak of what was meant alone.
+StartSource = Annotated[Annotated[str, Tag("name")] | Annotated[FittingParts, Tag("parts")], Discriminator(_form)]
+StartSources = Annotated[tuple[StartSource, ...], Field(min_length=1)]
+StartFrom = Annotated[
+    Annotated[str, Tag("name")] | Annotated[FittingParts, Tag("parts")] | Annotated[StartSources, Tag("list")],
+    Discriminator(_form),
+]
+
+
 class TrainConfig(StrictModel):
     """A whole training run.
 
@@ -120,7 +146,8 @@ class TrainConfig(StrictModel):
         name: of the model and its file.
         model: a preset, or a whole architecture; None takes that of the model file or embedded model in ``start_from``. Its
             number of classes is that of the data.
-        start_from: a published checkpoint of Mask DINO or DINO, a model file, an embedded model; None starts from nothing.
+        start_from: a published checkpoint of Mask DINO or DINO, a model file, an embedded model, a backbone trained on ImageNet
+            as a file or an installed package; or several of these, the later over the earlier; None starts from nothing.
         tile_size: side of the tiles that the model will be given in detection; None is the side of the training crops.
         store: how the model file keeps the weights; half the size costs about three decimal digits.
         guide: weight of the dense loss that helps a model that starts from nothing, see ``training.losses.dense_guide``.
@@ -129,7 +156,7 @@ class TrainConfig(StrictModel):
     version: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[\w][\w.\- ]*$")]
     model: Architecture | None = None
-    start_from: str | None = None
+    start_from: StartFrom | None = None
     data: DataConfig
     augmentation: AugmentationConfig = AugmentationConfig()
     losses: LossConfig = LossConfig()
@@ -141,8 +168,19 @@ class TrainConfig(StrictModel):
     store: Literal["float32", "float16"] = "float32"
     card: CardConfig = CardConfig()
 
+    @property
+    def starts(self) -> tuple[str | FittingParts, ...]:
+        """List what the training starts from, in the order in which it is taken."""
+        if self.start_from is None:
+            return ()
+        return self.start_from if isinstance(self.start_from, tuple) else (self.start_from,)
+
     @model_validator(mode="after")
     def _some_architecture(self) -> TrainConfig:
-        if self.model is None and self.start_from is None:
-            raise ValueError("model and start_from are both empty; name a preset, a model to start from, or both")
+        if self.model is None and not isinstance(self.start_from, str):
+            several = self.start_from is not None
+            raise ValueError(
+                "model is empty and start_from names several sources or parts of one; name the preset to build" if several
+                else "model and start_from are both empty; name a preset, a model to start from, or both"
+            )  # fmt: skip
         return self

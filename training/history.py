@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import time
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
 from torch import Tensor
+
+from training.run_length import RunLength
 
 LOSSES, VALIDATION = "losses.csv", "validation.csv"
 
@@ -19,46 +20,30 @@ class History(lightning.Callback):
     Args:
         folder: of the run.
         every: steps between two rows of losses.
-
-    Attributes:
-        seconds: of training so far, validation included, over all parts of the run.
+        length: of the run, which counts the seconds.
     """
 
-    def __init__(self, folder: Path, *, every: int) -> None:
-        self.folder, self.every = folder, every
-        self.seconds = 0.0
-        self._last: float | None = None
+    def __init__(self, folder: Path, *, every: int, length: RunLength) -> None:
+        self.folder, self.every, self.length = folder, every, length
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero:
             for name in (LOSSES, VALIDATION):
                 _forget_after(self.folder / name, trainer.global_step)
-        self._last = time.monotonic()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._count()
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if trainer.is_global_zero and stepped and trainer.global_step % self.every == 0:
             values = _numbers(trainer.callback_metrics, "train/")
             rate = trainer.optimizers[0].param_groups[-1]["lr"]
-            self._append(LOSSES, {"step": trainer.global_step, "seconds": round(self.seconds, 1), "rate": rate, **values})
+            self._append(
+                LOSSES, {"step": trainer.global_step, "seconds": round(self.length.seconds, 1), "rate": rate, **values}
+            )
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self._count()
         if trainer.is_global_zero and pl_module.scores is not None:
             values = _numbers(trainer.callback_metrics, "val/")
-            self._append(VALIDATION, {"step": pl_module.validated, "seconds": round(self.seconds, 1), **values})
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.seconds = state_dict["seconds"]
-
-    def _count(self) -> None:
-        now = time.monotonic()
-        self.seconds += now - (self._last if self._last is not None else now)
-        self._last = now
+            self._append(VALIDATION, {"step": pl_module.validated, "seconds": round(self.length.seconds, 1), **values})
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
         path = self.folder / name

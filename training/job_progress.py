@@ -11,6 +11,7 @@ import lightning.pytorch as lightning
 
 from engine.errors import CancelledError
 from engine.job import Job, Progress
+from training.run_length import RunLength
 
 _REPORT_EVERY = 0.5  # seconds
 _WINDOW = 50  # steps that the time left is told from
@@ -22,10 +23,11 @@ class JobProgress(lightning.Callback):
     Args:
         job: its ``report`` takes ``Progress`` with the loss and the last validation as its note.
         checkpoint: where the state is kept when the job is cancelled.
+        length: of the run.
     """
 
-    def __init__(self, job: Job, *, checkpoint: Path) -> None:
-        self.job, self.checkpoint = job, checkpoint
+    def __init__(self, job: Job, *, checkpoint: Path, length: RunLength) -> None:
+        self.job, self.checkpoint, self.length = job, checkpoint, length
         self._steps: deque[tuple[int, float]] = deque(maxlen=_WINDOW)
         self._reported = 0.0
         self._paused = 0.0
@@ -38,13 +40,15 @@ class JobProgress(lightning.Callback):
             return
         step, now = trainer.global_step, time.monotonic()
         self._steps.append((step, now))
-        if now - self._reported > _REPORT_EVERY or step == pl_module.steps:
+        ended = self.length.share(step) >= 1
+        if now - self._reported > _REPORT_EVERY or ended:
             self._reported = now
+            steps = step if ended else self.length.expected_steps(step)
             first, began = self._steps[0]
-            a_step = (now - began) / max(step - first, 1)
-            left = a_step * (pl_module.steps - step) if step > first else None
+            per_step = (now - began) / max(step - first, 1)
+            left = per_step * (steps - step) if step > first else None
             note = _note(trainer, pl_module)
-            self.job.report(Progress(step, pl_module.steps, "steps", buildings=None, seconds_left=left, note=note))
+            self.job.report(Progress(step, steps, "steps", buildings=None, seconds_left=left, note=note))
         # Processes hear of a Ctrl-C at different moments, and have to end at the same step.
         if trainer.strategy.reduce_boolean_decision(self.job.cancelled.is_set(), all=False):
             trainer.save_checkpoint(self.checkpoint)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from engine.model.model_file import save_model
 from engine.model.model_header import ModelHeader, TrainingRecord
-from training.config import TrainConfig
+from training.config import FittingParts, TrainConfig
 from training.data.training_data import TrainingData
 from training.evaluation.mask_scores import MaskScores, score_model
+from training.imagenet_packages import PACKAGES, package_record
 from training.run_folder import RunFolder
 
 
@@ -79,8 +80,8 @@ def _record(
             evaluated_on += ", the scores balanced on one half of the images and measured on the other"
     return TrainingRecord(
         trained_by=config.card.trained_by,
-        data=data.records,
-        started_from=None if config.start_from is None else Path(config.start_from).name,
+        data=(*data.records, *(package_record(source) for source in config.starts if source in PACKAGES)),
+        started_from=", then ".join(_source_name(source) for source in config.starts) or None,
         finished=datetime.date.today().isoformat(),
         hours=round(run["seconds"] / 3600, 2),
         steps=run["steps"],
@@ -88,3 +89,7 @@ def _record(
         figures=figures,
         evaluated_on=evaluated_on,
     )
+
+
+def _source_name(source: str | FittingParts) -> str:
+    return f"parts of {Path(source.file).name}" if isinstance(source, FittingParts) else Path(source).name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -10,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from training.config import TrainConfig
+from training.data.dataset import Batch
 from training.data.sample import Sample
 from training.errors import DivergedError
 from training.evaluation.mask_scores import LOWEST, MaskScores, MaskTally
-from training.losses import Target
 from training.optimization import make_optimizer, rate_factor
+from training.run_length import RunLength
 
 
 class TrainingModule(lightning.LightningModule):
@@ -23,19 +25,25 @@ class TrainingModule(lightning.LightningModule):
     Args:
         objective: a module with the attribute ``model``; it takes (images, targets) and returns weighted losses by name.
         config: of the run.
-        steps: of the whole run.
+        length: of the run.
+        places: numbers of the validation images of each place, by name.
 
     Attributes:
         scores: of the last validation; None before the first.
+        place_scores: the same of each place, by name, where there are several.
         validated: the step of the last validation, -1 before the first.
         first_found: detections of the last validation in the first images, for pictures: number of the image -> sample and
             instances.
     """
 
-    def __init__(self, objective: nn.Module, config: TrainConfig, *, steps: int) -> None:
+    def __init__(
+        self, objective: nn.Module, config: TrainConfig, *, length: RunLength, places: Mapping[str, range] | None = None
+    ) -> None:
         super().__init__()
-        self.objective, self.config, self.steps = objective, config, steps
+        self.objective, self.config, self.length = objective, config, length
+        self.places = dict(places or {})
         self.scores: MaskScores | None = None
+        self.place_scores: dict[str, MaskScores] = {}
         self.validated = -1
         self.first_found: dict[int, tuple[Sample, Any]] = {}
         self._tally = MaskTally()
@@ -52,9 +60,8 @@ class TrainingModule(lightning.LightningModule):
         ) * self.trainer.world_size
         torch.manual_seed(self.config.run.seed * 1_000_003 + place + self.global_rank)
 
-    def training_step(self, batch: tuple[Tensor, list[Target]], batch_idx: int) -> Tensor:
-        images, targets = batch
-        losses = self.objective(images, targets)
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        losses = self.objective(batch.images, batch.targets)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             bad = sorted(name for name, loss in losses.items() if not torch.isfinite(loss))
@@ -63,7 +70,7 @@ class TrainingModule(lightning.LightningModule):
                 hint="Lower optimizer.learning_rate, or train with run.precision=float32. The last checkpoint is sound.",
             )
         values = {f"train/{name}": loss.detach() for name, loss in losses.items()} | {"train/total": total.detach()}
-        self.log_dict(values, sync_dist=self.trainer.world_size > 1, batch_size=len(images))
+        self.log_dict(values, sync_dist=self.trainer.world_size > 1, batch_size=len(batch.images))
         return total
 
     def validation_step(self, batch: tuple[int, Sample], batch_idx: int) -> None:
@@ -79,21 +86,24 @@ class TrainingModule(lightning.LightningModule):
             parts: list[Any] = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(parts, self._tally)
             self._tally = MaskTally.merged(parts)
-        scores, self._tally = self._tally.scores(), MaskTally()
-        self.scores, self.validated = scores, self.global_step
+        scores, by_place = self._tally.scores(), {}
+        if len(self.places) > 1:
+            by_place = {name: self._tally.scores(numbers=numbers) for name, numbers in self.places.items()}
+        self._tally = MaskTally()
+        self.scores, self.place_scores, self.validated = scores, by_place, self.global_step
         figures = {
             "AP": scores.ap,
             "AP50": scores.ap50,
             "F1": scores.f1,
             "precision": scores.precision,
             "recall": scores.recall,
-        }
+        } | {f"AP50 {name}": scores_there.ap50 for name, scores_there in by_place.items()}
         self.log_dict({f"val/{name}": value for name, value in figures.items()})
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = make_optimizer(self.objective, self.config.optimizer)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: rate_factor(step, steps=self.steps, config=self.config.schedule)
+            optimizer, lambda step: rate_factor(step, share=self.length.share(step), config=self.config.schedule)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -44,15 +44,14 @@ def parameter_groups(module: nn.Module, config: OptimizerConfig) -> list[dict]:
     ]
 
 
-def rate_factor(step: int, *, steps: int, config: ScheduleConfig) -> float:
-    """Return the share of the learning rate at a step, counted from 0, of a run of ``steps``."""
+def rate_factor(step: int, *, share: float, config: ScheduleConfig) -> float:
+    """Return the share of the learning rate at a step, counted from 0, when a ``share`` of the run, 0 to 1, is done."""
     factor = 1.0
     if step < config.warm_up:
         factor = config.warm_up_factor + (1 - config.warm_up_factor) * step / config.warm_up
     if config.kind == "multistep":
         factor *= config.gamma ** sum(step >= milestone for milestone in config.milestones)
     elif config.kind == "cosine":
-        begin = config.hold * steps
-        done = min(max(step - begin, 0.0) / max(steps - begin, 1.0), 1.0)
+        done = min(max(share - config.hold, 0.0) / (1 - config.hold), 1.0)
         factor *= config.final_factor + (1 - config.final_factor) * 0.5 * (1 + math.cos(math.pi * done))
     return factor

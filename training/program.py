@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -35,12 +36,14 @@ from training.module import TrainingModule
 from training.objectives import build_objective
 from training.prediction_pictures import PredictionPictures
 from training.run_folder import RunFolder
+from training.run_length import RunLength
 from training.score_calibration import balance_scores
-from training.start import start_from
+from training.start import start_from_each
 
 log = logging.getLogger(__name__)
 
 _ROWS = 200  # of losses in the history of a run, or one every 20 steps
+_MOST_STEPS = 1 << 40  # of a run that the clock ends
 
 
 @dataclass(frozen=True)
@@ -91,20 +94,22 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
         _say_what_was_read(data)
         if run.check_leakage:
             warn_of_leakage(data)
-    steps, validate_every = _lengths(run, data)
+    steps, every = _lengths(run, data)
+    length = RunLength(steps=steps, minutes=run.minutes)
     model = _build(config, data)
-    module = TrainingModule(build_objective(model, config.losses, guide=config.guide), config, steps=steps)
+    objective = build_objective(model, config.losses, guide=config.guide)
+    module = TrainingModule(objective, config, length=length, places=data.validation.ranges)
     if main:  # not before: a config that cannot work leaves no run behind
         folder.begin(config)
-    raw, history = RawWeights(), History(folder.path, every=max(1, min(20, steps // _ROWS)))
-    watching = [history, JobProgress(job, checkpoint=folder.last)]
+    history = History(folder.path, every=20 if steps is None else max(1, min(20, steps // _ROWS)), length=length)
+    raw, watching = RawWeights(), [history, JobProgress(job, checkpoint=folder.last, length=length)]
     trainer = lightning.Trainer(
         **machine.settings(run),
-        max_steps=steps,
+        max_steps=-1 if steps is None else steps,
         max_epochs=-1,
         accumulate_grad_batches=run.accumulate,
         gradient_clip_val=config.optimizer.clip,
-        val_check_interval=validate_every * run.accumulate,
+        val_check_interval=every * run.accumulate if isinstance(every, int) else every,
         check_val_every_n_epoch=None,
         limit_val_batches=1.0 if len(data.validation) else 0,
         num_sanity_val_steps=0,
@@ -113,12 +118,13 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
         enable_progress_bar=False,
         enable_model_summary=False,
         logger=_tensorboard(folder),
-        callbacks=[raw, *_callbacks(config, data, folder, validate_every), *watching],
+        callbacks=[length, raw, *_callbacks(config, data, folder, every), *watching],
     )
-    batches = Batches(data, run, steps=steps)
+    batches = Batches(data, run, steps=_MOST_STEPS if steps is None else steps)
     going_on = str(folder.last) if resume and folder.last.exists() else None
     # weights_only: a checkpoint is an untrusted file like any other
     trainer.fit(module, datamodule=batches, ckpt_path=going_on, weights_only=True)
+    steps = trainer.global_step
     if len(data.validation) and module.validated != steps:
         trainer.validate(module, datamodule=batches, verbose=False)
     if not trainer.is_global_zero:
@@ -127,9 +133,9 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
     f1 = balance_scores(finished, data.validation) if run.calibrate else None
     path = save_trained(
         folder, finished, config=config, data=data, scores=module.scores, calibrated_f1=f1, steps=steps,
-        seconds=history.seconds, device=str(machine), raw=raw.weights if run.average else None,
+        seconds=length.seconds, device=str(machine), raw=raw.weights if run.average else None,
     )  # fmt: skip
-    return Trained(path, folder.path, steps, history.seconds, read_header(path).training.figures)
+    return Trained(path, folder.path, steps, length.seconds, read_header(path).training.figures)
 
 
 class RawWeights(Callback):
@@ -167,12 +173,13 @@ def _architecture_of(start_from: str) -> AnyModelConfig:
         ) from error
 
 
-def _callbacks(config: TrainConfig, data: TrainingData, folder: RunFolder, validate_every: int) -> list[Callback]:
+def _callbacks(config: TrainConfig, data: TrainingData, folder: RunFolder, every: int | timedelta) -> list[Callback]:
     callbacks: list[Callback] = []
     if config.run.average is not None:
         callbacks.append(EMAWeightAveraging(decay=config.run.average))
     keep = {"dirpath": folder.checkpoints, "enable_version_counter": False, "save_on_train_epoch_end": False}
-    callbacks.append(ModelCheckpoint(filename="last", every_n_train_steps=validate_every, **keep))
+    when = {"every_n_train_steps": every} if isinstance(every, int) else {"train_time_interval": every}
+    callbacks.append(ModelCheckpoint(filename="last", **when, **keep))
     if len(data.validation):
         callbacks.append(ModelCheckpoint(filename="best", monitor="val/AP50", mode="max", **keep))
         callbacks.append(PredictionPictures(folder.pictures))
@@ -193,11 +200,13 @@ def _say_what_was_read(data: TrainingData) -> None:
         log.warning("%s: %d", what, count)
 
 
-def _lengths(run: RunConfig, data: TrainingData) -> tuple[int, int]:
-    """Return the steps of the run, and those between two validations."""
-    epoch = math.ceil(len(data.train) / run.batch)
+def _lengths(run: RunConfig, data: TrainingData) -> tuple[int | None, int | timedelta]:
+    """Return the steps of the run, None where the clock ends it, and the steps or the time between two validations."""
+    if run.minutes is not None:
+        return None, run.validate_every or timedelta(minutes=run.minutes / 4)
+    every = run.validate_every or math.ceil(len(data.train) / run.batch)
     steps = run.steps or max(1, round(run.epochs * len(data.train) / run.batch))
-    return steps, min(run.validate_every or epoch, steps)
+    return steps, min(every, steps)
 
 
 def _build(config: TrainConfig, data: TrainingData) -> nn.Module:
@@ -209,7 +218,8 @@ def _build(config: TrainConfig, data: TrainingData) -> nn.Module:
         _check_places(model, config.data.size)
     if config.run.calibrate and not (isinstance(model, MaskDino) and len(data.validation) > 1):
         raise ConfigError("run.calibrate needs a Mask DINO model and two validation images.", hint="Set run.calibrate=false.")
-    log.info("%s", start_from(model, config.start_from).summary())
+    for report in start_from_each(model, config.starts):
+        log.info("%s", report.summary())
     if config.run.checkpoint_activations:
         checkpoint_activations(model)
     return model

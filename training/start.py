@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,24 +14,28 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from engine.errors import CheckpointMismatchError, ModelFileError
-from engine.model.config import MaskRcnnConfig, ModelConfig
+from engine.model.config import MaskRcnnConfig, ModelConfig, TimmConfig
 from engine.model.file_errors import about_file
 from engine.model.model_file import METADATA_KEY, find_model_file, load_model
 from engine.model.official import load_official
 from engine.model.published_config import published_config
 from engine.model.published_file import read_published
 from training.backbone_names import backbone_tensors, is_backbone
+from training.config import FittingParts
 from training.dino_names import is_dino
 from training.dino_start import dino_tensors
+from training.imagenet_packages import PACKAGES, package_file, under_timm_names
 
-Source = str | os.PathLike[str]
+Source = str | os.PathLike[str] | FittingParts
 Kind = Literal[
     "fresh weights",
     "a model file",
+    "a model file in part",
     "a published Mask DINO checkpoint",
     "a published DINO detector",
     "a Mask R-CNN of torchvision",
     "a backbone",
+    "a backbone trained on ImageNet",
 ]
 
 # What may differ between a model and the one to train: it shapes no tensor, and training adapts to it.
@@ -89,7 +93,9 @@ def start_from(model: nn.Module, source: Source | None) -> StartReport:
             - a model file, or the name of an embedded model. Where it has other classes, what depends on them starts fresh;
             - a published Mask DINO checkpoint, with the same exception; for a Mask R-CNN, one that torchvision publishes;
             - a published DINO detector, see `training.dino_start`;
-            - a backbone trained on ImageNet, see `training.backbone_names`.
+            - a backbone trained on ImageNet, see `training.backbone_names`, or the name of an installed package that carries
+              one, see `training.imagenet_packages`;
+            - `FittingParts` of a model file of another architecture.
 
     Raises:
         ModelFileError: the file is not there, broken, or none of these.
@@ -97,6 +103,10 @@ def start_from(model: nn.Module, source: Source | None) -> StartReport:
     """
     if source is None:
         return StartReport(None, "fresh weights", 0, missing=tuple(_weights(model)))
+    if isinstance(source, FittingParts):
+        return _from_parts(model, source)
+    if source in PACKAGES:
+        return _from_package(model, os.fspath(source))
     path = find_model_file(source)
     if _is_model_file(path):
         other = load_model(path)
@@ -108,6 +118,59 @@ def start_from(model: nn.Module, source: Source | None) -> StartReport:
         return _from_published(model, tensors, source)
 
 
+def start_from_each(model: nn.Module, sources: Sequence[Source]) -> list[StartReport]:
+    """Fill a model from several sources, the later over the earlier.
+
+    Returns:
+        A report of each; the last names what starts fresh after all of them.
+
+    Raises:
+        ModelFileError, CheckpointMismatchError: as `start_from`; what came before has filled the model then.
+    """
+    reports = [start_from(model, source) for source in sources] or [start_from(model, None)]
+    missing = set(reports[0].missing).intersection(*(report.missing for report in reports))
+    last = tuple(name for name in reports[-1].missing if name in missing)
+    return [*(replace(report, missing=()) for report in reports[:-1]), replace(reports[-1], missing=last)]
+
+
+def _from_parts(model: nn.Module, source: FittingParts) -> StartReport:
+    path = find_model_file(source.file)
+    if not _is_model_file(path):
+        raise ModelFileError(
+            f"{source.file!r} is to be taken in part, and is no model file.",
+            hint="Convert it: `maskdino models convert`; or name it without `parts`.",
+        )
+    other, weights = load_model(path), _weights(model)
+    own_backbone = not any(name.startswith("backbone.") for name in _differences(other.config, model.config))
+    theirs = _weights(other)
+    found = {
+        name: tensor
+        for name, tensor in theirs.items()
+        if name in weights and tensor.shape == weights[name].shape and (own_backbone or not name.startswith("backbone."))
+    }
+    with about_file("The model file", path):
+        if not found:
+            raise CheckpointMismatchError("none of its tensors fits the model to train.", hint="Leave it out.")
+        skipped = (name for name in theirs if name not in found)
+        return _filled(model, found, source.file, "a model file in part", skipped=skipped, may_be_fresh=".*")
+
+
+def _from_package(model: nn.Module, package: str) -> StartReport:
+    path, backbone = package_file(package), model.config.backbone
+    if not (isinstance(backbone, TimmConfig) and backbone.model == PACKAGES[package]):
+        ours = backbone.model if isinstance(backbone, TimmConfig) else f"a {backbone.kind}"
+        raise CheckpointMismatchError(
+            f"The package {package!r} holds {PACKAGES[package]}, and the backbone of the model to train is {ours}."
+        )
+    published = read_published(path).tensors
+    with about_file("The checkpoint", path):
+        tensors = _without_bookkeeping(under_timm_names(package, published))
+        found, used = backbone_tensors(_weights(model), tensors)
+        skipped = (name for name in tensors if name not in used)
+        kind: Kind = "a backbone trained on ImageNet"
+        return _filled(model, found, package, kind, skipped=skipped, may_be_fresh=_BEYOND_BACKBONE)
+
+
 def _is_model_file(path: Path) -> bool:
     try:
         with safe_open(path, framework="pt") as file:
@@ -117,7 +180,7 @@ def _is_model_file(path: Path) -> bool:
 
 
 def _from_published(model: nn.Module, tensors: Mapping[str, Tensor], source: Source) -> StartReport:
-    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(_BOOKKEEPING)}
+    tensors = _without_bookkeeping(tensors)
     if any(name.startswith("sem_seg_head.") for name in tensors):
         return _from_mask_dino(model, tensors, source)
     if is_dino(tensors):
@@ -129,13 +192,14 @@ def _from_published(model: nn.Module, tensors: Mapping[str, Tensor], source: Sou
         _require(model, MaskRcnnConfig, kind)
         ours = {name.replace("backbone.fpn.", "fpn."): tensor for name, tensor in tensors.items()}
         return _with_class_heads(model, ours, source, kind)
-    elif is_backbone(tensors):
+    elif is_backbone(_weights(model), tensors):
         kind = "a backbone"
         found, used = backbone_tensors(_weights(model), tensors)
     else:
         raise ModelFileError(
             f"it is nothing to start from: it has {len(tensors)} tensors of {_modules(tensors)}.",
-            hint="Give a model file, a published Mask DINO or DINO checkpoint, or a ResNet or Swin backbone.",
+            hint="Give a model file, a published Mask DINO or DINO checkpoint, or a backbone: a ResNet, a Swin Transformer "
+            "or, under timm's names, the model's own.",
         )
     skipped = (name for name in tensors if name not in used)
     return _filled(model, found, source, kind, skipped=skipped, may_be_fresh=_BEYOND_BACKBONE)
@@ -174,14 +238,23 @@ def _check_architecture(found: ModelConfig | MaskRcnnConfig, wanted: ModelConfig
     """Compare two configs as far as tensors depend on them."""
     if found.kind != wanted.kind:
         raise CheckpointMismatchError(f"it is of the kind {found.kind}, the model to train a {wanted.kind}.")
-    theirs, ours = _flat(found.model_dump()), _flat(wanted.model_dump())
-    differ = [name for name in {**theirs, **ours} if name not in _FREE and theirs.get(name) != ours.get(name)]
+    differ = _differences(found, wanted)
     if differ:
-        told = "; ".join(f"{name} is {theirs.get(name, 'not there')}, not {ours.get(name, 'there')}" for name in differ)
+        told = "; ".join(f"{name} is {theirs}, not {ours}" for name, (theirs, ours) in differ.items())
         raise CheckpointMismatchError(
             f"its architecture is not that of the model to train: {told}.",
             hint="Train the architecture of the file, or start from another.",
         )
+
+
+def _differences(found: ModelConfig | MaskRcnnConfig, wanted: ModelConfig | MaskRcnnConfig) -> dict[str, tuple[Any, Any]]:
+    """Return the fields that tensors depend on and that differ, with the values in both."""
+    theirs, ours = _flat(found.model_dump()), _flat(wanted.model_dump())
+    return {
+        name: (theirs.get(name, "not there"), ours.get(name, "there"))
+        for name in {**theirs, **ours}
+        if name not in _FREE and theirs.get(name) != ours.get(name)
+    }
 
 
 def _filled(
@@ -213,7 +286,11 @@ def _filled(
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(_BOOKKEEPING)}
+    return _without_bookkeeping(model.state_dict())
+
+
+def _without_bookkeeping(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if not name.endswith(_BOOKKEEPING)}
 
 
 def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

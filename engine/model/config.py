@@ -30,6 +30,11 @@ class ResNetConfig(StrictModel):
     norm: Literal["frozen", "batch"] = "frozen"
     stem: Literal["basic", "deep"] = "basic"
 
+    @property
+    def layers(self) -> int:
+        """Count layers that have tensors of their own; there are more."""
+        return sum(self.depths)
+
 
 class SwinConfig(StrictModel):
     """A Swin Transformer (arXiv 2103.14030)."""
@@ -42,8 +47,31 @@ class SwinConfig(StrictModel):
     mlp_ratio: float = 4.0
     drop_path: float = 0.3
 
+    @property
+    def layers(self) -> int:
+        """Count layers that have tensors of their own; there are more."""
+        return sum(self.depths)
 
-BackboneConfig = Annotated[ResNetConfig | SwinConfig, Field(discriminator="kind")]
+
+class TimmConfig(StrictModel):
+    """A convolutional network of timm, by its name there and without pretrained weights.
+
+    ``channels``: widths of its maps at strides 4, 8, 16 and 32. They and the file's tensors are compared with what timm builds
+    under that name, so that a later timm that means another network by it is noticed.
+    """
+
+    kind: Literal["timm"] = "timm"
+    model: str = Field(pattern=r"^[a-z0-9_]+$", max_length=80)
+    channels: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
+    drop_path: float = Field(0.0, ge=0, lt=1)
+
+    @property
+    def layers(self) -> int:
+        """Count the stages, each of which has tensors of its own; how many more there are, timm's registry bounds."""
+        return len(self.channels)
+
+
+BackboneConfig = Annotated[ResNetConfig | SwinConfig | TimmConfig, Field(discriminator="kind")]
 
 
 class PixelDecoderConfig(StrictModel):
@@ -101,7 +129,7 @@ class ModelConfig(StrictModel):
     @property
     def layers(self) -> int:
         """Count layers that have tensors of their own; there are more."""
-        return sum(self.backbone.depths) + self.pixel_decoder.levels + self.pixel_decoder.layers + self.decoder.layers
+        return self.backbone.layers + self.pixel_decoder.levels + self.pixel_decoder.layers + self.decoder.layers
 
 
 class MaskRcnnConfig(StrictModel):
@@ -132,7 +160,7 @@ class MaskRcnnConfig(StrictModel):
     @property
     def layers(self) -> int:
         """Count layers that have tensors of their own; there are more."""
-        return sum(self.backbone.depths)
+        return self.backbone.layers
 
 
 def model_kind(config: Any) -> Any:

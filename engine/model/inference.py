@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
+from timm.layers import BatchNormAct2d
 from timm.models.swin_transformer import WindowAttention
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -105,9 +106,14 @@ def fold_norms(module: nn.Module) -> None:
             convolution.weight, convolution.bias = fuse_conv_bn_weights(
                 convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
             )
-            setattr(module, name, nn.Identity())
+            setattr(module, name, _after_norm(norm))
     for child in module.children():
         fold_norms(child)
+
+
+def _after_norm(norm: nn.Module) -> nn.Module:
+    """Return what is left of a folded norm: timm's `BatchNormAct2d` drops and activates, too."""
+    return nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
 
 
 def _compile(model: MaskDino, shape: tuple[int, int, int, int]) -> None:

@@ -11,6 +11,7 @@ from engine.model.config import (
     PixelDecoderConfig,
     ResNetConfig,
     SwinConfig,
+    TimmConfig,
 )
 
 PRESETS: dict[str, AnyModelConfig] = {
@@ -32,6 +33,17 @@ PRESETS: dict[str, AnyModelConfig] = {
         pixel_decoder=PixelDecoderConfig(layers=3, feedforward=512, mask_dim=128),
         decoder=DecoderConfig(queries=150, layers=4, feedforward=512, box_initialisation="bitmask"),
         detections_per_image=150,
+    ),
+    # On a backbone that can be had trained on ImageNet; its mean and deviation are those that these weights were trained with.
+    "maskdino_lite": ModelConfig(
+        num_classes=1,
+        backbone=TimmConfig(model="tf_efficientnet_lite2", channels=(24, 48, 120, 352)),
+        hidden_dim=128,
+        pixel_decoder=PixelDecoderConfig(layers=3, feedforward=512, mask_dim=128),
+        decoder=DecoderConfig(queries=300, layers=4, feedforward=512, box_initialisation="bitmask"),
+        pixel_mean=(127.5, 127.5, 127.5),
+        pixel_std=(127.5, 127.5, 127.5),
+        detections_per_image=300,
     ),
     # The baseline. torchvision enlarges a tile of 300 pixels to 800, where its anchors measure 32 to 512: on the tile as it is,
     # that is these.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -10,8 +11,17 @@ import torch
 from pydantic import ValidationError
 from torchvision import tv_tensors
 
-from training.data.augmentation import Crop, blend, make_augmentation, mosaic, tilt
+from training.data.augmentation import IGNORED, MERGED, Crop, blend, copy_paste, lean, make_augmentation, mosaic, tilt
 from training.data.augmentation_config import AugmentationConfig
+from training.data.radiometry import (
+    ChannelGain,
+    Coarsening,
+    Darkening,
+    Haze,
+    ImageChange,
+    PercentileStretch,
+    SensorNoise,
+)
 from training.data.sample import Sample
 
 SIDE = 48
@@ -76,23 +86,93 @@ def test_a_tilted_crop_has_no_empty_corners_and_keeps_its_masks_on_the_buildings
 
 
 def test_a_mosaic_is_made_of_pieces_of_all_four() -> None:
-    crops = [checkered(seed) for seed in range(4)]
-    for value, crop in enumerate(crops):
-        crop.image = tv_tensors.Image(torch.full_like(crop.image, 50 * (value + 1)))
     for seed in range(10):
-        made = mosaic(crops, np.random.default_rng(seed))
+        drawn: list[Crop] = []
+
+        def draw(side: int, drawn: list[Crop] = drawn) -> Crop:
+            crop = checkered(len(drawn))
+            image = tv_tensors.Image(torch.full((3, side, side), 50 * (len(drawn) + 1), dtype=torch.uint8))
+            drawn.append(Crop(image, tv_tensors.Mask(crop.masks[:, :side, :side]), crop.labels))
+            return drawn[-1]
+
+        made = mosaic(draw, SIDE, np.random.default_rng(seed))
         shares = [(made.image[0] == 50 * (value + 1)).float().mean().item() for value in range(4)]
         assert sum(shares) == pytest.approx(1) and min(shares) >= 1 / 16 - 1e-6
-        for value, crop in enumerate(crops):
+        assert max(crop.image.shape[-1] for crop in drawn) <= SIDE - SIDE // 4, "no piece is drawn larger than its place"
+        for value, crop in enumerate(drawn):
             own = made.masks[6 * value : 6 * value + 6]
             assert not own[:, made.image[0] != 50 * (value + 1)].any()
             assert (own.flatten(1).sum(1) <= crop.masks.flatten(1).sum(1)).all()
-        assert torch.equal(made.labels, torch.cat([crop.labels for crop in crops]))
+        assert torch.equal(made.labels, torch.cat([crop.labels for crop in drawn]))
 
 
 def test_buildings_of_a_mosaic_lie_where_they_are_painted() -> None:
     for seed in range(10):
-        assert painted_is_masked(mosaic([checkered(n) for n in range(4)], np.random.default_rng(seed)))
+        seeds = iter(range(4))
+
+        def draw(side: int, seeds: Iterator[int] = seeds) -> Crop:
+            crop = checkered(next(seeds))
+            return Crop(
+                tv_tensors.Image(crop.image[:, :side, :side]), tv_tensors.Mask(crop.masks[:, :side, :side]), crop.labels
+            )
+
+        assert painted_is_masked(mosaic(draw, SIDE, np.random.default_rng(seed)))
+
+
+def test_pasted_buildings_cover_what_was_there() -> None:
+    for seed in range(10):
+        first, second = checkered(0), checkered(1, count=4)
+        first.image = tv_tensors.Image(first.image // 255 * 100)
+        made = copy_paste(first, second, np.random.default_rng(seed))
+        pasted = made.masks[6:]
+        assert 1 <= len(pasted) <= 4 and len(made.labels) == 6 + len(pasted)
+        assert all(any(torch.equal(mask, whole) for whole in second.masks) for mask in pasted)
+        assert not (made.masks[:6] & pasted.any(0)).any()
+        assert torch.equal(made.masks[:6] | (first.masks & pasted.any(0)), first.masks)
+        inside = -torch.nn.functional.max_pool2d(-pasted.any(0)[None].float(), 3, stride=1, padding=1)[0] > 0
+        assert (made.image[:, inside] == 255).all()
+        untouched = torch.nn.functional.max_pool2d(pasted.any(0)[None].float(), 3, stride=1, padding=1)[0] == 0
+        assert torch.equal(made.image[:, untouched], first.image[:, untouched])
+
+
+def test_leaning_buildings_move_one_way_and_stay_apart() -> None:
+    for seed in range(10):
+        before = checkered(seed)
+        after = lean(before, np.random.default_rng(seed))
+        assert after.masks.sum(0).max() <= 1, "nothing is seen through a roof"
+        moved = [centre(b) - centre(a) for a, b in zip(before.masks, after.masks, strict=True) if a.sum() == b.sum()]
+        directions = np.array([step / np.hypot(*step) for step in moved if np.hypot(*step) >= 1])
+        assert len(moved) >= 3 and (directions @ directions.T > 0.7).all()
+        roofs = after.image[0][after.masks.any(0)]
+        assert (roofs == 255).all(), "a roof keeps its pixels"
+        walls = (after.image[0] > 0) & (after.image[0] < 255)
+        assert not (walls & after.masks.any(0)).any()
+
+
+def centre(mask: torch.Tensor) -> np.ndarray:
+    return np.argwhere(mask.numpy()).mean(axis=0)
+
+
+@pytest.mark.parametrize("change", [ChannelGain(0.1), Haze(), Darkening(), Coarsening(), PercentileStretch(), SensorNoise()])
+def test_a_sensor_changes_the_image_alone(change: ImageChange) -> None:
+    crop = checkered()
+    image = tv_tensors.Image(torch.randint(60, 200, (3, 40, 40), dtype=torch.uint8))
+    torch.manual_seed(0)
+    changed, masks = change(image, crop.masks)
+    assert isinstance(changed, tv_tensors.Image) and changed.dtype == torch.uint8 and changed.shape == image.shape
+    assert not torch.equal(changed, image) and masks is crop.masks
+    flat = change(tv_tensors.Image(torch.full((3, 8, 8), 90, dtype=torch.uint8)))[0]
+    assert flat.shape == (3, 8, 8)
+
+
+def test_haze_takes_contrast_and_darkness_takes_light() -> None:
+    image = tv_tensors.Image(torch.randint(20, 235, (3, 64, 64), dtype=torch.uint8))
+    for seed in range(10):
+        torch.manual_seed(seed)
+        assert Haze()(image)[0].float().std() < 0.9 * image.float().std()
+        assert Darkening()(image)[0].float().mean() < 0.9 * image.float().mean()
+        dull = tv_tensors.Image((90 + image.float() / 8).byte())
+        assert PercentileStretch()(dull)[0].float().std() > 3 * dull.float().std()
 
 
 def test_mixup_shows_both_images_and_keeps_the_instances_of_both() -> None:
@@ -105,12 +185,10 @@ def test_mixup_shows_both_images_and_keeps_the_instances_of_both() -> None:
     assert (mixed.image[0][first.masks.any(0) & second.masks.any(0)] == 255).all()
 
 
-def test_crowds_are_not_learned_from() -> None:
-    masks = np.ones((3, 4, 4), dtype=bool)
-    crop = Crop.of(
-        Sample(np.zeros((4, 4, 3), np.uint8), masks, crowd=np.array([False, True, False]), labels=np.array([0, 1, 2]))
-    )
-    assert crop.masks.shape == (2, 4, 4) and crop.labels.tolist() == [0, 2]
+def test_crowds_and_merged_buildings_become_regions() -> None:
+    crowd, merged = np.array([False, True, True]), np.array([False, False, True])
+    sample = Sample(np.zeros((4, 4, 3), np.uint8), np.ones((3, 4, 4), dtype=bool), "", crowd, np.array([2, 1, 0]), merged)
+    assert Crop.of(sample).labels.tolist() == [2, IGNORED, MERGED]
 
 
 @pytest.mark.parametrize(

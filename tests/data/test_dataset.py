@@ -21,7 +21,9 @@ from training.data.scene import Scene
 from training.data.sources import ImageSource, SceneSource, SyntheticSource
 from training.losses.target import Target
 
-EVERYTHING = AugmentationConfig(scale=(0.3, 2.0), colour=1.0, perspective=0.5, mosaic=0.4, mixup=0.4)
+SENSOR = {"dark": 0.5, "haze": 0.5, "stretch": 0.5, "coarse": 0.5, "jpeg": 0.5, "noise": 0.5}
+MIXED = {"lean": 0.4, "copy_paste": 0.4, "mosaic": 0.4, "mixup": 0.4, "sparse": 0.4}
+EVERYTHING = AugmentationConfig(scale=(0.3, 2.0), colour=1.0, perspective=0.5, **SENSOR, **MIXED)
 PLAIN = AugmentationConfig(orientations="none", scale=(1.0, 1.0), colour=0.0)
 
 
@@ -58,8 +60,7 @@ def test_a_crop_is_an_image_and_a_target_that_agree() -> None:
     dataset = crops()
     for index in range(24):
         image, target = dataset[index]
-        assert type(image) is torch.Tensor and image.dtype == torch.float32 and image.shape == (3, 96, 96)
-        assert image.min() >= 0 and image.max() <= 255
+        assert type(image) is torch.Tensor and image.dtype == torch.uint8 and image.shape == (3, 96, 96)
         assert target.masks.dtype == torch.bool and target.masks.shape[1:] == (96, 96)
         assert type(target.masks) is torch.Tensor
         assert target.labels.dtype == torch.int64 and (target.labels == 0).all()
@@ -72,7 +73,7 @@ def test_a_crop_is_an_image_and_a_target_that_agree() -> None:
             assert (rows.min().item(), rows.max().item() + 1) == pytest.approx((y - h / 2, y + h / 2), abs=1e-3)
 
 
-@pytest.mark.parametrize("change", [{}, {"scale": (0.5, 2.0)}, {"perspective": 1.0}, {"mosaic": 1.0}])
+@pytest.mark.parametrize("change", [{}, {"scale": (0.5, 2.0)}, {"perspective": 1.0}, {"mosaic": 1.0}, {"copy_paste": 1.0}])
 def test_masks_move_with_the_picture(change: dict[str, Any]) -> None:
     dataset = crops(AugmentationConfig(colour=0.0, **change))
     for index in range(20):
@@ -88,8 +89,8 @@ def test_crops_do_not_depend_on_workers_or_on_order() -> None:
     torch.manual_seed(123)
     loaded = [
         item
-        for images, targets in DataLoader(dataset, batch_size=2, num_workers=2, collate_fn=collate)
-        for item in zip(images, targets, strict=True)
+        for batch in DataLoader(dataset, batch_size=2, num_workers=2, collate_fn=collate)
+        for item in zip(batch.images, batch.targets, strict=True)
     ]
     for (image, target), (other, other_target) in zip(alone, loaded, strict=True):
         assert torch.equal(image, other) and same(target, other_target)
@@ -105,7 +106,7 @@ def test_workers_that_share_no_memory_by_birth_give_the_same_crops(tmp_path: Pat
     dataset = TrainingCrops([(source, 1.0), (scenes, 1.0)], length=8, size=32, augmentation=EVERYTHING, smallest=1)
     alone = [dataset[index] for index in range(8)]
     loader = DataLoader(dataset, batch_size=4, num_workers=1, collate_fn=collate, multiprocessing_context="spawn")
-    loaded = [item for images, targets in loader for item in zip(images, targets, strict=True)]
+    loaded = [item for batch in loader for item in zip(batch.images, batch.targets, strict=True)]
     assert sum(len(target) for _, target in alone) > 0
     for (image, target), (other, other_target) in zip(alone, loaded, strict=True):
         assert torch.equal(image, other) and same(target, other_target)
@@ -126,13 +127,13 @@ class Flat:
     def __init__(self, value: int) -> None:
         self.value = value
 
-    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int) -> Sample:
+    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int, sparse: bool = False) -> Sample:
         return Sample(np.full((size, size, 3), self.value, np.uint8), np.zeros((0, size, size), bool))
 
 
 def test_sources_are_drawn_by_weight() -> None:
     dataset = TrainingCrops([(Flat(10), 3.0), (Flat(200), 1.0), (Flat(90), 0.0)], length=200, size=8, augmentation=PLAIN)
-    values = [dataset[index][0].mean().item() for index in range(200)]
+    values = [dataset[index][0].float().mean().item() for index in range(200)]
     assert set(values) == {10.0, 200.0}
     assert 0.65 < values.count(10.0) / 200 < 0.85
     with pytest.raises(ArgumentError, match="weights"):
@@ -161,7 +162,9 @@ def test_an_empty_crop_has_an_empty_target() -> None:
     assert target.boxes.shape == (0, 4) and target.labels.shape == (0,)
 
 
-@pytest.mark.parametrize("change", [{}, {"mosaic": 1.0, "mixup": 1.0, "perspective": 1.0}])
+@pytest.mark.parametrize(
+    "change", [{}, {"mosaic": 1.0, "mixup": 1.0, "perspective": 1.0}, dict.fromkeys([*SENSOR, *MIXED], 1.0)]
+)
 def test_images_without_instances_go_through_every_change(change: dict[str, Any]) -> None:
     dataset = TrainingCrops([(Flat(100), 1.0)], length=4, size=32, augmentation=AugmentationConfig(**change))
     image, target = dataset[0]
@@ -177,9 +180,11 @@ def test_a_thousand_instances_are_kept(tmp_path: Path) -> None:
 
 def test_labels_come_apart_into_masks() -> None:
     labels = np.array([[0, 3, 3], [5, 3, 0]])
-    assert masks_of_labels(labels).sum(axis=(1, 2)).tolist() == [3, 1]
-    assert masks_of_labels(labels, smallest=2).shape == (1, 2, 3)
-    assert masks_of_labels(np.zeros((2, 2), int)).shape == (0, 2, 2)
+    numbers, masks = masks_of_labels(labels)
+    assert numbers.tolist() == [3, 5] and masks.sum(axis=(1, 2)).tolist() == [3, 1]
+    numbers, masks = masks_of_labels(labels, smallest=2)
+    assert numbers.tolist() == [3] and masks.shape == (1, 2, 3)
+    assert masks_of_labels(np.zeros((2, 2), int))[1].shape == (0, 2, 2)
 
 
 def test_a_cached_town_is_the_painted_town(tmp_path: Path) -> None:
@@ -194,3 +199,43 @@ def test_a_cached_town_is_the_painted_town(tmp_path: Path) -> None:
 def test_an_unknown_style_is_refused_by_name() -> None:
     with pytest.raises(ArgumentError, match="atlantis"):
         SyntheticSource(1, gsd=0.3, styles={"atlantis": 1.0})
+
+
+def test_each_source_has_its_own_range_of_scales() -> None:
+    class Scaled(Flat):
+        def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int, sparse: bool = False) -> Sample:
+            self.value = round(100 * scale)
+            return super().draw(rng, size=size, scale=scale, fill=fill)
+
+    sources, plain = [(Scaled(0), 1.0), (Scaled(0), 1.0)], PLAIN.model_copy(update={"scale": (1.5, 2.0)})
+    dataset = TrainingCrops(sources, length=40, size=8, augmentation=plain, scales=[(0.2, 0.4), None])
+    values = [dataset[index][0].max().item() / 100 for index in range(40)]
+    assert all(0.2 <= value <= 0.4 or 1.5 <= value <= 2.0 for value in values)
+    assert 5 < sum(value < 1 for value in values) < 35
+
+
+def test_ground_that_is_not_labelled_travels_as_a_region() -> None:
+    house, block, unlabelled = shapely.box(10, 10, 40, 40), shapely.box(50, 10, 90, 50), shapely.box(0, 60, 100, 100)
+    image = np.zeros((100, 100, 3), dtype=np.uint8)
+    footprints, regions = np.array([house, block], dtype=object), np.array([unlabelled], dtype=object)
+    scene = Scene(image, footprints, 0.3, merged=np.array([False, True]), ignored=regions)
+    source = SceneSource([scene], gsd=0.3, turned=False)
+    _, target = TrainingCrops([(source, 1.0)], length=1, size=100, augmentation=PLAIN)[0]
+    assert target.masks.sum(dim=(1, 2)).tolist() == [30 * 30]
+    assert target.merged.sum() == 40 * 40 and target.merged[10:50, 50:90].all()
+    assert target.ignored.sum() == 40 * 40 + 100 * 40 and target.ignored[60:].all()
+    turned = AugmentationConfig(scale=(1.0, 1.0), perspective=0.5, copy_paste=0.5, lean=0.5)
+    for index in range(12):
+        image, target = TrainingCrops([(source, 1.0)], length=12, size=100, augmentation=turned)[index]
+        assert not (target.masks.any(0) & target.ignored).any() and (target.ignored | ~target.merged).all()
+
+
+def test_sparse_crops_show_fewer_buildings() -> None:
+    town = white_houses()
+    town_and_fields = Scene(np.pad(town.image, ((0, 0), (0, 300), (0, 0))), town.footprints, 0.3)
+    counts = []
+    for share in (0.0, 1.0):
+        plain = PLAIN.model_copy(update={"sparse": share})
+        dataset = TrainingCrops([(SceneSource([town_and_fields], gsd=0.3), 1.0)], length=30, size=96, augmentation=plain)
+        counts.append([len(dataset[index][1]) for index in range(30)])
+    assert np.mean(np.array(counts[1]) == 0) > 0.8 > np.mean(np.array(counts[0]) == 0)

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from rasterio.transform import Affine
 
 from engine.errors import ArgumentError
+from training.config_file import read_config
+from training.data.config import SourceConfig
 from training.data.raster_tiles import read_scene, split_ground
 from training.data.scene import Scene, SceneWindows
 from training.data.synthetic import write_town
 from training.data.tile_mosaic import join_at_borders
-from training.data.tiny_model_data import read_ground
+from training.data.training_data import read_scenes
 
 AREA = geopandas.GeoSeries([shapely.box(85.510, 27.620, 85.520, 27.630)], crs="EPSG:4326")
 
@@ -98,13 +100,25 @@ def test_a_building_over_four_tiles_is_one() -> None:
     assert len(joined) == 1 and joined[0].symmetric_difference(house).area < 0.5
 
 
-def test_real_ground_is_split_without_overlap(shared_data: Path) -> None:
-    training, validation = read_ground(shared_data)
-    assert {s.name.split("-")[0] for s in validation.scenes} >= {"zanzibar", "kampala", "banepa_edge"}
-    buildings = [sum(s.area.contains(f.centroid) for f in s.footprints) for s in (training.banepa[0], validation.banepa[0])]
-    assert 0.17 < buildings[1] / sum(buildings) < 0.23
-    for place, tiles in (("zanzibar", 46), ("kampala", 7), ("banepa_edge", 8)):
-        sides = [[s for s in side.fair if s.name.startswith(place)] for side in (training, validation)]
+@pytest.fixture(scope="module")
+def places(shared_data: Path) -> dict[str, SourceConfig]:
+    """The places of the embedded model, by name."""
+    return {source.name: source for source in read_config("embedded", []).data.sources if source.kind != "towns"}
+
+
+def test_every_place_of_the_embedded_model_keeps_ground_aside(places: dict[str, SourceConfig]) -> None:
+    for name, source in places.items():
+        sides = read_scenes(source)
+        ground, aside = (sum(scene.area.area * scene.gsd**2 for scene in side) for side in sides)
+        assert 0 < aside < ground, name
+    training, validation = read_scenes(places["Banepa (Nepal)"])
+    buildings = [sum(s.area.contains(f.centroid) for f in s.footprints) for s in (training[0], validation[0])]
+    assert len(training) == 2 and len(validation) == 1 and 0.17 < buildings[1] / sum(buildings) < 0.23
+
+
+def test_map_tiles_are_split_without_overlap(places: dict[str, SourceConfig]) -> None:
+    for place, tiles in (("Zanzibar (Tanzania)", 46), ("Kampala (Uganda)", 7), ("Banepa, edge (Nepal)", 8)):
+        sides = read_scenes(places[place])
         assert sum(scene.area.area for side in sides for scene in side) == tiles * 512**2, "each tile is on one side"
         # Compared by what they show: no tile of one side is a tile of the other, whatever either calls it.
         pictures = [

@@ -95,13 +95,37 @@ def test_the_resolution_is_that_of_the_images_where_they_agree(tmp_path: Path) -
     assert opened(sources=[{**fine, "fit": True}]).gsd is None
 
 
-def test_real_ground_opens_on_both_sides(shared_data: Path) -> None:
-    ground = {"kind": "ground", "folder": str(shared_data)}
-    data = opened(sources=[ground], validation=[ground], gsd=0.3, samples_per_epoch=100, size=256)
-    assert len(data.records) == 2 and len(data.validation) == 20
-    assert sum(len(sample.masks) for sample in data.validation) > 300
-    first, last = data.validation[0], data.validation[19]
-    assert np.array_equal(data.validation[0].image, first.image) and last.name != first.name
+def test_images_that_are_held_out_are_validated_on_and_not_trained_on(tmp_path: Path) -> None:
+    source = {**coco(tmp_path / "set"), "hold_out": ["b.*"]}
+    data = opened(sources=[source])
+    assert len(data.train) == 1 and [sample.name for sample in data.validation] == ["b.png"]
+    assert [[path.name for path in side] for side in data.coco_folders] == [["a.png"], ["b.png"]]
+    assert data.records[0].images == 1
+    with pytest.raises(ArgumentError, match=r"'c\.\*', which fits no image"):
+        opened(sources=[{**source, "hold_out": ["c.*"]}])
+    with pytest.raises(ArgumentError, match="none is left to train on"):
+        opened(sources=[{**source, "hold_out": ["*"]}])
+
+
+def test_images_in_memory_are_cut_at_any_angle_and_validated_in_windows(tmp_path: Path) -> None:
+    folder = write_houses(tmp_path / "houses", images=3, size=128)
+    names = sorted(path.name for path in (folder / "images").iterdir())
+    source = {"kind": "coco", "folder": str(folder), "in_memory": True, "gsd": 0.3, "hold_out": [names[0]], "name": "houses"}
+    data = opened(sources=[source], gsd=0.3, samples_per_epoch=5, size=64)
+    assert data.validation.ranges == {"houses": range(4)}, "128 pixels are two windows of 64 a side"
+    assert data.train[0][0].shape == (3, 64, 64)
+    with pytest.raises(ArgumentError, match="metres per pixel"):
+        opened(sources=[{**source, "gsd": None}], gsd=0.3, samples_per_epoch=5)
+    with pytest.raises(ArgumentError, match="one class"):
+        several = coco(tmp_path / "two", [{**house, "category_id": 1} for house in HOUSES], categories=TWO)
+        opened(sources=[{**several, "in_memory": True, "gsd": 0.3}], gsd=0.3, samples_per_epoch=5)
+
+
+def test_places_of_one_name_are_one_place(tmp_path: Path) -> None:
+    sources = [
+        {**coco(tmp_path / name), "name": place, "hold_out": ["b.png"]} for name, place in zip("xyz", "PQP", strict=True)
+    ]
+    assert opened(sources=sources).validation.ranges == {"P": range(2), "Q": range(2, 3)}
 
 
 def test_validation_may_be_empty_and_ends_where_it_ends(tmp_path: Path) -> None:
@@ -122,12 +146,16 @@ def test_bad_data_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
     [
         ({"sources": []}, "at least 1"),
         ({"sources": [{"kind": "coco"}]}, "folder"),
-        ({"sources": [{"kind": "tiles", "folder": "a"}]}, "coco"),
+        ({"sources": [{"kind": "pictures", "folder": "a"}]}, "coco"),
         ({"sources": [{"kind": "coco", "folder": "a", "path": "b"}]}, "path"),
-        ({"sources": [{"kind": "coco", "folder": "a", "weight": 2.0}]}, "weights"),
+        ({"sources": [{"kind": "coco", "folder": "a", "weight": 2.0}]}, "weight"),
+        ({"sources": [{"kind": "coco", "folder": "a", "scale": [2, 1]}]}, "no range"),
+        ({"sources": [{"kind": "coco", "folder": "a", "fit": True, "in_memory": True}]}, "exclude"),
+        ({"sources": [{"kind": "coco", "folder": "a", "in_memory": True}], "samples_per_epoch": 5}, "gsd"),
+        ({"validation": [{"kind": "coco", "folder": "a", "hold_out": ["b"]}]}, "hold_out"),
         ({"sources": [{"kind": "towns"}], "samples_per_epoch": 5}, "gsd"),
         ({"sources": [{"kind": "towns"}], "gsd": 0.3}, "samples_per_epoch"),
-        ({"validation": [{"kind": "ground", "folder": "a"}]}, "gsd"),
+        ({"validation": [{"kind": "tiles", "folder": "a", "image_zoom": 20, "label_zoom": 19}]}, "gsd"),
         ({"size": 100}, "multiple of 32"),
     ],
 )

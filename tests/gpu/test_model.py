@@ -13,9 +13,8 @@ pytest.importorskip("pydantic", reason="the model's config is checked by pydanti
 from engine.model.build import build_model
 from engine.model.inference import InferenceModel
 from engine.ops import kernel_name
+from tests.gpu.device import DEVICE, record
 from tests.model.small_model import SMALL_CONFIG
-
-DEVICE = "cuda"
 
 
 @pytest.fixture(scope="module")
@@ -68,20 +67,17 @@ def test_what_is_found_agrees(models, images, precision: str) -> None:
 
 def test_a_cuda_graph_records_a_pass(models, images) -> None:
     model, static = models[1], images.to(DEVICE)
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.no_grad(), torch.cuda.stream(side):
-        model(static)  # makes what is kept, compiles and loads kernels: a capture may not
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.no_grad(), torch.cuda.graph(graph):
-        recorded = model(static)
-    static.copy_(images.flip(-1).to(DEVICE))
-    graph.replay()
-    with torch.no_grad():
-        expected = model(static)
-    for name in ("class_logits", "boxes", "mask_logits"):
-        torch.testing.assert_close(getattr(recorded, name), getattr(expected, name), rtol=1e-3, atol=1e-3)
+
+    @torch.no_grad()
+    def step() -> list[torch.Tensor]:
+        outputs = model(static)
+        return [outputs.class_logits, outputs.boxes, outputs.mask_logits]
+
+    recorded, replay = record(step)
+    static.copy_(images.flip(-1))
+    replay()
+    for found, expected in zip(recorded, step(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_detection_runs_there_with_the_best_kernel() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +12,23 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from training.data.augmentation_config import AugmentationConfig
+from training.data.radiometry import ChannelGain, Coarsening, Darkening, Haze, PercentileStretch, SensorNoise
 from training.data.sample import Sample
 
+_MOST_PASTED = 16  # buildings that are copied into a crop
 _VISIBLE = 32.0  # of the Beta distribution that mixup's share is drawn from: near a half, so that both images can be seen
+
+
+IGNORED, MERGED = -1, -2
+"""Labels of regions: ground that is not labelled, and several buildings drawn as one."""
 
 
 @dataclass(eq=False)
 class Crop:
-    """A training crop on its way: an image (3, H, W) uint8, masks (N, H, W) bool, labels (N,) int64."""
+    """A training crop on its way: an image (3, H, W) uint8, masks (N, H, W) bool, labels (N,) int64.
+
+    Regions in which instances are not told apart come along as masks, with the labels ``IGNORED`` and ``MERGED``.
+    """
 
     image: tv_tensors.Image
     masks: tv_tensors.Mask
@@ -27,10 +36,10 @@ class Crop:
 
     @classmethod
     def of(cls, sample: Sample) -> Crop:
-        """Take a sample over, without its crowds: they cannot be learned from."""
-        image = tv_tensors.Image(torch.from_numpy(np.array(sample.image)).permute(2, 0, 1))
-        masks = tv_tensors.Mask(torch.from_numpy(sample.masks[~sample.crowd]))
-        return cls(image, masks, torch.from_numpy(sample.labels[~sample.crowd]))
+        """Take a sample over."""
+        image = tv_tensors.Image(torch.from_numpy(np.array(sample.image)).permute(2, 0, 1).contiguous())
+        labels = np.where(sample.merged, MERGED, np.where(sample.crowd, IGNORED, sample.labels))
+        return cls(image, tv_tensors.Mask(torch.from_numpy(sample.masks)), torch.from_numpy(labels))
 
 
 def make_augmentation(config: AugmentationConfig) -> v2.Transform:
@@ -53,26 +62,15 @@ def make_augmentation(config: AugmentationConfig) -> v2.Transform:
             v2.RandomGrayscale(p=0.02),
             v2.RandomApply([v2.GaussianBlur(5, sigma=(0.3, 1.1))], p=0.15),
         ]
+    # In the order in which they happen to light on its way from the ground to a file.
+    sensor = {
+        Haze: config.haze, Darkening: config.dark, Coarsening: config.coarse, SensorNoise: config.noise,
+        PercentileStretch: config.stretch,
+    }  # fmt: skip
+    steps += [v2.RandomApply([change()], p=share) for change, share in sensor.items() if share > 0]
+    if config.jpeg > 0:
+        steps.append(v2.RandomApply([v2.JPEG((35, 95))], p=config.jpeg))
     return v2.Compose(steps)
-
-
-class ChannelGain(nn.Module):
-    """Multiply each band by a number near one: another white balance, another sensor.
-
-    A plain module, since the hooks of ``v2.Transform`` changed their names between versions of torchvision.
-
-    Args:
-        spread: standard deviation of the logarithm of the gain.
-    """
-
-    def __init__(self, spread: float) -> None:
-        super().__init__()
-        self.spread = spread
-
-    def forward(self, image: tv_tensors.Image, *others: Tensor) -> tuple[Tensor, ...]:
-        gain = torch.exp(self.spread * torch.randn(3))[:, None, None]
-        scaled = (image.float() * gain).clamp_(0, 255).to(image.dtype)
-        return tv_tensors.wrap(scaled, like=image), *others
 
 
 def tilt(crop: Crop, rng: np.random.Generator, *, distortion: float) -> Crop:
@@ -98,27 +96,86 @@ def tilt(crop: Crop, rng: np.random.Generator, *, distortion: float) -> Crop:
     return Crop(image, masks, crop.labels)
 
 
-def mosaic(crops: Sequence[Crop], rng: np.random.Generator) -> Crop:
+def lean(crop: Crop, rng: np.random.Generator) -> Crop:
+    """Let the buildings of a crop lean as an off-nadir sensor sees them: all one way, each as far as it is high.
+
+    Roofs move, and with them their masks; the wall between a roof and where it was is painted in a darker tone of it, and hides
+    ground and neighbours.
+    """
+    direction, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.006, 0.025) * crop.image.shape[-1]
+    image, masks = crop.image.numpy().copy(), crop.masks.numpy().copy()
+    # The farthest against the direction first: a building hides what stands behind it.
+    way = np.array([np.sin(direction), np.cos(direction)])
+    instances = np.flatnonzero((crop.labels.numpy() >= 0) & masks.any(axis=(1, 2)))
+    centres = np.array([np.argwhere(masks[number]).mean(axis=0) @ way for number in instances])
+    for number in instances[np.argsort(centres)]:
+        roof = masks[number].copy()
+        if not roof.any():  # hidden by now
+            continue
+        steps = [tuple(np.rint(step * way).astype(int)) for step in np.arange(1, height * rng.uniform(0.4, 1.6) + 1)]
+        swept = roof.copy()
+        for step in steps:
+            swept |= _moved(roof, *step)
+        end = steps[-1] if steps else (0, 0)
+        moved, pixels = _moved(roof, *end), _moved(image, *end)
+        wall = swept & ~moved
+        tone = image[:, roof].mean(axis=1) * rng.uniform(0.35, 0.85)
+        image[:, wall] = np.clip(tone[:, None] + rng.normal(0, 5, (1, int(wall.sum()))), 0, 255)
+        image[:, moved] = pixels[:, moved]
+        masks &= ~swept
+        masks[number] = moved
+    return Crop(tv_tensors.Image(torch.from_numpy(image)), tv_tensors.Mask(torch.from_numpy(masks)), crop.labels)
+
+
+def _moved(pixels: np.ndarray, down: int, right: int) -> np.ndarray:
+    """Move (..., H, W) by whole pixels; what comes in from beyond the border is 0."""
+    height, width = pixels.shape[-2:]
+    result = np.zeros_like(pixels)
+    to = (slice(max(down, 0), height + min(down, 0)), slice(max(right, 0), width + min(right, 0)))
+    source = (slice(max(-down, 0), height + min(-down, 0)), slice(max(-right, 0), width + min(-right, 0)))
+    result[(..., *to)] = pixels[(..., *source)]
+    return result
+
+
+def copy_paste(crop: Crop, other: Crop, rng: np.random.Generator) -> Crop:
+    """Copy some buildings of another crop into a crop, where they stand there (Simple Copy-Paste, arXiv 2012.07177).
+
+    They cover what was there, regions too. Borders are softened over a pixel, as a camera would.
+    """
+    instances = np.flatnonzero(other.labels.numpy() >= 0)
+    if not len(instances):
+        return crop
+    chosen = torch.from_numpy(rng.choice(instances, int(rng.integers(1, min(len(instances), _MOST_PASTED) + 1)), replace=False))
+    pasted, labels = other.masks[chosen].as_subclass(Tensor), other.labels[chosen]
+    covered = pasted.any(dim=0)
+    share = nn.functional.avg_pool2d(covered[None].float(), 3, stride=1, padding=1, count_include_pad=False)
+    mixed = share * other.image.float() + (1 - share) * crop.image.float()
+    masks = torch.cat([crop.masks.as_subclass(Tensor) & ~covered, pasted])
+    return Crop(tv_tensors.Image(mixed.round().to(torch.uint8)), tv_tensors.Mask(masks), torch.cat([crop.labels, labels]))
+
+
+def mosaic(draw: Callable[[int], Crop], side: int, rng: np.random.Generator) -> Crop:
     """Put a crop together of four, around a point that is drawn from its middle (arXiv 2004.10934, section 3.3).
 
-    Each gives a piece from anywhere in it, at its own scale: what a pixel shows on the ground stays what it is. Buildings that
-    the seams cut are kept as what is seen of them.
+    Each is drawn no larger than its place, at its own scale: what a pixel shows on the ground stays what it is, and ground that
+    is smaller than a whole crop will do. Buildings that the seams cut are kept as what is seen of them.
 
     Args:
-        crops: four, square and of one size.
-        rng: of the point and the pieces.
+        draw: gives a crop of that many pixels.
+        side: of the whole.
+        rng: of the point.
     """
-    side = crops[0].image.shape[-1]
     x, y = (int(v) for v in rng.integers(side // 4, side - side // 4 + 1, 2))
-    image, places, masks = crops[0].image.clone(), [(0, y, 0, x), (0, y, x, side), (y, side, 0, x), (y, side, x, side)], []
-    for crop, (top, bottom, left, right) in zip(crops, places, strict=True):
+    image, masks, labels = torch.zeros((3, side, side), dtype=torch.uint8), [], []
+    for top, bottom, left, right in [(0, y, 0, x), (0, y, x, side), (y, side, 0, x), (y, side, x, side)]:
         height, width = bottom - top, right - left
-        row, column = int(rng.integers(side - height + 1)), int(rng.integers(side - width + 1))
-        image[:, top:bottom, left:right] = crop.image[:, row : row + height, column : column + width]
-        moved = torch.zeros_like(crop.masks)
-        moved[:, top:bottom, left:right] = crop.masks[:, row : row + height, column : column + width]
-        masks.append(moved)
-    return Crop(image, tv_tensors.Mask(torch.cat(masks)), torch.cat([crop.labels for crop in crops]))
+        piece = draw(max(height, width))
+        image[:, top:bottom, left:right] = piece.image[:, :height, :width]
+        placed = torch.zeros((len(piece.masks), side, side), dtype=torch.bool)
+        placed[:, top:bottom, left:right] = piece.masks[:, :height, :width]
+        masks.append(placed)
+        labels.append(piece.labels)
+    return Crop(tv_tensors.Image(image), tv_tensors.Mask(torch.cat(masks)), torch.cat(labels))
 
 
 def blend(first: Crop, second: Crop, rng: np.random.Generator) -> Crop:

@@ -53,7 +53,7 @@ def write_previews(train: TrainingCrops, folder: Path, *, count: int) -> list[Pa
 
 
 def draw_crop(image: Tensor, target: Target) -> Image.Image:
-    """Draw a crop with the edge of each mask and its box, each instance in a colour of its own.
+    """Draw a crop with the edge of each mask and its box, each instance in a colour of its own, and ignored ground in grey.
 
     Args:
         image: (3, S, S) float, 0..255.
@@ -63,6 +63,9 @@ def draw_crop(image: Tensor, target: Target) -> Image.Image:
     factor = max(1, -(-_SIDE // side))
     pixels = Image.fromarray(image.permute(1, 2, 0).byte().numpy()).resize((side * factor,) * 2, Image.Resampling.BICUBIC)
     canvas = np.array(pixels, dtype=np.float32)
+    if target.ignored is not None:
+        ignored = target.ignored.numpy().repeat(factor, axis=0).repeat(factor, axis=1)
+        canvas[ignored] += 0.6 * (128 - canvas[ignored])
     colours = [np.array(colorsys.hsv_to_rgb(n * _GOLDEN % 1, 0.85, 1.0)) * 255 for n in range(len(target))]
     for mask, colour in zip(target.masks.numpy(), colours, strict=True):
         large = mask.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -1,5 +1,9 @@
 """Reading data sets in the MapChallenge layout: ``images/`` and ``annotation.json`` in COCO format.
 
+Two extensions say where labels are not to be believed: ``"ignore"`` of an image lists rings around ground that nobody
+labelled, ``"merged": 1`` of an annotation marks several buildings drawn as one. Both, and COCO's ``iscrowd``, are regions:
+nothing in them is learned as an instance or counted for or against a detection.
+
 Published files carry wrong ``bbox`` and ``area`` fields, so only ``segmentation`` is believed. Polygons become pixels by the
 rule that a pixel belongs to a polygon where its centre lies inside; annotations that cover no pixel centre are dropped.
 """
@@ -7,6 +11,8 @@ rule that a pixel belongs to a polygon where its centre lies inside; annotations
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +29,28 @@ from training.data.rasterize import outline_of_mask, rasterize_masks
 from training.data.rings import polygon_of_rings
 from training.data.sample import Sample
 from training.data.shared_array import SharedArray
+
+
+@dataclass(frozen=True, eq=False)
+class Outlines:
+    """The annotated outlines of an image.
+
+    Attributes:
+        polygons: (N,) in pixels.
+        labels: (N,) int64, class indices.
+        crowd: (N,) bool, regions rather than instances.
+        merged: (N,) bool, the regions that are several instances drawn as one.
+    """
+
+    polygons: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    merged: np.ndarray
+
+    def sample(self, image: np.ndarray, masks: np.ndarray, *, name: str) -> Sample:
+        """Make a sample of them with their masks (N, H, W); what is empty is left out."""
+        seen = masks.any(axis=(1, 2))
+        return Sample(image, masks[seen], name, self.crowd[seen], self.labels[seen], self.merged[seen])
 
 
 class CocoFolder(Sequence[Sample]):
@@ -81,16 +109,22 @@ class CocoFolder(Sequence[Sample]):
         self._object_ends = SharedArray(np.searchsorted(owners[objects], np.arange(len(usable)), side="right"))
         self._labels = SharedArray(categories)
         self._crowds = SharedArray(columns["crowds"].astype(bool))
+        self._merged = SharedArray(columns["merged"].astype(bool))
 
     def __len__(self) -> int:
         return len(self._images.values)
 
     def __getitem__(self, index: int) -> Sample:
         entry = self.image(index)
-        outlines, labels, crowd = self.outlines(index)
-        masks = rasterize_masks(outlines, entry.height, entry.width)
-        seen = masks.any(axis=(1, 2))
-        return Sample(self.pixels(index), masks[seen], entry.path.name, crowd[seen], labels[seen])
+        outlines = self.outlines(index)
+        masks = rasterize_masks(outlines.polygons, entry.height, entry.width)
+        return outlines.sample(self.pixels(index), masks, name=entry.path.name)
+
+    def part(self, numbers: Sequence[int]) -> CocoFolder:
+        """Return the same folder with some of its images alone."""
+        part = copy(self)
+        part._images = SharedArray(self._images.values[np.asarray(numbers, dtype=np.int64)])
+        return part
 
     def image(self, index: int) -> CocoImage:
         """Return what the file says of an image."""
@@ -115,16 +149,24 @@ class CocoFolder(Sequence[Sample]):
         """
         return read_rgb(self.image(index))
 
-    def outlines(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the outlines of one image in its pixels, as polygons (N,), their labels (N,) int64 and crowd (N,) bool.
+    def outlines(self, index: int) -> Outlines:
+        """Return the outlines of one image in its pixels.
 
         Those of run lengths follow the edges of their pixels, so that burning them gives the same pixels again.
         """
         numbers = self._objects.values[slice(*stretch(self._object_ends.values, int(self._images.values[index])))]
         entry = self.image(index)
         polygons = np.array([self._polygon(number, entry) for number in numbers], dtype=object)
+        merged = self._merged.values[numbers]
+        labels, crowd = self._labels.values[numbers], self._crowds.values[numbers] | merged
+        if entry.ignore:
+            unlabelled = np.array([polygon_of_rings([ring]) for ring in entry.ignore], dtype=object)
+            polygons = np.concatenate([polygons, unlabelled])
+            nothing = np.zeros(len(unlabelled), dtype=bool)
+            labels, crowd = np.append(labels, nothing.astype(np.int64)), np.append(crowd, ~nothing)
+            merged = np.append(merged, nothing)
         drawn = ~shapely.is_empty(polygons) if len(polygons) else np.zeros(0, dtype=bool)
-        return polygons[drawn], self._labels.values[numbers][drawn], self._crowds.values[numbers][drawn]
+        return Outlines(polygons[drawn], labels[drawn], crowd[drawn], merged[drawn])
 
     def _polygon(self, number: int, entry: CocoImage) -> shapely.Geometry:
         runs = self._outlines.run_lengths(number)

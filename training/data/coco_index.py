@@ -5,7 +5,7 @@ Python objects for them would take gigabytes, in each process that prepares imag
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ class ImageTable:
         zooms: (I,) int16, -1 where the file says none.
         bounds: (I, 4) float64, NaN where the file says none.
         gsds: (I,) float64, NaN where the file says none.
+        places: (I,) bytes in UTF-8, empty where the file says none.
+        ignored: outlines of the ground that is not labelled, an object per image.
     """
 
     ids: SharedArray
@@ -35,6 +37,8 @@ class ImageTable:
     zooms: SharedArray
     bounds: SharedArray
     gsds: SharedArray
+    places: SharedArray
+    ignored: OutlineTable
 
     @classmethod
     def of(cls, images: list[CocoImage], names: list[str]) -> ImageTable:
@@ -49,6 +53,8 @@ class ImageTable:
             zooms=SharedArray(np.array([-1 if image.zoom is None else image.zoom for image in images], dtype=np.int16)),
             bounds=SharedArray(np.array([image.bounds or unknown for image in images], dtype=float).reshape(-1, 4)),
             gsds=SharedArray(np.array([image.gsd or np.nan for image in images], dtype=float)),
+            places=SharedArray(np.array([(image.place or "").encode() for image in images], dtype="S")),
+            ignored=OutlineTable.of_rings([image.ignore for image in images]),
         )
 
     def __len__(self) -> int:
@@ -58,6 +64,7 @@ class ImageTable:
         """Return one; its file lies below ``folder``."""
         identity, (width, height) = self.ids.values[index], self.sizes.values[index].tolist()
         zoom, bounds, gsd = int(self.zooms.values[index]), self.bounds.values[index], float(self.gsds.values[index])
+        place = self.places.values[index].decode()
         return CocoImage(
             id=identity.decode() if isinstance(identity, bytes) else int(identity),
             path=folder / self.names.values[index].decode(),
@@ -66,6 +73,8 @@ class ImageTable:
             zoom=None if zoom < 0 else zoom,
             bounds=None if np.isnan(bounds[0]) else tuple(bounds.tolist()),
             gsd=None if np.isnan(gsd) else gsd,
+            place=place or None,
+            ignore=tuple(tuple(ring.ravel().tolist()) for ring in self.ignored.rings(index)),
         )
 
 
@@ -91,6 +100,20 @@ class OutlineTable:
     def of(cls, arrays: Mapping[str, Any]) -> OutlineTable:
         """Share arrays by name."""
         return cls(**{field.name: SharedArray(arrays[field.name]) for field in fields(cls)})
+
+    @classmethod
+    def of_rings(cls, objects: Sequence[Sequence[Sequence[float]]]) -> OutlineTable:
+        """Put objects that are rings alone, x and y by turns, into arrays."""
+        rings = [ring for each in objects for ring in each]
+        return cls.of(
+            {
+                "points": np.array([number for ring in rings for number in ring], dtype=np.float32).reshape(-1, 2),
+                "point_ends": np.cumsum([len(ring) // 2 for ring in rings], dtype=np.int64),
+                "ring_ends": np.cumsum([len(each) for each in objects], dtype=np.int64),
+                "runs": np.zeros(0, dtype=np.uint8),
+                "run_ends": np.zeros(len(objects), dtype=np.int64),
+            }
+        )
 
     def rings(self, number: int) -> list[np.ndarray]:
         """Return the rings of an object, (K, 2) float32 each."""

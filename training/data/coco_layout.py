@@ -16,7 +16,8 @@ ANNOTATION_NAMES = ("annotation.json", "annotation-small.json", "annotations.jso
 class CocoImage:
     """One entry of ``images``.
 
-    ``bounds`` (xmin, ymin, xmax, ymax), ``zoom`` and ``gsd`` (metres a pixel) are there where the file tells the ground.
+    ``bounds`` (xmin, ymin, xmax, ymax), ``zoom``, ``gsd`` (metres per pixel) and ``place`` are there where the file tells the
+    ground. ``ignore``, an extension of COCO, are rings (x and y by turns, in pixels) around ground that is not labelled.
     """
 
     id: int | str
@@ -26,6 +27,8 @@ class CocoImage:
     zoom: int | None = None
     bounds: tuple[float, float, float, float] | None = None
     gsd: float | None = None
+    place: str | None = None
+    ignore: tuple[tuple[float, ...], ...] = ()
 
 
 def find_annotations(folder: Path) -> Path:
@@ -75,6 +78,8 @@ def image_entry(entry: dict, directory: Path, source: Path) -> CocoImage:
             zoom=zoom if isinstance(zoom, int) and 0 <= zoom < 64 else None,
             bounds=bounds if bounds is not None and len(bounds) == 4 else None,
             gsd=gsd if 0 < gsd < math.inf else None,
+            place=str(entry["place"]) if entry.get("place") else None,
+            ignore=tuple(_ring(ring) for ring in entry.get("ignore") or ()),
         )
     except KeyError as error:
         raise ArgumentError(f"An image in {source} has no {error}.", hint="Give a COCO file.") from error
@@ -82,3 +87,10 @@ def image_entry(entry: dict, directory: Path, source: Path) -> CocoImage:
         raise ArgumentError(
             f"The image {entry.get('id')} in {source} cannot be understood: {error}.", hint="Give a COCO file."
         ) from error
+
+
+def _ring(ring: list) -> tuple[float, ...]:
+    numbers = tuple(float(number) for number in ring)
+    if len(numbers) < 6 or len(numbers) % 2 or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"a ring of its 'ignore' is {str(ring)[:60]}, not three points or more")
+    return numbers

@@ -22,7 +22,7 @@ _TYPES = {
     **dict.fromkeys(("points", "stated_boxes", "stated_areas", "run_boxes", "run_areas"), "f"),
     **dict.fromkeys(("point_ends", "ring_ends", "run_ends", "run_sizes", "run_numbers", "owners"), "q"),
     "categories": "i",
-    **dict.fromkeys(("runs", "crowds"), "B"),
+    **dict.fromkeys(("runs", "crowds", "merged"), "B"),
 }
 _WIDTHS = {"points": 2, "stated_boxes": 4, "run_boxes": 4, "run_sizes": 2}
 
@@ -79,7 +79,8 @@ class CocoReader:
         """Return the arrays of ``OutlineTable``, and of each annotation that has an outline:
 
         ``stated_boxes`` (R, 4) and ``stated_areas`` as the file says them, NaN where it does not; ``owners`` and
-        ``categories``, numbers of ids, -1 of what is no id; ``crowds``. Of the M that are run lengths ``run_numbers`` says
+        ``categories``, numbers of ids, -1 of what is no id; ``crowds`` and ``merged`` (an extension: several objects drawn as
+        one), 0 or 1. Of the M that are run lengths ``run_numbers`` says
         which, ``run_boxes`` (M, 4), ``run_areas`` and ``run_sizes`` (M, 2), height and width.
         """
         arrays = {name: np.frombuffer(values, values.typecode) for name, values in self._columns.items()}
@@ -129,6 +130,7 @@ class CocoReader:
         columns["ring_ends"].append(len(columns["point_ends"]))
         columns["run_ends"].append(len(columns["runs"]))
         columns["crowds"].append(bool(entry.get("iscrowd")))
+        columns["merged"].append(bool(entry.get("merged")))
         _extend(columns["stated_boxes"], entry.get("bbox"), 4)
         _extend(columns["stated_areas"], [entry.get("area")], 1)
         columns["owners"].append(_number(self.owner_ids, entry.get("image_id")))

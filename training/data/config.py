@@ -1,29 +1,59 @@
-"""What a model is trained and validated on: folders of annotated images, real ground, synthetic towns."""
+"""What a model is trained and validated on: annotated images, georeferenced imagery, map tiles, synthetic towns."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from engine.model.config import StrictModel
 
 SMALLEST_INSTANCE = 12  # pixels
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Coordinate = Annotated[float, Field(allow_inf_nan=False)]
+Box = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
 
 
-class CocoData(StrictModel):
+class Source(StrictModel):
+    """What every kind of source can say of itself.
+
+    Attributes:
+        name: of the place or data set, in reports and in the model card; by default that of its folder.
+        licence, attribution: of imagery and labels, for the model card.
+        weight: how often it is drawn from, against the other sources.
+        scale: range of magnification of its crops instead of ``AugmentationConfig.scale``, for imagery that is much coarser or
+            finer than the rest.
+    """
+
+    name: str | None = None
+    licence: str | None = None
+    attribution: str | None = None
+    weight: Positive = 1.0
+    scale: tuple[Positive, Positive] | None = None
+
+    @field_validator("scale")
+    @classmethod
+    def _rising(cls, scale: tuple[float, float] | None) -> tuple[float, float] | None:
+        if scale is not None and scale[0] > scale[1]:
+            raise ValueError(f"{scale[0]:g} to {scale[1]:g} is no range; give the smaller one first")
+        return scale
+
+
+class CocoData(Source):
     """Images with COCO annotations in the layout of MapChallenge.
 
     Attributes:
         folder: holds ``images/`` and ``annotation.json``.
         images, annotations: other places for the two.
-        gsd: metres a pixel of the images; None takes what the file says of them, if anything.
+        gsd: metres per pixel of the images; None takes what the file says of them, if anything.
         fit: at a scale of 1 each image, of validation too, just fits into a crop, as in the published runs; otherwise a pixel
             stays a pixel, or becomes ``DataConfig.gsd`` metres where the training image's own are known.
-        weight: how often it is drawn from, against the other sources.
+        in_memory: read all images once and cut crops at any angle out of them, and validate on windows of
+            ``DataConfig.size``: for a few images larger than a crop. Needs to know their metres per pixel.
+        hold_out: images that are validated on and never trained on, by patterns such as ``site_07_*`` for their
+            ``file_name`` or their ``place`` (`fnmatch`). Images of one ground belong on one side.
     """
 
     kind: Literal["coco"]
@@ -32,20 +62,63 @@ class CocoData(StrictModel):
     annotations: Path | None = None
     gsd: Positive | None = None
     fit: bool = False
-    weight: Positive = 1.0
+    in_memory: bool = False
+    hold_out: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_once(self) -> CocoData:
+        if self.fit and self.in_memory:
+            raise ValueError("fit and in_memory exclude each other: what is cut at any angle does not fit a crop; set one")
+        return self
 
 
-class TownsData(StrictModel):
+class RasterData(Source):
+    """Georeferenced imagery with a layer of footprints.
+
+    Attributes:
+        rasters: 8 bit RGB with a CRS; several are images of the same ground, of which the first is validated on.
+        footprints: a vector layer of polygons, in any CRS.
+        area: a vector layer of the area within which the footprints are complete.
+        hold_out: boxes (xmin, ymin, xmax, ymax) in the CRS of ``area``; ground in them is validated on.
+        margin: width in metres of the strip around ``hold_out`` that is neither trained nor validated on.
+    """
+
+    kind: Literal["raster"]
+    rasters: Annotated[tuple[Path, ...], Field(min_length=1)]
+    footprints: Path
+    area: Path
+    hold_out: tuple[Box, ...] = ()
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 15.0
+
+
+class TilesData(Source):
+    """XYZ tiles with COCO annotations whose images carry ``zoom`` and ``bounds``; neighbours are put together again.
+
+    Attributes:
+        folder: holds ``images/`` and ``annotation.json``.
+        image_zoom: the zoom level that pictures are taken from.
+        label_zoom: the one that footprints are taken from; the coarser one cuts fewer buildings.
+        hold_out: boxes (xmin, ymin, xmax, ymax) in EPSG:3857; tiles of ``label_zoom`` whose centre lies in one are validated
+            on.
+    """
+
+    kind: Literal["tiles"]
+    folder: Path
+    image_zoom: Annotated[int, Field(ge=0, le=30)]
+    label_zoom: Annotated[int, Field(ge=0, le=30)]
+    hold_out: tuple[Box, ...] = ()
+
+
+class TownsData(Source):
     """Synthetic towns.
 
     Attributes:
         count: of towns.
         size: side of a town in pixels.
-        gsd: range of metres a pixel, drawn for each town.
+        gsd: range of metres per pixel, drawn for each town.
         seed: of the first town; the others follow. Towns of one range of seeds are another data set than those of another.
         styles: weights of the styles in ``training.data.town_style``; None takes all alike.
         cache: a folder where painted towns are kept for other processes and runs; None paints them anew in each process.
-        weight: how often it is drawn from, against the other sources.
     """
 
     kind: Literal["towns"]
@@ -55,23 +128,9 @@ class TownsData(StrictModel):
     seed: Annotated[int, Field(ge=0)] = 0
     styles: dict[str, Positive] | None = None
     cache: Path | None = None
-    weight: Positive = 1.0
 
 
-class GroundData(StrictModel):
-    """The real ground of the embedded model, see ``training.data.tiny_model_data``.
-
-    Attributes:
-        folder: holds ``banepa/`` and ``fair/``.
-        weight: how often it is drawn from, against the other sources.
-    """
-
-    kind: Literal["ground"]
-    folder: Path
-    weight: Positive = 1.0
-
-
-SourceConfig = Annotated[CocoData | TownsData | GroundData, Field(discriminator="kind")]
+SourceConfig = Annotated[CocoData | RasterData | TilesData | TownsData, Field(discriminator="kind")]
 
 
 def _folders(given: Any) -> Any:
@@ -87,12 +146,13 @@ class DataConfig(StrictModel):
 
     Attributes:
         sources: what training crops are drawn from. A folder stands for the COCO data in it.
-        validation: what the model is measured on: whole images of COCO folders, the side of the ground and towns that are
-            kept aside. May be empty; weights mean nothing here.
+        validation: what the model is measured on beside the ground that ``sources`` hold out: whole images of COCO folders,
+            windows of everything else. May be empty; weights mean nothing here.
         size: side of a training crop in pixels, a multiple of 32 as the model pads to that.
-        gsd: metres a pixel of the crops; None leaves images as they are. Towns and ground need it.
+        gsd: metres per pixel of the crops; None leaves images as they are. Only COCO folders that are not ``in_memory`` can do
+            without.
         samples_per_epoch: crops drawn in an epoch, from the sources by weight; None takes each image once, in an order of
-            its own for each epoch, which only COCO folders allow.
+            its own for each epoch, which only COCO folders that are not ``in_memory`` allow.
         smallest: instances of fewer pixels in a crop are dropped: what a border leaves of a building cannot be told from
             clutter.
     """
@@ -105,17 +165,33 @@ class DataConfig(StrictModel):
     smallest: Annotated[int, Field(ge=1)] = SMALLEST_INSTANCE
 
     @model_validator(mode="after")
+    def _validation_is_whole(self) -> DataConfig:
+        for source in self.validation:
+            if getattr(source, "hold_out", ()):
+                raise ValueError("validation: hold_out means nothing in a source that is validated on as a whole; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _sources_fit_together(self) -> DataConfig:
-        drawn = [source.kind for source in self.sources if source.kind != "coco"]
-        everywhere = drawn + [source.kind for source in self.validation if source.kind != "coco"]
+        drawn = [_words(source) for source in self.sources if _is_scenes(source)]
+        everywhere = drawn + [_words(source) for source in self.validation if _is_scenes(source)]
         if everywhere and self.gsd is None:
             raise ValueError(
-                f"gsd is empty, and {everywhere[0]} have no resolution of their own; give metres a pixel, such as 0.3"
+                f"gsd is empty, and {everywhere[0]} are cut at a resolution of one's choice; give metres per pixel, such as 0.3"
             )
         if drawn and self.samples_per_epoch is None:
             raise ValueError(
                 f"samples_per_epoch is empty, and {drawn[0]} have no images to count; say how many crops make an epoch"
             )
-        if self.samples_per_epoch is None and any(source.weight != 1 for source in self.sources):
-            raise ValueError("weights mean nothing where each image is taken once an epoch; give samples_per_epoch")
+        if self.samples_per_epoch is None and any(source.weight != 1 or source.scale for source in self.sources):
+            raise ValueError("weight and scale mean nothing where each image is taken once an epoch; give samples_per_epoch")
         return self
+
+
+def _is_scenes(source: Source) -> bool:
+    """Tell sources that are cut into crops freely from folders of images that are taken one by one."""
+    return not isinstance(source, CocoData) or source.in_memory
+
+
+def _words(source: Source) -> str:
+    return "images in memory" if isinstance(source, CocoData) else {"raster": "rasters"}.get(source.kind, source.kind)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from engine.errors import ArgumentError
-from training.data.augmentation import Crop, blend, make_augmentation, mosaic, tilt
+from training.data.augmentation import IGNORED, MERGED, Crop, blend, copy_paste, lean, make_augmentation, mosaic, tilt
 from training.data.augmentation_config import AugmentationConfig
 from training.data.config import SMALLEST_INSTANCE
 from training.data.sources import CropSource, ImageSource
@@ -25,6 +27,7 @@ class TrainingCrops(Dataset):
 
     Args:
         sources: and the weight of each.
+        scales: range of magnification of each source's crops; None is that of ``augmentation``.
         length: crops of one epoch; numbers beyond it are those of later epochs. None takes each image of the sources once an
             epoch, in an order of its own, which only sources of images allow.
         size: side of a crop in pixels.
@@ -42,11 +45,13 @@ class TrainingCrops(Dataset):
         augmentation: AugmentationConfig,
         seed: int = 0,
         smallest: int = SMALLEST_INSTANCE,
+        scales: Sequence[tuple[float, float] | None] | None = None,
     ) -> None:
         shares = np.array([weight for _, weight in sources], dtype=float)
         if not len(shares) or (shares < 0).any() or shares.sum() == 0:
             raise ArgumentError(f"The weights of the sources are {shares.tolist()}.", hint="Give at least one above 0.")
         self.sources = [source for source, _ in sources]
+        self.scales = list(scales or [None] * len(self.sources))
         self.size, self.augmentation, self.seed, self.smallest = size, augmentation, seed, smallest
         self._in_turn = length is None
         if length is None:
@@ -67,34 +72,47 @@ class TrainingCrops(Dataset):
         return other
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
-        """Return an image (3, size, size) float32 in 0..255 and its target."""
+        """Return an image (3, size, size) uint8 and its target."""
         if index < 0:
             raise IndexError(f"Crop {index}: crops are counted from 0.")
         rng = np.random.default_rng([self.seed, index])
         with torch.random.fork_rng(devices=[]):  # torchvision draws from the CPU's global generator
             torch.default_generator.manual_seed(int(rng.integers(2**62)))
-            crop = self._draw(rng, self._image_of(index) if self._in_turn else None)
             if rng.random() < self.augmentation.mosaic:
-                crop = mosaic([crop, *(self._draw(rng) for _ in range(3))], rng)
+                crop = mosaic(lambda side: self._draw(rng, side), self.size, rng)
+            else:
+                crop = self._draw(rng, self.size, self._image_of(index) if self._in_turn else None)
+            if rng.random() < self.augmentation.copy_paste:
+                crop = copy_paste(crop, self._draw(rng, self.size), rng)
             if rng.random() < self.augmentation.mixup:
-                crop = blend(crop, self._draw(rng), rng)
-        masks = crop.masks.as_subclass(Tensor)
-        large = masks.flatten(1).sum(1) >= self.smallest
-        return crop.image.as_subclass(Tensor).float(), target_of_masks(masks[large], crop.labels[large])
+                crop = blend(crop, self._draw(rng, self.size), rng)
+        return crop.image.as_subclass(Tensor), self._target(crop)
 
-    def _draw(self, rng: np.random.Generator, image: tuple[ImageSource, int] | None = None) -> Crop:
-        """Draw a crop, of one image where it is given, and change it."""
+    def _target(self, crop: Crop) -> Target:
+        """Keep the instances that are large enough, and put regions together."""
+        masks = crop.masks.as_subclass(Tensor)
+        pixels = torch.tensor([np.count_nonzero(mask) for mask in masks.numpy()])  # ten times as fast as a sum
+        large = (pixels >= self.smallest) & (crop.labels >= 0)
+        target = target_of_masks(masks[large], crop.labels[large])
+        merged = masks[crop.labels == MERGED].any(dim=0)
+        ignored = masks[crop.labels == IGNORED].any(dim=0) | merged
+        return replace(target, ignored=ignored, merged=merged) if ignored.any() else target
+
+    def _draw(self, rng: np.random.Generator, size: int, image: tuple[ImageSource, int] | None = None) -> Crop:
+        """Draw a crop of some size, of one image where it is given, and change it."""
         config = self.augmentation
-        scale = float(rng.uniform(*config.scale))
+        number = int(rng.choice(len(self.sources), p=self._shares))
+        scale = float(rng.uniform(*(self.scales[number] or config.scale)))
         tilted = rng.random() < config.perspective
-        room = scale * (1 - config.distortion) if tilted else scale
-        how = {"size": self.size, "scale": room, "fill": config.fill}
+        how = {"size": size, "scale": scale * (1 - config.distortion) if tilted else scale, "fill": config.fill}
         if image is None:
-            crop = Crop.of(self.sources[int(rng.choice(len(self.sources), p=self._shares))].draw(rng, **how))
+            crop = Crop.of(self.sources[number].draw(rng, sparse=rng.random() < config.sparse, **how))
         else:
             crop = Crop.of(image[0].draw(rng, number=image[1], **how))
         if tilted:
             crop = tilt(crop, rng, distortion=config.distortion)
+        if rng.random() < config.lean:
+            crop = lean(crop, rng)
         changed, masks = self._change(crop.image, crop.masks)
         return Crop(changed, masks, crop.labels)
 
@@ -125,7 +143,23 @@ def target_of_masks(masks: Tensor, labels: Tensor | None = None) -> Target:
     return Target.from_pixels(torch.zeros(count, dtype=torch.int64) if labels is None else labels, boxes, masks)
 
 
-def collate(batch: Sequence[tuple[Tensor, Target]]) -> tuple[Tensor, list[Target]]:
-    """Stack the images of a batch (B, 3, H, W) and list their targets."""
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images (B, 3, H, W) uint8 and the target of each, as they travel from the processes that prepare them to a device."""
+
+    images: Tensor
+    targets: list[Target]
+
+    def pin_memory(self) -> Batch:
+        """Move to memory from which a GPU copies by itself."""
+        return Batch(self.images.pin_memory(), [target.pin_memory() for target in self.targets])
+
+    def to(self, device: torch.device | str, **how: Any) -> Batch:
+        """Copy to a device, without waiting for the copy where the memory is pinned."""
+        return Batch(self.images.to(device, non_blocking=True), [target.to(device) for target in self.targets])
+
+
+def collate(batch: Sequence[tuple[Tensor, Target]]) -> Batch:
+    """Put samples together to a batch."""
     images, targets = zip(*batch, strict=True)
-    return torch.stack(images), list(targets)
+    return Batch(torch.stack(images), list(targets))

@@ -5,6 +5,7 @@ What is split is the ground, never the crops: two crops, or two images of differ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,35 @@ class GroundSplit:
     training: shapely.Geometry
     validation: shapely.Geometry
     crs: pyproj.CRS
+
+
+def read_sides(
+    rasters: Sequence[Path], footprints: Path, area: Path, *, hold_out: Sequence[Sequence[float]], margin: float
+) -> tuple[list[Scene], list[Scene]]:
+    """Read georeferenced imagery as scenes to train on, and scenes of the ground that is held out.
+
+    Args:
+        rasters: of the same ground. The held-out scenes are the first one's: to validate on several would count ground twice.
+        footprints: a vector layer of polygons.
+        area: a vector layer of the area within which the footprints are complete.
+        hold_out: boxes (xmin, ymin, xmax, ymax) in the CRS of ``area``.
+        margin: metres around them that belong to neither side.
+
+    Raises:
+        ArgumentError: a file is not there or cannot be used, or one side would be empty.
+    """
+    for path in (*rasters, footprints, area):
+        if not path.is_file():
+            raise ArgumentError(f"The file {path} is not there.", hint="Check the paths of the source's config.")
+    labelled = geopandas.read_file(area).geometry
+    if not hold_out:
+        metric = labelled.estimate_utm_crs()
+        split = GroundSplit(shapely.union_all(labelled.to_crs(metric).to_numpy()), shapely.Polygon(), metric)
+    else:
+        split = split_ground(labelled, shapely.union_all([shapely.box(*box) for box in hold_out]), margin=margin)
+    training = [read_scene(raster, footprints, split.training, split.crs) for raster in rasters]
+    aside = [read_scene(rasters[0], footprints, split.validation, split.crs)] if hold_out else []
+    return [scene for scene in training if scene is not None], [scene for scene in aside if scene is not None]
 
 
 def split_ground(area: geopandas.GeoSeries, validation: shapely.Geometry, *, margin: float) -> GroundSplit:

@@ -15,8 +15,10 @@ class Sample:
         image: (H, W, 3) uint8 RGB.
         masks: (N, H, W) bool, one instance each; none is empty.
         name: where it came from, for messages and reports.
-        crowd: (N,) bool, regions that stand for many instances: not to be learned from, not counted against a detection.
+        crowd: (N,) bool, regions whose instances are not told apart or not labelled: not to be learned from, and detections
+            there are neither right nor wrong.
         labels: (N,) int64, class indices; all 0 by default.
+        merged: (N,) bool, those of the regions that are known to be roof.
     """
 
     image: np.ndarray
@@ -24,15 +26,18 @@ class Sample:
     name: str = ""
     crowd: np.ndarray | None = None
     labels: np.ndarray | None = None
+    merged: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.crowd is None:
             self.crowd = np.zeros(len(self.masks), dtype=bool)
         if self.labels is None:
             self.labels = np.zeros(len(self.masks), dtype=np.int64)
+        if self.merged is None:
+            self.merged = np.zeros(len(self.masks), dtype=bool)
 
 
-def masks_of_labels(labels: np.ndarray, *, smallest: int = 1) -> np.ndarray:
+def masks_of_labels(labels: np.ndarray, *, smallest: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Take a label raster apart.
 
     Args:
@@ -40,9 +45,9 @@ def masks_of_labels(labels: np.ndarray, *, smallest: int = 1) -> np.ndarray:
         smallest: instances with fewer pixels are dropped.
 
     Returns:
-        (N, H, W) bool, in rising order of label.
+        The labels (N,) that there are, in rising order, and their masks (N, H, W) bool.
     """
     counts = np.bincount(labels.ravel())
     numbers = np.flatnonzero(counts >= max(smallest, 1))
     numbers = numbers[numbers > 0]
-    return labels[None] == numbers[:, None, None]
+    return numbers, labels[None] == numbers[:, None, None]

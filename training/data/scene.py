@@ -22,10 +22,12 @@ class Scene:
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
-        footprints: polygons in pixels, column and row. Where two overlap, the later one wins in crops.
-        gsd: metres a pixel.
+        footprints: (N,) polygons in pixels, column and row. Where two overlap, the later one wins in crops.
+        gsd: metres per pixel.
         area: polygon in pixels within which crops may lie; None takes the whole image.
         name: for messages and reports.
+        merged: (N,) bool, footprints that are several buildings drawn as one; none by default.
+        ignored: polygons around ground within the area that is not labelled.
     """
 
     image: np.ndarray
@@ -33,6 +35,8 @@ class Scene:
     gsd: float
     area: shapely.Geometry | None = None
     name: str = ""
+    merged: np.ndarray | None = None
+    ignored: np.ndarray | None = None
     _shared: SharedArray = field(init=False, repr=False)
     _tree: shapely.STRtree = field(init=False, repr=False)
 
@@ -41,6 +45,8 @@ class Scene:
         self._shared = SharedArray(self.image)
         self.image = self._shared.values
         self.footprints = np.asarray(self.footprints, dtype=object)
+        self.merged = np.zeros(len(self.footprints), dtype=bool) if self.merged is None else self.merged
+        self.ignored = np.zeros(0, dtype=object) if self.ignored is None else self.ignored
         self.area = shapely.box(0, 0, width, height) if self.area is None else self.area
         shapely.prepare(self.area)
         self._tree = shapely.STRtree(self.footprints)
@@ -76,16 +82,31 @@ class Scene:
             fill: value of pixels outside the image.
             bounded: outside the area, leave the crop black and without instances.
         """
-        pixels, labels = cut_pixels(self.image, view, fill=fill), self.labels(view)
+        pixels, (labels, found) = cut_pixels(self.image, view, fill=fill), self._burn(view)
         if bounded:
             inside = burn_labels([self.area], view) > 0
             pixels, labels = pixels * inside[..., None], np.where(inside, labels, 0)
-        return Sample(pixels, masks_of_labels(labels, smallest=smallest), self.name)
+        numbers, masks = masks_of_labels(labels, smallest=smallest)
+        merged = self.merged[found[numbers - 1]]
+        crowd = merged
+        unlabelled = (burn_labels(self.ignored, view) > 0) & (labels == 0)
+        if unlabelled.any():
+            masks = np.concatenate([masks, unlabelled[None]])
+            merged, crowd = np.append(merged, False), np.append(crowd, True)
+        return Sample(pixels, masks, self.name, crowd=crowd, merged=merged)
 
     def labels(self, view: View) -> np.ndarray:
         """Return the footprints in a view as (size, size) int32, numbered from one, by the pixel centre rule."""
+        return self._burn(view)[0]
+
+    def footprints_in(self, view: View) -> int:
+        """Count the footprints that reach into a view."""
+        return len(self._tree.query(view.outline(), predicate="intersects"))
+
+    def _burn(self, view: View) -> tuple[np.ndarray, np.ndarray]:
+        """Burn the footprints in a view; return the labels and the footprint that each label from one on stands for."""
         found = np.sort(self._tree.query(view.outline(), predicate="intersects"))
-        return burn_labels(self.footprints[found], view)
+        return burn_labels(self.footprints[found], view), found
 
     def windows(self, *, size: int, gsd: float) -> list[View]:
         """Lay upright views without overlap over the area; those that see little of it are left out.

@@ -6,6 +6,7 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,11 +25,17 @@ from training.data.view import View, burn_masks, cut_pixels
 logger = logging.getLogger(__name__)
 
 
+_SPARSE_OF = 6  # views, of which the one with the fewest buildings is taken where little is to be seen
+
+
 class CropSource(Protocol):
     """Anything that training crops can be drawn from."""
 
-    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int) -> Sample:
-        """Draw a crop of ``size`` pixels, magnified by ``scale``; pixels without an image have the value ``fill``."""
+    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int, sparse: bool = False) -> Sample:
+        """Draw a crop of ``size`` pixels, magnified by ``scale``; pixels without an image have the value ``fill``.
+
+        ``sparse`` asks for ground with few buildings or none, where a source can choose.
+        """
         ...
 
 
@@ -63,8 +70,17 @@ class ImageSource:
     def __len__(self) -> int:
         return len(self.images)
 
-    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int, number: int | None = None) -> Sample:
-        """Draw a crop, of image ``number`` where one is asked for."""
+    def draw(
+        self,
+        rng: np.random.Generator,
+        *,
+        size: int,
+        scale: float,
+        fill: int,
+        sparse: bool = False,
+        number: int | None = None,
+    ) -> Sample:
+        """Draw a crop, of image ``number`` where one is asked for; what is built in an image is not known before."""
         number = int(rng.integers(len(self.images))) if number is None else number
         entry = self.images.image(number)
         factor = scale * self._base(entry, size)
@@ -72,11 +88,10 @@ class ImageSource:
         # Whole pixels where there are some: a crop at a scale of 1 is then not resampled.
         left, top = np.minimum(room, np.floor(rng.random(2) * (room + 1))).tolist()
         view = View((left + size / 2) / factor, (top + size / 2) / factor, size, 1 / factor)
-        outlines, labels, crowd = self.images.outlines(number)
-        masks = burn_masks(outlines, view)
-        seen = masks.any(axis=(1, 2))
+        outlines = self.images.outlines(number)
+        outlines = replace(outlines, labels=self._labels[outlines.labels])
         pixels = cut_pixels(self.images.pixels(number), view, fill=fill)
-        return Sample(pixels, masks[seen], entry.path.name, crowd[seen], self._labels[labels[seen]])
+        return outlines.sample(pixels, burn_masks(outlines.polygons, view), name=entry.path.name)
 
     def _base(self, entry: CocoImage, size: int) -> float:
         """Return crop pixels an image pixel at a scale of 1."""
@@ -113,7 +128,7 @@ class SceneSource:
 
     Args:
         scenes: at least one.
-        gsd: metres a pixel of crops at a scale of 1.
+        gsd: metres per pixel of crops at a scale of 1.
         turned: crops at any angle, not only upright.
     """
 
@@ -123,13 +138,47 @@ class SceneSource:
         self.scenes, self.gsd, self.turned = list(scenes), gsd, turned
         ground = np.array([scene.area.area * scene.gsd**2 for scene in self.scenes])
         buildings = np.array([len(scene.footprints) for scene in self.scenes], dtype=float)
-        shares = ground / ground.sum() + buildings / max(buildings.sum(), 1.0)
-        self._shares = shares / shares.sum()
+        self._ground = ground / ground.sum()
+        self._shares = (self._ground + buildings / buildings.sum()) / 2 if buildings.any() else self._ground
 
-    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int) -> Sample:
-        scene = self.scenes[int(rng.choice(len(self.scenes), p=self._shares))]
-        view = scene.draw_view(rng, size=size, gsd=self.gsd / scale, turned=self.turned)
+    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int, sparse: bool = False) -> Sample:
+        views = []
+        for _ in range(_SPARSE_OF if sparse else 1):
+            scene = self.scenes[int(rng.choice(len(self.scenes), p=self._ground if sparse else self._shares))]
+            views.append((scene, scene.draw_view(rng, size=size, gsd=self.gsd / scale, turned=self.turned)))
+        scene, view = min(views, key=lambda drawn: drawn[0].footprints_in(drawn[1])) if sparse else views[0]
         return scene.crop(view, fill=fill)
+
+
+def image_scenes(images: CocoFolder, *, gsd: float | None = None) -> list[Scene]:
+    """Read all images of a folder with one class into memory.
+
+    Args:
+        images: each of them knows its metres per pixel, or ``gsd`` says it.
+        gsd: metres per pixel of all images, instead of what the file says.
+
+    Raises:
+        ArgumentError: there are several classes, or the metres per pixel are not known.
+    """
+    if len(images.classes) > 1:
+        raise ArgumentError(
+            f"{images.annotation_file} has the classes {', '.join(images.classes)}; only images of one class can be kept in "
+            "memory as ground.",
+            hint="Set in_memory=false.",
+        )
+    scenes = []
+    for number in range(len(images)):
+        entry, outlines = images.image(number), images.outlines(number)
+        own = gsd if gsd is not None else entry.gsd
+        if own is None:
+            raise ArgumentError(
+                f"The metres per pixel of {entry.path} (id {entry.id}) are not known.",
+                hint="Give gsd in the source's config, or a `gsd` for each image in the annotation file.",
+            )
+        region = outlines.crowd & ~outlines.merged
+        polygons, merged = outlines.polygons[~region], outlines.merged[~region]
+        scenes.append(Scene(images.pixels(number), polygons, own, None, entry.path.stem, merged, outlines.polygons[region]))
+    return scenes
 
 
 class SyntheticSource:
@@ -170,7 +219,7 @@ class SyntheticSource:
         self.in_memory = in_memory
         self._scenes: OrderedDict[int, Scene] = OrderedDict()
 
-    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int) -> Sample:
+    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int, sparse: bool = False) -> Sample:
         scene = self.scene(int(rng.integers(self.count)))
         # A town can be planned at any angle, so its crops need not be turned, and stay free of the blur of turning.
         return scene.crop(scene.draw_view(rng, size=size, gsd=self.gsd / scale, turned=False), fill=fill)

@@ -6,6 +6,7 @@ straight line.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,24 @@ class _Tile:
     row: int
     path: Path
     index: int
+
+
+_EVERYWHERE = shapely.box(-2.1e7, -2.1e7, 2.1e7, 2.1e7)  # EPSG:3857
+
+
+def read_sides(
+    folder: Path, *, image_zoom: int, label_zoom: int, hold_out: Sequence[Sequence[float]]
+) -> tuple[list[Scene], list[Scene]]:
+    """Put tiles together to scenes to train on, and scenes of the tiles whose centre lies in one of the boxes held out.
+
+    Args:
+        folder, image_zoom, label_zoom: see `read_mosaics`.
+        hold_out: boxes (xmin, ymin, xmax, ymax) in EPSG:3857.
+    """
+    aside = shapely.union_all([shapely.box(*box) for box in hold_out])
+    zooms = {"image_zoom": image_zoom, "label_zoom": label_zoom}
+    training = read_mosaics(folder, within=shapely.difference(_EVERYWHERE, aside), **zooms)
+    return training, read_mosaics(folder, within=aside, **zooms) if hold_out else []
 
 
 def read_mosaics(folder: str | Path, *, image_zoom: int, label_zoom: int, within: shapely.Geometry) -> list[Scene]:
@@ -58,8 +77,8 @@ def read_mosaics(folder: str | Path, *, image_zoom: int, label_zoom: int, within
             x, y = (tile.column - c0) * side, (tile.row - r0) * side
             _paste(image, x, y, tile, pictured, factor)
             squares.append(shapely.box(x, y, x + side, y + side))
-            outlines, _, crowd = source.outlines(tile.index)
-            pieces += [(_moved(polygon, factor, x, y), place) for polygon in outlines[~crowd]]
+            outlines = source.outlines(tile.index)
+            pieces += [(_moved(polygon, factor, x, y), place) for polygon in outlines.polygons[~outlines.crowd]]
         footprints = join_at_borders(pieces, side)
         area = shapely.union_all(squares)
         gsd = _ground_sampling_distance(source, group[0].index) / factor

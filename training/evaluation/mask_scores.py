@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,65 +73,103 @@ class MaskTally:
             whole._entries |= part._entries
         return whole
 
-    def scores(self, *, threshold: float = 0.5) -> MaskScores:
-        """Measure; precision, recall and F1 at a score of ``threshold``. The order of the images does not matter."""
+    def scores(self, *, threshold: float = 0.5, numbers: Collection[int] | None = None) -> MaskScores:
+        """Measure; precision, recall and F1 at a score of ``threshold``. The order of the images does not matter.
+
+        ``numbers`` are those of the images to measure on; all by default.
+        """
+        return _figures(self._evaluation(numbers), threshold)
+
+    def balanced_threshold(self, *, numbers: Collection[int] | None = None) -> float:
+        """Return the score at which precision and recall are the same: from it on, as many are detected as there are.
+
+        Detections on crowds do not count. Where fewer are detected at all, it is `LOWEST`.
+        """
+        found = self._evaluation(numbers)
+        scores = np.sort(np.concatenate([scores[~ignored] for scores, _, ignored in found.matches()] or [np.zeros(0)]))[::-1]
+        if len(scores) <= found.buildings or not found.buildings:
+            return LOWEST
+        return float(scores[found.buildings - 1] + scores[found.buildings]) / 2
+
+    def _evaluation(self, numbers: Collection[int] | None) -> _Evaluation:
         images, annotations, detections = [], [], []
         for number, ((height, width), truth, found) in sorted(self._entries.items()):
+            if numbers is not None and number not in numbers:
+                continue
             image = number + 1  # pycocotools takes 0 for "none"
             images.append({"id": image, "height": height, "width": width})
             for entries, collected in ((truth, annotations), (found, detections)):
                 for entry in entries:
                     collected.append(entry | {"id": len(collected) + 1, "image_id": image, "category_id": 1})
-        return _evaluate(images, annotations, detections, threshold)
+        return _Evaluation.of(images, annotations, detections)
 
 
 def score_model(model: InstanceModel, samples: Iterable[Sample], *, threshold: float = 0.5) -> MaskScores:
     """Run a model over images one by one and compare what it finds with what stands there."""
+    return tally_model(model, samples).scores(threshold=threshold)
+
+
+def tally_model(model: InstanceModel, samples: Iterable[Sample]) -> MaskTally:
+    """Run a model over images one by one, on the device that it is on, and keep what it finds and what stands there."""
     model.eval()
+    device = next(model.parameters()).device
     tally = MaskTally()
     for number, sample in enumerate(samples):
-        image = torch.from_numpy(np.array(sample.image)).permute(2, 0, 1)[None]
+        image = torch.from_numpy(np.array(sample.image)).permute(2, 0, 1)[None].to(device)
         tally.add(number, sample, model.instances(image, threshold=LOWEST)[0])
-    return tally.scores(threshold=threshold)
+    return tally
 
 
-def _evaluate(images: list, annotations: list, detections: list, threshold: float) -> MaskScores:
-    buildings = sum(not entry["iscrowd"] for entry in annotations)
-    if not detections:
-        return MaskScores(0.0, 0.0, 0.0, 0.0, 0.0, threshold, len(images), buildings)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth, found = COCO(), COCO()
-        categories = [{"id": 1, "name": "building"}]
-        for dataset, entries in ((truth, annotations), (found, detections)):
-            dataset.dataset = {"images": images, "annotations": entries, "categories": categories}
-            dataset.createIndex()
-        evaluation = COCOeval(truth, found, "segm")
-        most = max(100, *np.bincount([entry["image_id"] for entry in detections]))
-        evaluation.params.maxDets = [1, 10, int(most)]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    curves = evaluation.eval["precision"][:, :, 0, 0, -1]  # (IoU thresholds, recalls), all areas, most detections
-    right, claimed = _count_right(evaluation, threshold)
-    precision = right / claimed if claimed else 0.0
-    recall = right / buildings if buildings else 0.0
-    f1 = 2 * precision * recall / (precision + recall) if right else 0.0
-    return MaskScores(
-        ap=_mean(curves), ap50=_mean(curves[:1]), precision=precision, recall=recall, f1=f1, threshold=threshold,
-        images=len(images), buildings=buildings,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class _Evaluation:
+    """What pycocotools makes of some images; ``coco`` is None where nothing was detected."""
+
+    images: int
+    buildings: int
+    coco: COCOeval | None
+
+    @classmethod
+    def of(cls, images: list[dict], annotations: list[dict], detections: list[dict]) -> _Evaluation:
+        buildings = sum(not entry["iscrowd"] for entry in annotations)
+        if not detections:
+            return cls(len(images), buildings, None)
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+            truth, found = COCO(), COCO()
+            categories = [{"id": 1, "name": "building"}]
+            for dataset, entries in ((truth, annotations), (found, detections)):
+                dataset.dataset = {"images": images, "annotations": entries, "categories": categories}
+                dataset.createIndex()
+            evaluation = COCOeval(truth, found, "segm")
+            most = max(100, *np.bincount([entry["image_id"] for entry in detections]))
+            evaluation.params.maxDets = [1, 10, int(most)]
+            evaluation.evaluate()
+            evaluation.accumulate()
+        return cls(len(images), buildings, evaluation)
+
+    def matches(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield of each image the scores (D,) of its detections, which of them are right at IoU 0.5, and which do not count."""
+        if self.coco is None:
+            return
+        first = int(np.flatnonzero(self.coco.params.iouThrs == _MATCH)[0])
+        for image in self.coco.evalImgs[: len(self.coco.params.imgIds)]:  # the first area range is "all"
+            if image is not None:
+                yield np.array(image["dtScores"]), image["dtMatches"][first] > 0, image["dtIgnore"][first]
 
 
-def _count_right(evaluation: COCOeval, threshold: float) -> tuple[int, int]:
-    """Count detections of at least ``threshold`` that match a building at IoU 0.5, and all of them; those on crowds aside."""
-    first = int(np.flatnonzero(evaluation.params.iouThrs == _MATCH)[0])
+def _figures(found: _Evaluation, threshold: float) -> MaskScores:
+    about = {"threshold": threshold, "images": found.images, "buildings": found.buildings}
+    if found.coco is None:
+        return MaskScores(0.0, 0.0, 0.0, 0.0, 0.0, **about)
+    curves = found.coco.eval["precision"][:, :, 0, 0, -1]  # (IoU thresholds, recalls), all areas, most detections
     right = claimed = 0
-    for image in evaluation.evalImgs[: len(evaluation.params.imgIds)]:  # the first area range is "all"
-        if image is None:
-            continue
-        counted = (np.array(image["dtScores"]) >= threshold) & ~image["dtIgnore"][first]
-        right += int((image["dtMatches"][first][counted] > 0).sum())
+    for scores, correct, ignored in found.matches():
+        counted = (scores >= threshold) & ~ignored
+        right += int((correct & counted).sum())
         claimed += int(counted.sum())
-    return right, claimed
+    precision = right / claimed if claimed else 0.0
+    recall = right / found.buildings if found.buildings else 0.0
+    f1 = 2 * precision * recall / (precision + recall) if right else 0.0
+    return MaskScores(_mean(curves), _mean(curves[:1]), precision, recall, f1, **about)
 
 
 def _encoded(mask: np.ndarray) -> dict:

@@ -14,6 +14,7 @@ from engine.model.outputs import Outputs, Prediction
 from .box_losses import BOX_AGREEMENT, cxcywh_to_xyxy, l1_distance
 from .classification import focal_loss
 from .config import LossConfig
+from .ignored_ground import ignored_share, on_ignored_ground
 from .mask_losses import dice, mask_cross_entropy
 from .matcher import HungarianMatcher
 from .pairs import Pairs, denoising_pairs, matched_pairs
@@ -23,6 +24,7 @@ from .target import Target
 from .workers import average_over_workers
 
 _MASK_STRIDE = 4
+_LEAST_WEIGHT = 1e-12  # where all queries are left out, the loss is 0 and not 0 / 0
 _MASK_TERMS = ("loss_mask", "loss_dice")
 
 
@@ -32,7 +34,8 @@ class Criterion(nn.Module):
     The losses come unweighted under the names of the published logs: ``loss_ce``, ``loss_mask``, ``loss_dice``,
     ``loss_bbox``, ``loss_giou`` of the last layer; with ``_0`` .. ``_8`` of those before it (0 is the prediction before
     layer 1), with ``_interm`` of the encoder's proposals, and with ``_dn``, ``_dn_0`` .. of the denoising queries.
-    All but cross-entropy are sums over the batch, divided by the number of targets.
+    All but cross-entropy are sums over the batch, divided by the number of targets. Queries without a target that predict
+    something on ignored ground are left out of the classification loss.
     """
 
     def __init__(self, *, num_classes: int, config: LossConfig | None = None, random: RandomSource | None = None) -> None:
@@ -75,14 +78,15 @@ class Criterion(nn.Module):
         """
         targets = _padded_as_images(targets, outputs)
         counts, joined, device = [len(target) for target in targets], Target.joined(targets), outputs.boxes.device
-        supervised = self._supervised(outputs)
+        supervised, ignored = self._supervised(outputs), ignored_share(targets)
         matches = self.matcher(list(supervised.values()), targets)
         losses: dict[str, Tensor] = {}
         with torch.autocast(device.type, enabled=False):
             average = average_over_workers(len(joined), device)
             for (suffix, prediction), match in zip(supervised.items(), matches, strict=True):
                 pairs = matched_pairs(match, counts).to(device)
-                losses |= self._terms(suffix, prediction, joined, pairs, average)
+                left_out = None if ignored is None else on_ignored_ground(prediction, ignored)
+                losses |= self._terms(suffix, prediction, joined, pairs, average, left_out)
             if denoising is None:
                 return losses | self._no_denoising(outputs)
             pairs = denoising_pairs(denoising, counts).to(device)
@@ -101,16 +105,30 @@ class Criterion(nn.Module):
         """Add the losses up, weighted."""
         return torch.stack([self.weight(name) * loss for name, loss in losses.items()]).sum()
 
-    def loss_classes(self, prediction: Prediction, targets: Target, pairs: Pairs, divisor: Tensor) -> Tensor:
-        """Compare the class logits of all queries, those without a target too: focal loss or cross-entropy."""
+    def loss_classes(
+        self, prediction: Prediction, targets: Target, pairs: Pairs, divisor: Tensor, left_out: Tensor | None = None
+    ) -> Tensor:
+        """Compare the class logits of all queries, those without a target too: focal loss or cross-entropy.
+
+        ``left_out`` (B, Q) bool says which of the queries without a target have no part in it.
+        """
         logits, labels = at_least_float32(prediction.class_logits), targets.labels[pairs.target]
+        if left_out is not None:
+            left_out = left_out.index_put((pairs.image, pairs.query), left_out.new_zeros(()))
         if self.config.classification == "cross_entropy":
             wanted = torch.full(logits.shape[:2], self.num_classes, dtype=torch.int64, device=logits.device)
             wanted[pairs.image, pairs.query] = labels
-            return F.cross_entropy(logits.transpose(1, 2), wanted, self.empty_weight.to(logits))
+            weight = self.empty_weight.to(logits)
+            of_each = weight[wanted]
+            loss = F.cross_entropy(logits.transpose(1, 2), wanted, weight, reduction="none")
+            if left_out is not None:
+                of_each, loss = of_each.masked_fill(left_out, 0), loss.masked_fill(left_out, 0)
+            return loss.sum() / of_each.sum().clamp(min=_LEAST_WEIGHT)
         wanted = torch.zeros_like(logits)
         wanted[pairs.image, pairs.query, labels] = 1
         loss = focal_loss(logits, wanted, alpha=self.config.focal_alpha, gamma=self.config.focal_gamma)
+        if left_out is not None:
+            loss = loss.masked_fill(left_out[..., None], 0)
         return loss.sum() / divisor
 
     def loss_masks(self, prediction: Prediction, targets: Target, pairs: Pairs, divisor: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,8 +152,16 @@ class Criterion(nn.Module):
         overlap = BOX_AGREEMENT[self.config.box_loss](cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(wanted))
         return l1_distance(boxes, wanted).sum() / divisor, (1 - overlap).sum() / divisor
 
-    def _terms(self, suffix: str, prediction: Prediction, targets: Target, pairs: Pairs, divisor: Tensor) -> dict[str, Tensor]:
-        terms = {"loss_ce": self.loss_classes(prediction, targets, pairs, divisor)}
+    def _terms(
+        self,
+        suffix: str,
+        prediction: Prediction,
+        targets: Target,
+        pairs: Pairs,
+        divisor: Tensor,
+        left_out: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        terms = {"loss_ce": self.loss_classes(prediction, targets, pairs, divisor, left_out)}
         if prediction.mask_logits is not None:
             terms["loss_mask"], terms["loss_dice"] = self.loss_masks(prediction, targets, pairs, divisor)
         terms["loss_bbox"], terms["loss_giou"] = self.loss_boxes(prediction, targets, pairs, divisor)

@@ -32,22 +32,44 @@ class DenseGuide(nn.Module):
         self.read = nn.Conv2d(mask_dim, 2, 1)
 
     def forward(self, pixels: Tensor, targets: Sequence[Target]) -> Tensor:
-        """Return the weighted loss of embeddings (B, mask_dim, H/4, W/4) against targets with masks of (H, W)."""
-        wanted = torch.stack([roof_and_wall(target.masks, tuple(pixels.shape[-2:])) for target in targets])
-        return self.weight * F.binary_cross_entropy_with_logits(self.read(pixels).float(), wanted)
+        """Return the weighted loss of embeddings (B, mask_dim, H/4, W/4) against targets with masks of (H, W).
+
+        It is the average over the cells that ``known_cells`` counts.
+        """
+        size = (pixels.shape[-2], pixels.shape[-1])
+        wanted, known = (torch.stack([draw(target, size) for target in targets]) for draw in (roof_and_wall, known_cells))
+        loss = F.binary_cross_entropy_with_logits(self.read(pixels).float(), wanted, reduction="none")
+        return self.weight * loss.masked_fill(~known, 0).sum() / known.sum().clamp(min=1)
 
 
-def roof_and_wall(masks: Tensor, size: tuple[int, int]) -> Tensor:
+def roof_and_wall(target: Target, size: tuple[int, int]) -> Tensor:
     """Draw the share of roof in each cell, and the cells in which a building ends: (2, h, w) in 0..1.
 
     Args:
-        masks: (N, H, W) bool, without overlaps.
+        target: masks without overlaps; merged ground is roof, and has no walls.
         size: h, w; cells of 4 x 4 pixels.
     """
+    masks = target.masks
     numbers = (masks * torch.arange(1, len(masks) + 1, device=masks.device)[:, None, None]).sum(0)
-    numbers = F.pad(numbers, (0, size[1] * _STRIDE - numbers.shape[1], 0, size[0] * _STRIDE - numbers.shape[0]))
-    owners = numbers[None].float()
-    roof = F.avg_pool2d((owners > 0).float(), _STRIDE)
+    owners = _padded(numbers, size)[None].float()
+    covered = owners > 0 if target.merged is None else (owners > 0) | _padded(target.merged, size)
     differs = F.max_pool2d(owners, 3, stride=1, padding=1) != -F.max_pool2d(-owners, 3, stride=1, padding=1)
     wall = F.max_pool2d((differs & (owners > 0)).float(), _STRIDE)
-    return torch.cat([roof, wall])
+    return torch.cat([F.avg_pool2d(covered.float(), _STRIDE), wall])
+
+
+def known_cells(target: Target, size: tuple[int, int]) -> Tensor:
+    """Return in which cells roof and wall are known: (2, h, w) bool.
+
+    Nothing is known of a cell with ignored ground in it, except that merged ground is roof. Where that has walls, nobody drew.
+    """
+    if target.ignored is None:
+        return target.masks.new_ones((2, *size))
+    ignored = _padded(target.ignored, size)
+    roof_unknown = ignored if target.merged is None else ignored & ~_padded(target.merged, size)
+    return F.max_pool2d(torch.stack([roof_unknown, ignored]).float(), _STRIDE) == 0
+
+
+def _padded(ground: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pad (H, W) to the right and below to the pixels of h x w cells."""
+    return F.pad(ground, (0, size[1] * _STRIDE - ground.shape[1], 0, size[0] * _STRIDE - ground.shape[0]))

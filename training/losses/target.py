@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,14 +19,19 @@ class Target:
     labels: (N,) int64, class indices.
     boxes: (N, 4) float, cxcywh in 0..1.
     masks: (N, H, W) bool, at the resolution of the image that the model is given.
+    ignored: (H, W) bool, ground on which instances are not judged: crowds, regions marked "ignore", and buildings
+        that are drawn as one though they are several. None means nowhere.
+    merged: (H, W) bool, the part of ``ignored`` that is known to be roof although its instances are not. None means nowhere.
 
     Raises:
-        ArgumentError: the three do not count the same instances, or have another shape.
+        ArgumentError: the first three do not count the same instances, or something has another shape.
     """
 
     labels: Tensor
     boxes: Tensor
     masks: Tensor
+    ignored: Tensor | None = None
+    merged: Tensor | None = None
 
     def __post_init__(self) -> None:
         count = len(self.labels)
@@ -35,14 +40,29 @@ class Target:
                 "A target's labels, boxes and masks must have the shapes (N,), (N, 4) and (N, H, W), but have "
                 f"{tuple(self.labels.shape)}, {tuple(self.boxes.shape)} and {tuple(self.masks.shape)}."
             )
+        size = self.masks.shape[-2:]
+        for name in ("ignored", "merged"):
+            ground = getattr(self, name)
+            if ground is not None and ground.shape != size:
+                raise ArgumentError(
+                    f"A target's {name} ground is {tuple(ground.shape)}, but its masks are {size[0]}x{size[1]} pixels.",
+                    hint="Give one value per pixel, or None where there is no such ground.",
+                )
+        if self.merged is not None and self.ignored is None:
+            raise ArgumentError(
+                "A target has merged ground, but no ignored ground that it is a part of.",
+                hint="Give all ground whose instances are not known as ignored, and the roofs in it as merged too.",
+            )
 
     @classmethod
     def joined(cls, targets: Sequence[Target]) -> Target:
-        """Put the instances of several images, masks of one size, one after the other."""
+        """Put the instances of several images, masks of one size, one after the other, without their ignored ground."""
         return cls(*(torch.cat([getattr(t, name) for t in targets]) for name in ("labels", "boxes", "masks")))
 
     @classmethod
-    def from_pixels(cls, labels: Tensor, boxes: Tensor, masks: Tensor) -> Target:
+    def from_pixels(
+        cls, labels: Tensor, boxes: Tensor, masks: Tensor, *, ignored: Tensor | None = None, merged: Tensor | None = None
+    ) -> Target:
         """Build a target from boxes in pixels.
 
         The model's boxes are shares of the padded image. Official Mask DINO divides the annotated ones by the size of
@@ -53,21 +73,28 @@ class Target:
             labels: (N,) int64.
             boxes: (N, 4) float, xyxy in pixels, the maximum exclusive.
             masks: (N, H, W) bool; H and W are what the boxes are divided by.
+            ignored, merged: (H, W) bool or None, as in the class.
         """
         height, width = masks.shape[-2:]
         low, high = boxes[:, :2], boxes[:, 2:]
         size = boxes.new_tensor([width, height, width, height])
-        return cls(labels, torch.cat([(low + high) / 2, high - low], dim=1) / size, masks)
+        return cls(labels, torch.cat([(low + high) / 2, high - low], dim=1) / size, masks, ignored, merged)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def to(self, device: torch.device | str) -> Target:
         """Copy to a device, without waiting for the copy where the memory is pinned."""
-        return Target(*(tensor.to(device, non_blocking=True) for tensor in (self.labels, self.boxes, self.masks)))
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Target:
+        """Copy to pinned memory, from where a GPU fetches while the program goes on; data loaders call it."""
+        return self._mapped(lambda tensor: tensor.pin_memory())
 
     def padded(self, height: int, width: int) -> Target:
-        """Pad the masks to the right and below, as the model pads its images; boxes stay as they are.
+        """Pad masks and ground to the right and below, as the model pads its images; boxes stay as they are.
+
+        The padding is empty ground on which instances are judged.
 
         Raises:
             ArgumentError: the masks are larger than that.
@@ -81,4 +108,12 @@ class Target:
             )
         if missing_rows == missing_columns == 0:
             return self
-        return Target(self.labels, self.boxes, F.pad(self.masks, (0, missing_columns, 0, missing_rows)))
+
+        def pad(ground: Tensor | None) -> Tensor | None:
+            return None if ground is None else F.pad(ground, (0, missing_columns, 0, missing_rows))
+
+        return Target(self.labels, self.boxes, pad(self.masks), pad(self.ignored), pad(self.merged))
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Target:
+        tensors = (self.labels, self.boxes, self.masks, self.ignored, self.merged)
+        return Target(*(None if tensor is None else change(tensor) for tensor in tensors))

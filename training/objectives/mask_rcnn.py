@@ -12,7 +12,10 @@ from training.losses.box_losses import cxcywh_to_xyxy
 
 
 class MaskRcnnObjective(nn.Module):
-    """Compute the losses of a Mask R-CNN on a batch; each weighs 1, as in torchvision."""
+    """Compute the losses of a Mask R-CNN on a batch; each weighs 1, as in torchvision.
+
+    Torchvision's sampling of boxes knows no ignored ground: here it counts as background.
+    """
 
     def __init__(self, model: MaskRcnn) -> None:
         super().__init__()
