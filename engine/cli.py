@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
 import typer
 from typer.core import TyperGroup
@@ -13,6 +12,7 @@ from typer.main import get_command
 
 from engine.commands import command_modules, load_command
 from engine.device import share_the_cores
+from engine.distribution import version
 from engine.errors import CancelledError, MaskDinoError
 from engine.terminal import CANCELLED, FAILED, leave
 
@@ -47,7 +47,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"maskdino {version('qgis-maskdino')}")
+        typer.echo(f"maskdino {version()}")
         raise typer.Exit
 
 

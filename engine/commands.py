@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
+from engine.distribution import offered_commands
 from engine.errors import ArgumentError
-
-GROUP = "maskdino.commands"
 
 _BUILT_IN = {
     "detect": "engine.detect_command",
@@ -26,8 +24,7 @@ _BUILT_IN = {
 
 def command_modules() -> dict[str, str]:
     """Return the module of each command by the command's name, in the order of the help page."""
-    registered = {entry.name: entry.value for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)}
-    return {**_BUILT_IN, **{name: module for name, module in registered.items() if name not in _BUILT_IN}}
+    return {**_BUILT_IN, **{name: module for name, module in offered_commands().items() if name not in _BUILT_IN}}
 
 
 def load_command(name: str) -> ModuleType:

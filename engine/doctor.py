@@ -9,13 +9,15 @@ import platform
 import sys
 import tempfile
 import time
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from engine.commands import check_arguments
+from engine.distribution import version
 from engine.errors import CancelledError, MaskDinoError
 from engine.job import Job
 
@@ -55,7 +57,7 @@ def examine(device: str = "auto", job: Job | None = None) -> dict[str, Any]:
 def system() -> dict[str, str]:
     """Name the program, the interpreter and the machine."""
     return {
-        "maskdino": version("qgis-maskdino"),
+        "maskdino": version(),
         "python": f"{platform.python_version()} ({sys.executable})",
         "platform": platform.platform(),
     }
@@ -71,7 +73,7 @@ def libraries() -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for name in (*_LIBRARIES, *_OPTIONAL):
         try:
-            found[name] = version(name)
+            found[name] = version_of(name)
         except PackageNotFoundError:
             found[name] = None
     found["GDAL of rasterio"] = rasterio.__gdal_version__

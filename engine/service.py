@@ -16,12 +16,12 @@ import signal
 import sys
 import threading
 from dataclasses import asdict, dataclass, is_dataclass
-from importlib.metadata import version
 from multiprocessing import active_children
 from typing import Any
 
 from engine.commands import command_modules, load_command
 from engine.device import share_the_cores
+from engine.distribution import version
 from engine.errors import ArgumentError, CancelledError, MaskDinoError
 from engine.job import Job
 from engine.json_lines import EventHandler, EventStream
@@ -56,7 +56,7 @@ class Service:
         self._events.send(
             "hello",
             protocol=PROTOCOL,
-            version=version("qgis-maskdino"),
+            version=version(),
             python=".".join(map(str, sys.version_info[:3])),
             commands=[*command_modules(), "cancel"],
             pid=os.getpid(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import typer
 
 from engine.commands import check_arguments
 from engine.detect_command import Precision
+from engine.distribution import version
 from engine.errors import ArgumentError, CancelledError
 from engine.job import Job, Progress
 from engine.terminal import ctrl_c_sets, progress_bar
@@ -76,7 +76,7 @@ def run(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     )
     document = {
         "format": 1,
-        "program": f"maskdino {version('qgis-maskdino')}",
+        "program": f"maskdino {version()}",
         "model": None if arguments.get("model") is None else str(arguments["model"]),
         "annotations": str(arguments["annotations"]),
         "images": len(truth.images),

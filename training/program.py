@@ -6,6 +6,7 @@ import logging
 import math
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import lightning.pytorch as lightning
@@ -117,7 +118,7 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
         log_every_n_steps=history.every,
         enable_progress_bar=False,
         enable_model_summary=False,
-        logger=TensorBoardLogger(folder.path, name="tensorboard", version=""),
+        logger=_tensorboard(folder),
         callbacks=[length, raw, *_callbacks(config, data, folder, every), *watching],
     )
     batches = Batches(data, run, steps=_MOST_STEPS if steps is None else steps)
@@ -184,6 +185,11 @@ def _callbacks(config: TrainConfig, data: TrainingData, folder: RunFolder, every
         callbacks.append(ModelCheckpoint(filename="best", monitor="val/AP50", mode="max", **keep))
         callbacks.append(PredictionPictures(folder.pictures))
     return callbacks
+
+
+def _tensorboard(folder: RunFolder) -> TensorBoardLogger | bool:
+    # The tables of the run hold the same figures, so a machine without TensorBoard can do without.
+    return TensorBoardLogger(folder.path, name="tensorboard", version="") if find_spec("tensorboard") else False
 
 
 def _say_what_was_read(data: TrainingData) -> None:

@@ -17,7 +17,7 @@ from training.errors import require
 if TYPE_CHECKING:
     from training.program import Trained
 
-_PACKAGES = ("yaml", "lightning", "tensorboard", "torchvision", "pycocotools")
+_PACKAGES = ("yaml", "lightning", "torchvision", "pycocotools")
 
 
 class TrainCommand(TyperCommand):

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -25,6 +24,7 @@ from engine.detection.settings import Settings
 from engine.detection.sink import DetectionSink, check_output, refuse_input
 from engine.detection.stages import Stages
 from engine.detection.tile_grid import TileGrid
+from engine.distribution import version
 from engine.errors import ArgumentError, CancelledError
 from engine.job import Progress
 
@@ -263,7 +263,7 @@ def _set_up(
 def _metadata(source: RasterSource, model: str, settings: Settings) -> dict[str, str]:
     """Return what somebody who finds the layer in a year needs to know of how it came to be."""
     return {
-        "software": f"qgis-maskdino {version('qgis-maskdino')}",
+        "software": f"qgis-maskdino {version()}",
         "model": model,
         "raster": source.name,
         "settings": json.dumps(settings.model_dump(exclude_none=True)),

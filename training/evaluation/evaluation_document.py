@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
+from engine.distribution import version
 from training.evaluation.average_precision import IOU_THRESHOLDS
 from training.evaluation.layer_evaluation import LayerEvaluation
 
@@ -18,7 +18,7 @@ def evaluation_document(evaluation: LayerEvaluation) -> dict[str, Any]:
     figures = asdict(evaluation.figures)
     return {
         "format": FORMAT,
-        "program": f"maskdino {version('qgis-maskdino')}",
+        "program": f"maskdino {version()}",
         "detections": {
             "path": evaluation.detections.path,
             "features": evaluation.detections.features,
