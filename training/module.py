@@ -70,7 +70,9 @@ class TrainingModule(lightning.LightningModule):
                 f"At step {self.global_step} the losses {', '.join(bad)} are not finite numbers.",
                 hint="Lower optimizer.learning_rate, or train with run.precision=float32. The last checkpoint is sound.",
             )
-        values = {f"train/{name}": loss.detach() for name, loss in losses.items()} | {"train/total": total.detach()}
+        values = {"train/total": total.detach()}
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # each costs a GPU some launches
+            values |= {f"train/{name}": loss.detach() for name, loss in losses.items()}
         self.log_dict(values, sync_dist=self.trainer.world_size > 1, batch_size=len(batch.images))
         return total
 
