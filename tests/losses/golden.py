@@ -19,6 +19,7 @@ from engine.model.official import official_name
 from engine.model.outputs import Outputs
 from engine.model.presets import preset
 from training.losses import DenoisingConfig, LossConfig, Match, Target
+from training.losses.target_batch import TargetBatch
 from training.objectives.mask_dino import MaskDinoObjective
 
 PARITY = Path(__file__).resolve().parents[2].parent / "shared" / "parity"
@@ -31,8 +32,8 @@ class FixedRandom:
     def __init__(self, *, fixed_points: bool) -> None:
         self.uniform_seed = 20240002 if fixed_points else 20240004
 
-    def matching_points(self, count: int, device: torch.device) -> Tensor:
-        return _uniform(20240001, (count, 2))
+    def matching_points(self, images: int, count: int, device: torch.device) -> Tensor:
+        return _uniform(20240001, (count, 2)).expand(images, -1, -1)
 
     def candidate_points(self, masks: int, count: int, device: torch.device) -> Tensor:
         return _uniform(20240003, (count, 2)).expand(masks, -1, -1)
@@ -147,8 +148,8 @@ class Golden:
         outputs, denoising = kept[0]
         criterion = objective.criterion
         height, width = (4 * side for side in outputs.mask_logits.shape[-2:])
-        padded = [target.padded(height, width) for target in targets]
-        matches = criterion.matcher([outputs, *outputs.auxiliary, outputs.encoder], padded)
+        batch = TargetBatch.of(targets, size=(height, width))
+        matches = criterion.matcher([outputs, *outputs.auxiliary, outputs.encoder], batch)
         gradients = {official_name(n): p.grad for n, p in model.named_parameters() if p.grad is not None}
         return Step(
             losses={name: loss.item() for name, loss in losses.items()},

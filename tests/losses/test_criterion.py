@@ -18,6 +18,7 @@ from engine.model.denoising_queries import DenoisingQueries
 from engine.model.outputs import Outputs
 from training.errors import DivergedError
 from training.losses import Criterion, DenoisingConfig, LossConfig, Target, make_denoising_queries
+from training.losses.target_batch import TargetBatch
 
 TERMS = {"loss_ce", "loss_mask", "loss_dice", "loss_bbox", "loss_giou"}
 
@@ -120,7 +121,7 @@ def test_unmatched_queries_only_learn_that_they_are_nothing() -> None:
         tensor.requires_grad_()
     target = random_target(0, 2)
     criterion = make_criterion()
-    [[match]] = criterion.matcher([outputs], [target])
+    [[match]] = criterion.matcher([outputs], TargetBatch.of([target]))
     criterion.total(criterion(outputs, [target])).backward()
     unmatched = [q for q in range(6) if q not in match.queries]
     assert (outputs.class_logits.grad[0, unmatched] > 0).all()
@@ -238,7 +239,7 @@ def test_cross_entropy_knows_an_extra_class() -> None:
     criterion = make_criterion(classification="cross_entropy", denoising=DenoisingConfig(mode="no"))
     logits = torch.full((1, 6, CLASSES + 1), -40.0)
     outputs = Outputs(logits, prediction.boxes, prediction.mask_logits)
-    [[match]] = criterion.matcher([outputs], [target])
+    [[match]] = criterion.matcher([outputs], TargetBatch.of([target]))
     logits[0, :, CLASSES] = 40.0
     logits[0, match.queries] = -40.0
     logits[0, match.queries, target.labels[match.targets]] = 40.0

@@ -11,6 +11,7 @@ from losses.tiny_batch import CLASSES, MAP, GridPoints, random_outputs, random_t
 from engine.model.outputs import Outputs, Prediction
 from training.losses import Criterion, DenoisingConfig, LossConfig, make_denoising_queries
 from training.losses.ignored_ground import ignored_share, on_ignored_ground
+from training.losses.target_batch import TargetBatch
 
 SIDE = 4 * MAP
 
@@ -32,7 +33,7 @@ def on_ground(ignored: torch.Tensor, mask: torch.Tensor | None, box: tuple[float
     """Whether one query with that mask (MAP, MAP) bool and box, cxcywh, lies on the ground."""
     logits = None if mask is None else torch.where(mask, 2.0, -2.0)[None, None]
     prediction = Prediction(torch.zeros(1, 1, CLASSES), torch.tensor([[box]]), logits)
-    share = ignored_share([replace(random_target(0, 1), ignored=ignored)])
+    share = ignored_share(TargetBatch.of([replace(random_target(0, 1), ignored=ignored)]))
     return bool(on_ignored_ground(prediction, share))
 
 

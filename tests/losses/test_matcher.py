@@ -9,6 +9,7 @@ from losses.tiny_batch import GridPoints, perfect_prediction, permuted, random_p
 
 from training.errors import DivergedError
 from training.losses import HungarianMatcher, Match, Target, TermWeights
+from training.losses.target_batch import TargetBatch
 
 
 @pytest.fixture
@@ -23,8 +24,8 @@ def pairs(match: Match) -> set[tuple[int, int]]:
 @pytest.mark.parametrize("seed", range(5))
 def test_no_other_assignment_is_cheaper(matcher: HungarianMatcher, seed: int) -> None:
     prediction, target = random_prediction(seed, images=1, queries=5), random_target(seed, 3)
-    cost = matcher.cost(prediction, 0, target)
-    [[match]] = matcher([prediction], [target])
+    cost = matcher.cost(prediction, TargetBatch.of([target]))[0]
+    [[match]] = matcher([prediction], TargetBatch.of([target]))
     cheapest = min(sum(cost[q, t] for t, q in enumerate(queries)) for queries in permutations(range(5), 3))
     torch.testing.assert_close(cost[match.queries, match.targets].sum(), cheapest)
 
@@ -32,16 +33,16 @@ def test_no_other_assignment_is_cheaper(matcher: HungarianMatcher, seed: int) ->
 @pytest.mark.parametrize("seed", range(5))
 def test_the_order_of_queries_and_targets_means_nothing(matcher: HungarianMatcher, seed: int) -> None:
     prediction, target = random_prediction(seed, images=1), random_target(seed, 4)
-    [[match]] = matcher([prediction], [target])
+    [[match]] = matcher([prediction], TargetBatch.of([target]))
     queries, order = torch.randperm(6), torch.randperm(4)
     shuffled = Target(target.labels[order], target.boxes[order], target.masks[order])
-    [[other]] = matcher([permuted(prediction, queries=queries)], [shuffled])
+    [[other]] = matcher([permuted(prediction, queries=queries)], TargetBatch.of([shuffled]))
     assert {(queries[q].item(), order[t].item()) for q, t in pairs(other)} == pairs(match)
 
 
 def test_each_layer_and_image_by_itself(matcher: HungarianMatcher) -> None:
     layers = [random_prediction(seed) for seed in range(3)]
-    targets = [random_target(0, 2), random_target(1, 3)]
+    targets = TargetBatch.of([random_target(0, 2), random_target(1, 3)])
     together = matcher(layers, targets)
     for layer, matches in zip(layers, together, strict=True):
         [alone] = matcher([layer], targets)
@@ -50,14 +51,14 @@ def test_each_layer_and_image_by_itself(matcher: HungarianMatcher) -> None:
 
 def test_a_perfect_prediction_is_matched_to_its_own_targets(matcher: HungarianMatcher) -> None:
     target = random_target(3, 4)
-    [[match]] = matcher([perfect_prediction([target], queries=6)], [target])
+    [[match]] = matcher([perfect_prediction([target], queries=6)], TargetBatch.of([target]))
     assert pairs(match) == {(i, i) for i in range(4)}
 
 
 @pytest.mark.parametrize(("queries", "count"), [(6, 0), (6, 1), (6, 6), (2, 5), (1, 1)])
 def test_as_many_pairs_as_there_can_be(matcher: HungarianMatcher, queries: int, count: int) -> None:
     """Also with more targets than queries, and with none."""
-    [[match]] = matcher([random_prediction(0, images=1, queries=queries)], [random_target(0, count)])
+    [[match]] = matcher([random_prediction(0, images=1, queries=queries)], TargetBatch.of([random_target(0, count)]))
     assert len(match.queries) == len(match.targets) == min(queries, count)
     assert len(set(match.queries.tolist())) == len(set(match.targets.tolist())) == min(queries, count)
     assert match.queries.tolist() == sorted(match.queries.tolist())
@@ -65,9 +66,9 @@ def test_as_many_pairs_as_there_can_be(matcher: HungarianMatcher, queries: int, 
 
 def test_without_masks_class_and_box_decide(matcher: HungarianMatcher) -> None:
     prediction, target = random_prediction(0, images=1), random_target(0, 3)
-    [[without]] = matcher([replace(prediction, mask_logits=None)], [target])
+    [[without]] = matcher([replace(prediction, mask_logits=None)], TargetBatch.of([target]))
     only_these = HungarianMatcher(costs=TermWeights(mask=0, dice=0), points=50, random=GridPoints())
-    [[match]] = only_these([prediction], [target])
+    [[match]] = only_these([prediction], TargetBatch.of([target]))
     assert pairs(without) == pairs(match)
 
 
@@ -77,10 +78,10 @@ def test_precisions_agree(matcher: HungarianMatcher) -> None:
     full = type(half)(half.class_logits.double(), half.boxes.double(), half.mask_logits.double())
     target = random_target(4, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        [[in_half]] = matcher([half], [target])
-        cost = matcher.cost(half, 0, target)
+        [[in_half]] = matcher([half], TargetBatch.of([target]))
+        cost = matcher.cost(half, TargetBatch.of([target]))
     assert cost.dtype == torch.float32
-    [[in_full]] = matcher([full], [target])
+    [[in_full]] = matcher([full], TargetBatch.of([target]))
     assert pairs(in_half) == pairs(in_full)
 
 
@@ -88,4 +89,4 @@ def test_a_model_that_left_the_numbers_is_named(matcher: HungarianMatcher) -> No
     prediction = random_prediction(0, images=1)
     prediction.mask_logits[0, 2] = float("nan")
     with pytest.raises(DivergedError, match="finite"):
-        matcher([prediction], [random_target(0, 2)])
+        matcher([prediction], TargetBatch.of([random_target(0, 2)]))

@@ -51,8 +51,8 @@ def test_matching(golden: Golden, step: Step) -> None:
     for layer, matches in enumerate(step.matches):
         for image, match in enumerate(matches):
             queries, targets = golden.arrays[f"match{layer}_b{image}"]
-            np.testing.assert_array_equal(match.queries.numpy(), queries)
-            np.testing.assert_array_equal(match.targets.numpy(), targets)
+            np.testing.assert_array_equal(match.queries, queries)
+            np.testing.assert_array_equal(match.targets, targets)
 
 
 def test_gradient_norms(golden: Golden, step: Step) -> None:

@@ -26,13 +26,6 @@ def test_padding_moves_nothing(count: int) -> None:
     torch.testing.assert_close(padded.boxes, target.boxes)
 
 
-def test_joined_in_order() -> None:
-    targets = [random_target(0, 2), random_target(1, 0), random_target(2, 1)]
-    joined = Target.joined(targets)
-    assert len(joined) == 3
-    assert (joined.masks[2] == targets[2].masks[0]).all()
-
-
 def test_masks_larger_than_the_image_are_refused() -> None:
     with pytest.raises(ArgumentError, match="20x20"):
         random_target(0, 1, size=20).padded(16, 32)

@@ -16,8 +16,8 @@ MAP = 8  # side of the mask logits; images have four times that
 class GridPoints:
     """No chance at all: points on a fixed lattice, noise that changes labels and boxes in a known way."""
 
-    def matching_points(self, count: int, device: torch.device) -> Tensor:
-        return lattice(count)
+    def matching_points(self, images: int, count: int, device: torch.device) -> Tensor:
+        return lattice(count).expand(images, -1, -1)
 
     def candidate_points(self, masks: int, count: int, device: torch.device) -> Tensor:
         return lattice(count).expand(masks, -1, -1)

@@ -17,8 +17,8 @@ def focal_loss(logits: Tensor, targets: Tensor, *, alpha: float, gamma: float) -
 
 
 def focal_cost(logits: Tensor, labels: Tensor, *, alpha: float, gamma: float) -> Tensor:
-    """Say what it costs, in focal loss, to call each query each target's class: (Q, C), (T,) -> (Q, T)."""
+    """Return what it costs, in focal loss, to call each query each target's class: (B, Q, C), (B, T) -> (B, Q, T)."""
     probability = logits.sigmoid()
     if_right = alpha * (1 - probability) ** gamma * -(probability + _EPSILON).log()
     if_wrong = (1 - alpha) * probability**gamma * -(1 - probability + _EPSILON).log()
-    return (if_right - if_wrong)[:, labels]
+    return (if_right - if_wrong).gather(-1, labels[:, None].expand(-1, logits.shape[1], -1))

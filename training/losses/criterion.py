@@ -18,9 +18,10 @@ from .ignored_ground import ignored_share, on_ignored_ground
 from .mask_losses import dice, mask_cross_entropy
 from .matcher import HungarianMatcher
 from .pairs import Pairs, denoising_pairs, matched_pairs
-from .point_sampling import at_least_float32, choose_points, sample_masks, sample_points
+from .point_sampling import at_least_float32, choose_points, sample_points
 from .random_source import RandomSource, TorchRandom
 from .target import Target
+from .target_batch import TargetBatch
 from .workers import average_over_workers
 
 _MASK_STRIDE = 4
@@ -76,25 +77,24 @@ class Criterion(nn.Module):
         Raises:
             DivergedError: the outputs are not finite.
         """
-        targets = _padded_as_images(targets, outputs)
-        counts, joined, device = [len(target) for target in targets], Target.joined(targets), outputs.boxes.device
-        supervised, ignored = self._supervised(outputs), ignored_share(targets)
-        matches = self.matcher(list(supervised.values()), targets)
+        batch, device = TargetBatch.of(targets, size=_image_size(outputs)), outputs.boxes.device
+        supervised, ignored = self._supervised(outputs), ignored_share(batch)
+        matches = self.matcher(list(supervised.values()), batch)
         losses: dict[str, Tensor] = {}
         with torch.autocast(device.type, enabled=False):
-            average = average_over_workers(len(joined), device)
-            for (suffix, prediction), match in zip(supervised.items(), matches, strict=True):
-                pairs = matched_pairs(match, counts).to(device)
+            average = average_over_workers(len(batch), device)
+            matched = matched_pairs(matches, batch.counts, device)
+            for (suffix, prediction), pairs in zip(supervised.items(), matched, strict=True):
                 left_out = None if ignored is None else on_ignored_ground(prediction, ignored)
-                losses |= self._terms(suffix, prediction, joined, pairs, average, left_out)
+                losses |= self._terms(suffix, prediction, batch, pairs, average, left_out)
             if denoising is None:
                 return losses | self._no_denoising(outputs)
-            pairs = denoising_pairs(denoising, counts).to(device)
+            pairs = denoising_pairs(denoising, batch.counts, device)
             for suffix, layer in self._denoising_layers(outputs).items():
                 prediction = outputs.denoising[layer]
                 if self.config.denoising.mode == "box":
                     prediction = Prediction(prediction.class_logits, prediction.boxes, None)
-                losses |= self._terms(suffix, prediction, joined, pairs, average * denoising.groups)
+                losses |= self._terms(suffix, prediction, batch, pairs, average * denoising.groups)
         return losses
 
     def weight(self, name: str) -> float:
@@ -106,7 +106,7 @@ class Criterion(nn.Module):
         return torch.stack([self.weight(name) * loss for name, loss in losses.items()]).sum()
 
     def loss_classes(
-        self, prediction: Prediction, targets: Target, pairs: Pairs, divisor: Tensor, left_out: Tensor | None = None
+        self, prediction: Prediction, targets: TargetBatch, pairs: Pairs, divisor: Tensor, left_out: Tensor | None = None
     ) -> Tensor:
         """Compare the class logits of all queries, those without a target too: focal loss or cross-entropy.
 
@@ -131,7 +131,7 @@ class Criterion(nn.Module):
             loss = loss.masked_fill(left_out[..., None], 0)
         return loss.sum() / divisor
 
-    def loss_masks(self, prediction: Prediction, targets: Target, pairs: Pairs, divisor: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_masks(self, prediction: Prediction, targets: TargetBatch, pairs: Pairs, divisor: Tensor) -> tuple[Tensor, Tensor]:
         """Compare the masks of the pairs at the points where they are least certain: cross-entropy, dice."""
         mask_logits = at_least_float32(prediction.mask_logits[pairs.image, pairs.query])  # (K, H/4, W/4)
         points = choose_points(
@@ -141,11 +141,11 @@ class Criterion(nn.Module):
             importance_ratio=self.config.importance_sample_ratio,
             random=self.random,
         )
-        wanted = sample_masks(targets.masks, points, mask_logits.dtype, rows=pairs.target)
+        wanted = targets.sampler(pairs.target, points, mask_logits.dtype)
         sampled = sample_points(mask_logits[:, None], points)[:, 0]
         return mask_cross_entropy(sampled, wanted).sum() / divisor, dice(sampled, wanted).sum() / divisor
 
-    def loss_boxes(self, prediction: Prediction, targets: Target, pairs: Pairs, divisor: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_boxes(self, prediction: Prediction, targets: TargetBatch, pairs: Pairs, divisor: Tensor) -> tuple[Tensor, Tensor]:
         """Compare the boxes of the pairs: L1 distance, one minus the overlap that the config asks for."""
         boxes = at_least_float32(prediction.boxes[pairs.image, pairs.query])
         wanted = targets.boxes[pairs.target]
@@ -156,7 +156,7 @@ class Criterion(nn.Module):
         self,
         suffix: str,
         prediction: Prediction,
-        targets: Target,
+        targets: TargetBatch,
         pairs: Pairs,
         divisor: Tensor,
         left_out: Tensor | None = None,
@@ -192,8 +192,9 @@ class Criterion(nn.Module):
         return {name + suffix: zero for suffix in self._denoising_layers(outputs) for name in terms}
 
 
-def _padded_as_images(targets: Sequence[Target], outputs: Outputs) -> list[Target]:
+def _image_size(outputs: Outputs) -> tuple[int, int] | None:
+    """Height and width of the padded image, where the outputs say so."""
     if outputs.mask_logits is None:
-        return list(targets)
+        return None
     height, width = outputs.mask_logits.shape[-2:]
-    return [target.padded(_MASK_STRIDE * height, _MASK_STRIDE * width) for target in targets]
+    return _MASK_STRIDE * height, _MASK_STRIDE * width

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from engine.model.denoising_queries import DenoisingQueries
 
+from .device_copies import to_device
 from .random_source import RandomSource, TorchRandom
 from .target import Target
 from .workers import most_over_workers
@@ -44,8 +46,7 @@ def make_denoising_queries(
     if groups == 0:
         return None
     device = targets[0].boxes.device
-    image, slot = group_slots(counts, groups, group_size)
-    image, slot = image.to(device), slot.to(device)
+    image, slot = to_device(group_slots(counts, groups, group_size), device).unbind()
     known_labels = torch.cat([target.labels for target in targets]).repeat(groups)
     known_boxes = torch.cat([target.boxes for target in targets]).repeat(groups, 1)
 
@@ -59,19 +60,19 @@ def make_denoising_queries(
     return DenoisingQueries(labels, boxes, padding, attention_mask, groups, group_size)
 
 
-def group_slots(counts: Sequence[int], groups: int, group_size: int) -> tuple[Tensor, Tensor]:
-    """Say in which image and slot each copy of each target stands.
+def group_slots(counts: Sequence[int], groups: int, group_size: int) -> np.ndarray:
+    """Return in which image and slot each copy of each target stands.
 
     Args:
         counts: targets of each image.
 
     Returns:
-        Two (groups * sum(counts),) int64 tensors: group by group, in it image by image, in it target by target.
+        (2, groups * sum(counts)) int64: group by group, in it image by image, in it target by target.
     """
-    image = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts, dtype=torch.int64))
-    slot = torch.cat([torch.arange(count) for count in counts])
-    start = torch.arange(groups)[:, None] * group_size
-    return image.repeat(groups), (start + slot).flatten()
+    image = np.repeat(np.arange(len(counts)), counts)
+    slot = np.concatenate([np.arange(count) for count in counts])
+    start = np.arange(groups)[:, None] * group_size
+    return np.stack([np.tile(image, groups), (start + slot).ravel()])
 
 
 def denoising_attention_mask(groups: int, group_size: int, num_queries: int, device: torch.device) -> Tensor:
@@ -79,15 +80,19 @@ def denoising_attention_mask(groups: int, group_size: int, num_queries: int, dev
 
     Without it the answers would leak. Denoising queries do see the ordinary ones.
     """
-    group = torch.cat([torch.arange(groups).repeat_interleave(group_size), torch.full((num_queries,), -1)]).to(device)
-    return (group >= 0)[None, :] & (group[:, None] != group[None, :])
+    noised = groups * group_size
+    place = torch.arange(noised + num_queries, device=device)
+    group = torch.where(place < noised, place // group_size, groups)
+    return (group < groups)[None, :] & (group[:, None] != group[None, :])
 
 
 def _noised_labels(labels: Tensor, num_classes: int, noise_scale: float, random: RandomSource) -> Tensor:
     if noise_scale == 0:
         return labels
-    chosen = (random.label_chances(len(labels), labels.device) < noise_scale / 2).nonzero().flatten()
-    return labels.index_copy(0, chosen, random.replacement_labels(len(chosen), num_classes, labels.device))
+    chosen = random.label_chances(len(labels), labels.device) < noise_scale / 2
+    # One for each label, for how many are chosen is known to the device alone; the n-th that is chosen takes the n-th.
+    replacements = random.replacement_labels(len(labels), num_classes, labels.device)
+    return torch.where(chosen, replacements[(chosen.cumsum(0) - 1).clamp(min=0)], labels)
 
 
 def _noised_boxes(boxes: Tensor, noise_scale: float, random: RandomSource) -> Tensor:

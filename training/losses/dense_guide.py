@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .point_sampling import largest_block
 from .target import Target
+from .target_batch import TargetBatch
 
 _STRIDE = 4
 
@@ -37,39 +39,45 @@ class DenseGuide(nn.Module):
         It is the average over the cells that ``known_cells`` counts.
         """
         size = (pixels.shape[-2], pixels.shape[-1])
-        wanted, known = (torch.stack([draw(target, size) for target in targets]) for draw in (roof_and_wall, known_cells))
+        batch = TargetBatch.of(targets, size=(_STRIDE * size[0], _STRIDE * size[1]))
+        wanted, known = roof_and_wall(batch), known_cells(batch)
         loss = F.binary_cross_entropy_with_logits(self.read(pixels).float(), wanted, reduction="none")
         return self.weight * loss.masked_fill(~known, 0).sum() / known.sum().clamp(min=1)
 
 
-def roof_and_wall(target: Target, size: tuple[int, int]) -> Tensor:
-    """Draw the share of roof in each cell, and the cells in which a building ends: (2, h, w) in 0..1.
+def roof_and_wall(targets: TargetBatch) -> Tensor:
+    """Draw the share of roof in each cell of 4 x 4 pixels, and the cells in which a building ends: (B, 2, H/4, W/4) in 0..1.
 
-    Args:
-        target: masks without overlaps; merged ground is roof, and has no walls.
-        size: h, w; cells of 4 x 4 pixels.
+    Masks do not overlap; merged ground is roof, and has no walls.
     """
-    masks = target.masks
-    numbers = (masks * torch.arange(1, len(masks) + 1, device=masks.device)[:, None, None]).sum(0)
-    owners = _padded(numbers, size)[None].float()
-    covered = owners > 0 if target.merged is None else (owners > 0) | _padded(target.merged, size)
+    owners = _owners(targets)
+    owned = owners > 0
+    covered = owned if targets.merged is None else owned | targets.merged
     differs = F.max_pool2d(owners, 3, stride=1, padding=1) != -F.max_pool2d(-owners, 3, stride=1, padding=1)
-    wall = F.max_pool2d((differs & (owners > 0)).float(), _STRIDE)
-    return torch.cat([F.avg_pool2d(covered.float(), _STRIDE), wall])
+    wall = F.max_pool2d((differs & owned).float(), _STRIDE)
+    return torch.stack([F.avg_pool2d(covered.float(), _STRIDE), wall], dim=1)
 
 
-def known_cells(target: Target, size: tuple[int, int]) -> Tensor:
-    """Return in which cells roof and wall are known: (2, h, w) bool.
+def known_cells(targets: TargetBatch) -> Tensor:
+    """Return in which cells roof and wall are known: (B, 2, H/4, W/4) bool.
 
     Nothing is known of a cell with ignored ground in it, except that merged ground is roof. Where that has walls, nobody drew.
     """
-    if target.ignored is None:
-        return target.masks.new_ones((2, *size))
-    ignored = _padded(target.ignored, size)
-    roof_unknown = ignored if target.merged is None else ignored & ~_padded(target.merged, size)
-    return F.max_pool2d(torch.stack([roof_unknown, ignored]).float(), _STRIDE) == 0
+    height, width = targets.masks.shape[-2:]
+    if targets.ignored is None:
+        return targets.masks.new_ones((len(targets.counts), 2, height // _STRIDE, width // _STRIDE))
+    ignored = targets.ignored
+    roof_unknown = ignored if targets.merged is None else ignored & ~targets.merged
+    return F.max_pool2d(torch.stack([roof_unknown, ignored], dim=1).float(), _STRIDE) == 0
 
 
-def _padded(ground: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pad (H, W) to the right and below to the pixels of h x w cells."""
-    return F.pad(ground, (0, size[1] * _STRIDE - ground.shape[1], 0, size[0] * _STRIDE - ground.shape[0]))
+def _owners(targets: TargetBatch) -> Tensor:
+    """Number the instance that each pixel belongs to, from 1; 0 is none: (B, H, W) float32."""
+    masks = targets.masks
+    height, width = masks.shape[-2:]
+    owners = torch.zeros(len(targets.counts), height, width, dtype=torch.int32, device=masks.device)
+    numbers = torch.arange(1, len(masks) + 1, dtype=torch.int32, device=masks.device)[:, None, None]
+    few = max(1, largest_block(masks.device) // (height * width))
+    for some in zip(targets.image.split(few), masks.split(few), numbers.split(few), strict=True):
+        owners.index_add_(0, some[0], some[1] * some[2])
+    return owners.float()

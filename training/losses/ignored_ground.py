@@ -6,8 +6,6 @@ not matched has no part in the classification loss where more than half of what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,18 +13,14 @@ from torch.nn import functional as F
 from engine.model.outputs import Prediction
 
 from .point_sampling import at_least_float32
-from .target import Target
+from .target_batch import TargetBatch
 
 _STRIDE = 4
 
 
-def ignored_share(targets: Sequence[Target]) -> Tensor | None:
+def ignored_share(targets: TargetBatch) -> Tensor | None:
     """Return the share of each cell of 4 x 4 pixels that is ignored: (B, H/4, W/4) in 0..1; None where nothing is."""
-    if all(target.ignored is None for target in targets):
-        return None
-    ground = torch.stack([target.masks.new_zeros(target.masks.shape[-2:]) if target.ignored is None else target.ignored
-                          for target in targets])  # fmt: skip
-    return F.avg_pool2d(ground.float(), _STRIDE)
+    return None if targets.ignored is None else F.avg_pool2d(targets.ignored.float(), _STRIDE)
 
 
 @torch.no_grad()

@@ -21,14 +21,14 @@ def dice(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def pairwise_mask_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Compute ``mask_cross_entropy`` of every prediction with every target: (Q, P), (T, P) -> (Q, T).
+    """Compute ``mask_cross_entropy`` of every prediction with every target: (..., Q, P), (..., T, P) -> (..., Q, T).
 
     softplus(x) - x t is the cross-entropy, and its first part does not depend on the target.
     """
-    return (F.softplus(logits).sum(-1, keepdim=True) - logits @ targets.T) / logits.shape[-1]
+    return (F.softplus(logits).sum(-1, keepdim=True) - logits @ targets.mT) / logits.shape[-1]
 
 
 def pairwise_dice(logits: Tensor, targets: Tensor) -> Tensor:
-    """Compute ``dice`` of every prediction with every target: (Q, P), (T, P) -> (Q, T)."""
+    """Compute ``dice`` of every prediction with every target: (..., Q, P), (..., T, P) -> (..., Q, T)."""
     inside = logits.sigmoid()
-    return 1 - (2 * inside @ targets.T + 1) / (inside.sum(-1, keepdim=True) + targets.sum(-1) + 1)
+    return 1 - (2 * (inside @ targets.mT) + 1) / (inside.sum(-1, keepdim=True) + targets.sum(-1)[..., None, :] + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -15,20 +16,21 @@ from training.errors import DivergedError
 from .box_losses import cxcywh_to_xyxy, generalized_iou, l1_distance
 from .classification import focal_cost
 from .config import TermWeights
+from .device_copies import to_host
 from .mask_losses import pairwise_dice, pairwise_mask_cross_entropy
-from .point_sampling import at_least_float32, sample_masks, sample_points
+from .point_sampling import at_least_float32, largest_block, sample_points
 from .random_source import RandomSource, TorchRandom
-from .target import Target
+from .target_batch import TargetBatch
 
 
 class Match(NamedTuple):
     """Pair ``queries[k]`` with ``targets[k]`` of one image.
 
-    (K,) int64 each, on the CPU; K is the smaller of the numbers of queries and targets; queries ascend.
+    (K,) int64 each; K is the smaller of the numbers of queries and targets; queries ascend.
     """
 
-    queries: Tensor
-    targets: Tensor
+    queries: np.ndarray
+    targets: np.ndarray
 
 
 class HungarianMatcher:
@@ -53,54 +55,66 @@ class HungarianMatcher:
         self.random = random or TorchRandom()
 
     @torch.no_grad()
-    def __call__(self, predictions: Sequence[Prediction], targets: Sequence[Target]) -> list[list[Match]]:
+    def __call__(self, predictions: Sequence[Prediction], targets: TargetBatch) -> list[list[Match]]:
         """Match every prediction, such as each layer's, with the same targets.
 
         Args:
             predictions: of a batch of B images each; one without mask logits is matched by class and box alone.
-            targets: B, their masks as large as the model's padded image.
+            targets: of B images, their masks as large as the model's padded image.
 
         Returns:
-            For each prediction a ``Match`` an image.
+            For each prediction a ``Match`` per image.
 
         Raises:
             DivergedError: a cost is not finite.
         """
         with torch.autocast(predictions[0].class_logits.device.type, enabled=False):
-            costs = [self.cost(layer, image, target) for layer in predictions for image, target in enumerate(targets)]
-        # One copy from the device for all of them: each copy would wait for the queue to drain.
-        flat = torch.cat([cost.flatten() for cost in costs]).cpu()
-        if not flat.isfinite().all():
+            # SciPy turns a matrix of more rows than columns round, so these come with the queries in columns.
+            costs = [self.cost(prediction, targets).mT for prediction in predictions]
+        # One copy from the device for all of them: each copy waits for the queue to drain.
+        flat = to_host(torch.cat([cost.flatten() for cost in costs]))
+        if not np.isfinite(flat).all():
             raise DivergedError(
                 "The matching cost is not a finite number: the model's outputs are not either.",
                 hint="Lower the learning rate, clip gradients, or train in bfloat16 or float32 instead of float16.",
             )
-        parts = flat.split([cost.numel() for cost in costs])
-        matches = [_solve(part.view(cost.shape)) for part, cost in zip(parts, costs, strict=True)]
-        return [matches[start : start + len(targets)] for start in range(0, len(matches), len(targets))]
+        parts = np.split(flat, np.cumsum([cost.numel() for cost in costs])[:-1])
+        return [
+            [_solve(of_image[:count]) for of_image, count in zip(part.reshape(cost.shape), targets.counts, strict=True)]
+            for part, cost in zip(parts, costs, strict=True)
+        ]
 
-    def cost(self, prediction: Prediction, image: int, target: Target) -> Tensor:
-        """Compute the (Q, T) cost of pairing each query of one image with each target."""
-        logits = at_least_float32(prediction.class_logits[image])
-        boxes, target_boxes = at_least_float32(prediction.boxes[image])[:, None], target.boxes[None]
+    def cost(self, prediction: Prediction, targets: TargetBatch) -> Tensor:
+        """Compute the (B, Q, S) cost of pairing each query of an image with each of ``targets.slots``."""
+        logits, boxes = at_least_float32(prediction.class_logits), at_least_float32(prediction.boxes)[:, :, None]
+        labels, target_boxes = targets.labels[targets.slots], targets.boxes[targets.slots][:, None]
         giou = generalized_iou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(target_boxes))
-        class_cost = focal_cost(logits, target.labels, alpha=self.focal_alpha, gamma=self.focal_gamma)
+        class_cost = focal_cost(logits, labels, alpha=self.focal_alpha, gamma=self.focal_gamma)
         cost = (
             self.costs.classification * class_cost + self.costs.box * l1_distance(boxes, target_boxes) - self.costs.giou * giou
         )
         if prediction.mask_logits is None:
             return cost
-        masks = at_least_float32(prediction.mask_logits[image])
-        points = self.random.matching_points(self.points, masks.device)
-        mask_logits = sample_points(masks[None], points[None])[0]
-        target_masks = sample_masks(target.masks, points, mask_logits.dtype)
-        return (
-            cost
-            + self.costs.mask * pairwise_mask_cross_entropy(mask_logits, target_masks)
-            + self.costs.dice * pairwise_dice(mask_logits, target_masks)
-        )
+        return cost + self._mask_cost(prediction.mask_logits, targets)
+
+    def _mask_cost(self, mask_logits: Tensor, targets: TargetBatch) -> Tensor:
+        """Compute the mask and dice part of the cost, as many images at a time as memory should hold."""
+        slots, device = targets.slots, mask_logits.device
+        points = self.random.matching_points(len(mask_logits), self.points, device)
+        few = max(1, largest_block(device) // (self.points * (mask_logits.shape[1] + slots.shape[1])))
+        parts = []
+        for of_logits, of_slots, of_points in zip(mask_logits.split(few), slots.split(few), points.split(few), strict=True):
+            sampled = sample_points(at_least_float32(of_logits), of_points)  # (images, Q, P)
+            wanted = targets.sampler(of_slots, of_points[:, None], sampled.dtype)  # (images, S, P)
+            parts.append(
+                self.costs.mask * pairwise_mask_cross_entropy(sampled, wanted)
+                + self.costs.dice * pairwise_dice(sampled, wanted)
+            )
+        return torch.cat(parts)
 
 
-def _solve(cost: Tensor) -> Match:
-    queries, targets = linear_sum_assignment(cost.numpy())
-    return Match(torch.from_numpy(queries).long(), torch.from_numpy(targets).long())
+def _solve(cost: np.ndarray) -> Match:
+    """Solve the assignment of targets (rows) to queries (columns)."""
+    targets, queries = linear_sum_assignment(cost)
+    order = queries.argsort()
+    return Match(queries[order], targets[order])

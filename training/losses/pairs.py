@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from engine.model.denoising_queries import DenoisingQueries
 
 from .denoising import group_slots
+from .device_copies import to_device
 from .matcher import Match
 
 
@@ -22,19 +24,22 @@ class Pairs:
     query: Tensor
     target: Tensor
 
-    def to(self, device: torch.device) -> Pairs:
-        return Pairs(self.image.to(device), self.query.to(device), self.target.to(device))
+
+def matched_pairs(layers: Sequence[Sequence[Match]], counts: Sequence[int], device: torch.device) -> list[Pairs]:
+    """Join the matches of the images of a batch, which have ``counts`` targets, layer by layer; one copy moves them all."""
+    firsts = np.cumsum([0, *counts[:-1]])
+    found = []
+    for matches in layers:
+        image = np.repeat(np.arange(len(matches)), [len(match.queries) for match in matches])
+        query = np.concatenate([match.queries for match in matches])
+        target = np.concatenate([match.targets + first for match, first in zip(matches, firsts, strict=True)])
+        found.append(np.stack([image, query, target]))
+    together = to_device(np.concatenate(found, axis=1), device)
+    return [Pairs(*layer.unbind()) for layer in together.split([pairs.shape[1] for pairs in found], dim=1)]
 
 
-def matched_pairs(matches: Sequence[Match], counts: Sequence[int]) -> Pairs:
-    """Join the matches of the images of a batch, which have ``counts`` targets."""
-    image = torch.cat([torch.full_like(match.queries, index) for index, match in enumerate(matches)])
-    starts = torch.tensor([0, *counts]).cumsum(0)
-    target = torch.cat([match.targets + start for match, start in zip(matches, starts[:-1], strict=True)])
-    return Pairs(image, torch.cat([match.queries for match in matches]), target)
-
-
-def denoising_pairs(denoising: DenoisingQueries, counts: Sequence[int]) -> Pairs:
+def denoising_pairs(denoising: DenoisingQueries, counts: Sequence[int], device: torch.device) -> Pairs:
     """Pair each denoising query with the target that it is a noised copy of: nothing to match."""
     image, slot = group_slots(counts, denoising.groups, denoising.group_size)
-    return Pairs(image, slot, torch.arange(sum(counts)).repeat(denoising.groups))
+    target = np.tile(np.arange(sum(counts)), denoising.groups)
+    return Pairs(*to_device(np.stack([image, slot, target]), device).unbind())

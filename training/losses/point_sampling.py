@@ -12,8 +12,6 @@ from torch.nn import functional as F
 
 from .random_source import RandomSource
 
-_LARGEST_COPY = 2**24  # pixels
-
 
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Widen half precision; sampled with coordinates of 8 or 11 bits, a mask would be smeared over several pixels."""
@@ -26,30 +24,52 @@ def sample_points(maps: Tensor, points: Tensor) -> Tensor:
     return F.grid_sample(maps, grid[:, None], align_corners=False)[:, :, 0]
 
 
-@torch.no_grad()
-def sample_masks(masks: Tensor, points: Tensor, dtype: torch.dtype, *, rows: Tensor | None = None) -> Tensor:
-    """Sample (T, H, W) bool masks bilinearly.
+class MaskSampler:
+    """Sample (T, H, W) bool masks bilinearly, without a copy of them as floats, which would be the largest tensor of a step.
 
-    Args:
-        masks: (T, H, W) bool.
-        points: (P, 2), the same for all masks, or (N, P, 2) together with ``rows``.
-        dtype: of the result and of the arithmetic.
-        rows: (N,) int64, which mask the n-th points belong to; a mask may come several times, or never.
-
-    Returns:
-        (T, P), or (N, P) where ``rows`` is given.
+    A byte for each place where four pixels meet holds all four of them as bits, so a point costs one look-up.
     """
-    height, width = masks.shape[-2:]
-    # Few at a time: all of them at full resolution as floats would be the largest tensor of a training step.
-    few = max(1, _LARGEST_COPY // (height * width))
-    if rows is None:
-        parts = [sample_points(some[None].to(dtype), points[None])[0] for some in masks.split(few)]
-    else:
-        parts = [
-            sample_points(masks[some, None].to(dtype), of_some)[:, 0]
-            for some, of_some in zip(rows.split(few), points.split(few), strict=True)
-        ]
-    return torch.cat(parts)
+
+    def __init__(self, masks: Tensor) -> None:
+        self._height, self._width = masks.shape[-2:]
+        framed = F.pad(masks, (1, 1, 1, 1)).view(torch.uint8)
+        upper, lower = framed[:, :-1], framed[:, 1:]
+        left = torch.add(upper[:, :, :-1], lower[:, :, :-1], alpha=4)
+        self._corners = left.add_(upper[:, :, 1:], alpha=2).add_(lower[:, :, 1:], alpha=8).flatten()  # (T * (H + 1) * (W + 1),)
+
+    @torch.no_grad()
+    def __call__(self, masks: Tensor, points: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return masks' values at points.
+
+        Args:
+            masks: (N, ...) int64, which of the masks; one may come several times, or never.
+            points: (N, ..., P, 2) in 0..1, broadcast against ``masks``.
+            dtype: of the result and of the arithmetic.
+
+        Returns:
+            (N, ..., P) in 0..1.
+        """
+        few = max(1, largest_block(points.device) // max(1, masks[:1].numel() * points.shape[-2]))
+        parts = [self._sample(*part, dtype) for part in zip(masks.split(few), points.split(few), strict=True)]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def _sample(self, masks: Tensor, points: Tensor, dtype: torch.dtype) -> Tensor:
+        x, y = points.to(dtype).unbind(-1)
+        x, y = x * self._width + 0.5, y * self._height + 0.5  # counted from the centre of the frame's first pixel
+        column, row = x.long(), y.long()
+        x, y = x - column, y - row
+        of_mask = masks * ((self._height + 1) * (self._width + 1))
+        four = torch.take(self._corners, row * (self._width + 1) + column + of_mask[..., None])
+
+        def pixel(bit: int) -> Tensor:
+            return (four & bit).clamp(max=1).to(dtype)
+
+        return torch.lerp(torch.lerp(pixel(1), pixel(2), x), torch.lerp(pixel(4), pixel(8), x), y)
+
+
+def largest_block(device: torch.device) -> int:
+    """Return how many numbers an intermediate result may have: on a CPU what stays near it, on a GPU what keeps it busy."""
+    return 2**19 if device.type == "cpu" else 2**26
 
 
 @torch.no_grad()

@@ -11,8 +11,8 @@ from torch import Tensor
 class RandomSource(Protocol):
     """Draw what matcher, point sampling and denoising queries need, uniform in [0, 1) where nothing else is said."""
 
-    def matching_points(self, count: int, device: torch.device) -> Tensor:
-        """(count, 2) places, xy, at which one image's predictions and targets are compared for the matching."""
+    def matching_points(self, images: int, count: int, device: torch.device) -> Tensor:
+        """(images, count, 2) places, xy, at which each image's predictions and targets are compared for the matching."""
         ...
 
     def candidate_points(self, masks: int, count: int, device: torch.device) -> Tensor:
@@ -42,8 +42,8 @@ class TorchRandom:
     def __init__(self, generator: torch.Generator | None = None) -> None:
         self.generator = generator
 
-    def matching_points(self, count: int, device: torch.device) -> Tensor:
-        return self._uniform((count, 2), device)
+    def matching_points(self, images: int, count: int, device: torch.device) -> Tensor:
+        return self._uniform((images, count, 2), device)
 
     def candidate_points(self, masks: int, count: int, device: torch.device) -> Tensor:
         return self._uniform((masks, count, 2), device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -53,11 +53,6 @@ class Target:
                 "A target has merged ground, but no ignored ground that it is a part of.",
                 hint="Give all ground whose instances are not known as ignored, and the roofs in it as merged too.",
             )
-
-    @classmethod
-    def joined(cls, targets: Sequence[Target]) -> Target:
-        """Put the instances of several images, masks of one size, one after the other, without their ignored ground."""
-        return cls(*(torch.cat([getattr(t, name) for t in targets]) for name in ("labels", "boxes", "masks")))
 
     @classmethod
     def from_pixels(

@@ -8,7 +8,7 @@ from torch import Tensor, distributed
 
 def average_over_workers(count: int, device: torch.device) -> Tensor:
     """Average the number of targets over the workers, at least 1: () float32."""
-    average = torch.tensor(float(count), device=device)
+    average = torch.full((), float(count), device=device)  # filled there: a copy from here would wait for the device
     if _several():
         distributed.all_reduce(average)
         average /= distributed.get_world_size()
@@ -19,7 +19,7 @@ def most_over_workers(count: int, device: torch.device) -> int:
     """Return the largest of the workers' counts."""
     if not _several():
         return count
-    most = torch.tensor(count, device=device)
+    most = torch.full((), count, device=device)
     distributed.all_reduce(most, distributed.ReduceOp.MAX)
     return int(most)
 
