@@ -20,6 +20,8 @@ from training.data.dataset import collate
 from training.data.sample import Sample
 from training.data.training_data import TrainingData
 
+_IMAGES_PER_WORKER = 500  # of validation
+
 
 class StepSampler(Sampler[list[int]]):
     """Yield the numbers of this process's samples, a part of a step at a time.
@@ -71,16 +73,16 @@ class Batches(lightning.LightningDataModule):
             first=self.trainer.global_step,
             steps=self.steps,
         )
-        return self._loader(self.data.train, batch_sampler=sampler, collate_fn=collate)
+        return self._loader(self.data.train, workers=self.run.workers, batch_sampler=sampler, collate_fn=collate)
 
     def val_dataloader(self) -> DataLoader:
         """Return this process's share of the validation images, one at a time."""
         rank, world = self.trainer.global_rank, self.trainer.world_size
         share = Share(self.data.validation, range(rank, len(self.data.validation), world))
-        return self._loader(share, batch_size=None)
+        # To start processes for a few images takes longer than to read them.
+        return self._loader(share, workers=min(self.run.workers, len(share) // _IMAGES_PER_WORKER), batch_size=None)
 
-    def _loader(self, dataset: Dataset, **how: object) -> DataLoader:
-        workers = self.run.workers
+    def _loader(self, dataset: Dataset, *, workers: int, **how: object) -> DataLoader:
         return DataLoader(
             dataset,
             num_workers=workers,
@@ -95,8 +97,7 @@ def _context() -> BaseContext:
     """Return how workers are started.
 
     A worker that is forked off this process inherits the locks of torch's threads and can wait for them for ever. One that is
-    spawned imports torch anew, and the next is not started before: a minute for 16 workers. A server that has imported all of
-    it, and has no threads, forks them in a second; Windows has none.
+    spawned imports torch anew. A server that has imported it all, and has no threads, forks them in a second; Windows has none.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
 
 import numpy as np
 import shapely
@@ -38,14 +39,10 @@ class Scene:
     name: str = ""
     merged: np.ndarray | None = None
     ignored: np.ndarray | None = None
-    _pool: SharedArray = field(init=False, repr=False)
-    _start: int = field(init=False, repr=False, default=0)
     _tree: shapely.STRtree = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         height, width = self.image.shape[:2]
-        self._pool = SharedArray(self.image.reshape(-1))
-        self.image = self._pool.values.reshape(self.image.shape)
         self.footprints = np.asarray(self.footprints, dtype=object)
         self.merged = np.zeros(len(self.footprints), dtype=bool) if self.merged is None else self.merged
         self.ignored = np.zeros(0, dtype=object) if self.ignored is None else self.ignored
@@ -66,14 +63,14 @@ class Scene:
             half = 0.5 * size * zoom * (abs(np.cos(angle)) + abs(np.sin(angle)))
             if 2 * half > min(high_x - low_x, high_y - low_y) + 1e-6:
                 continue
-            x, y = rng.uniform(low_x + half, high_x - half), rng.uniform(low_y + half, high_y - half)
+            x, y = _between(rng, low_x + half, high_x - half), _between(rng, low_y + half, high_y - half)
             view = View(x, y, size, zoom, angle)
             if self.area.contains(view.outline().buffer(-0.01 * zoom)):
                 return view
         span = min(high_x - low_x, high_y - low_y)
         zoom = min(zoom, span / size)
         half = 0.5 * size * zoom
-        return View(rng.uniform(low_x + half, high_x - half), rng.uniform(low_y + half, high_y - half), size, zoom)
+        return View(_between(rng, low_x + half, high_x - half), _between(rng, low_y + half, high_y - half), size, zoom)
 
     def crop(self, view: View, *, smallest: int = 1, fill: int = 0, bounded: bool = False) -> Sample:
         """Cut a view out.
@@ -125,30 +122,66 @@ class Scene:
         views = [View(float(x), float(y), size, zoom) for x, y in centres]
         return [view for view in views if burn_labels([self.area], view).mean() > _SEEN]
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Workers look at one picture together; a tree of outlines is built sooner than sent.
-        return {**self.__dict__, "image": self.image.shape, "_tree": None, "area": shapely.to_wkb(self.area)}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ = {**state, "area": shapely.from_wkb(state["area"])}
-        self.image = _pixels(self._pool, self._start, state["image"])
-        shapely.prepare(self.area)
-        self._tree = shapely.STRtree(self.footprints)
+def _between(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draw evenly; of a view that just fits, ``low`` may come out a little above ``high``."""
+    return float(rng.uniform(low, max(low, high)))
 
 
-def pool_images(scenes: Sequence[Scene]) -> None:
-    """Put the images of scenes into one piece of memory: what is shared with a worker takes a file handle each."""
-    if not scenes:
-        return
-    pool = SharedArray(np.concatenate([scene.image.reshape(-1) for scene in scenes]))
-    start = 0
-    for scene in scenes:
-        scene._pool, scene._start, scene.image = pool, start, _pixels(pool, start, scene.image.shape)
-        start += scene.image.size
+class Scenes(Sequence[Scene]):
+    """Scenes that all the processes of a data loader look at together.
+
+    What is sent to a process is a few handles of shared memory, however many scenes and outlines there are: the next process is
+    not started before this one has read what it was sent, and that is after it has imported torch.
+    """
+
+    def __init__(self, scenes: Iterable[Scene]) -> None:
+        self._scenes = list(scenes)
+        self._shared: dict[str, SharedArray] | None = None
+
+    def __len__(self) -> int:
+        return len(self._scenes)
+
+    def __getitem__(self, number: int) -> Scene:
+        return self._scenes[number]
+
+    def __getstate__(self) -> dict[str, SharedArray]:
+        if self._shared is None:
+            shapes = [(*scene.footprints, *scene.ignored, scene.area) for scene in self._scenes]
+            outlines = [shapely.to_wkb(shape) for of_scene in shapes for shape in of_scene]
+            about = [
+                {"name": s.name, "gsd": s.gsd, "image": s.image.shape, "outlines": [len(s.footprints), len(s.ignored)]}
+                for s in self._scenes
+            ]
+            self._shared = {
+                "about": _shared_bytes(json.dumps(about).encode()),
+                "outlines": _shared_bytes(b"".join(outlines)),
+                "lengths": SharedArray(np.array([len(outline) for outline in outlines], dtype=np.int64)),
+                "merged": SharedArray(np.concatenate([np.zeros(0, dtype=bool), *(s.merged for s in self._scenes)])),
+                "pixels": SharedArray(
+                    np.concatenate([np.zeros(0, dtype=np.uint8), *(s.image.reshape(-1) for s in self._scenes)])
+                ),
+            }
+        return self._shared
+
+    def __setstate__(self, shared: dict[str, SharedArray]) -> None:
+        content = shared["outlines"].values.tobytes()
+        lengths = shared["lengths"].values
+        ends = np.cumsum(lengths)
+        wkb = [content[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+        outlines = iter(shapely.from_wkb(np.array(wkb, dtype=object)))
+        pixels, merged, scenes = shared["pixels"].values, shared["merged"].values, []
+        for about in json.loads(shared["about"].values.tobytes()):
+            footprints, ignored = (np.array(list(islice(outlines, n)), dtype=object) for n in about["outlines"])
+            count, size = len(footprints), math.prod(about["image"])
+            image = pixels[:size].reshape(about["image"])
+            scenes.append(Scene(image, footprints, about["gsd"], next(outlines), about["name"], merged[:count], ignored))
+            pixels, merged = pixels[size:], merged[count:]
+        self._scenes, self._shared = scenes, shared
 
 
-def _pixels(pool: SharedArray, start: int, shape: tuple[int, ...]) -> np.ndarray:
-    return pool.values[start : start + math.prod(shape)].reshape(shape)
+def _shared_bytes(content: bytes) -> SharedArray:
+    return SharedArray(np.frombuffer(bytearray(content), dtype=np.uint8))
 
 
 class SceneWindows(Sequence[Sample]):
@@ -162,14 +195,16 @@ class SceneWindows(Sequence[Sample]):
     """
 
     def __init__(self, scenes: Sequence[Scene], *, size: int, gsd: float, smallest: int) -> None:
-        self._windows = [(scene, view) for scene in scenes for view in scene.windows(size=size, gsd=gsd)]
+        self._scenes = Scenes(scenes)
+        self._windows = [(n, view) for n, scene in enumerate(scenes) for view in scene.windows(size=size, gsd=gsd)]
         self._smallest = smallest
 
     def __len__(self) -> int:
         return len(self._windows)
 
     def __getitem__(self, index: int) -> Sample:
-        scene, view = self._windows[index]
+        number, view = self._windows[index]
+        scene = self._scenes[number]
         sample = scene.crop(view, smallest=self._smallest, bounded=True)
         sample.name = f"{scene.name} {view.x:.0f},{view.y:.0f}"
         return sample

@@ -17,7 +17,7 @@ from engine.errors import ArgumentError
 from training.data.coco import CocoFolder
 from training.data.coco_layout import CocoImage
 from training.data.sample import Sample
-from training.data.scene import Scene
+from training.data.scene import Scene, Scenes
 from training.data.synthetic import GENERATION, SyntheticTown
 from training.data.town_style import STYLES, draw_by_weight
 from training.data.view import View, burn_masks, cut_pixels
@@ -136,7 +136,7 @@ class SceneSource:
     def __init__(self, scenes: Sequence[Scene], *, gsd: float, turned: bool = True) -> None:
         if not scenes:
             raise ArgumentError("There are no scenes to draw crops from.", hint="Check the folders of the data set.")
-        self.scenes, self.gsd, self.turned = list(scenes), gsd, turned
+        self.scenes, self.gsd, self.turned = Scenes(scenes), gsd, turned
         ground = np.array([scene.area.area * scene.gsd**2 for scene in self.scenes])
         buildings = np.array([len(scene.footprints) for scene in self.scenes], dtype=float)
         self._ground = ground / ground.sum()
