@@ -24,7 +24,7 @@ def pairs(match: Match) -> set[tuple[int, int]]:
 @pytest.mark.parametrize("seed", range(5))
 def test_no_other_assignment_is_cheaper(matcher: HungarianMatcher, seed: int) -> None:
     prediction, target = random_prediction(seed, images=1, queries=5), random_target(seed, 3)
-    cost = matcher.cost(prediction, TargetBatch.of([target]))[0]
+    cost = matcher.cost([prediction], TargetBatch.of([target]))[0]
     [[match]] = matcher([prediction], TargetBatch.of([target]))
     cheapest = min(sum(cost[q, t] for t, q in enumerate(queries)) for queries in permutations(range(5), 3))
     torch.testing.assert_close(cost[match.queries, match.targets].sum(), cheapest)
@@ -79,7 +79,7 @@ def test_precisions_agree(matcher: HungarianMatcher) -> None:
     target = random_target(4, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         [[in_half]] = matcher([half], TargetBatch.of([target]))
-        cost = matcher.cost(half, TargetBatch.of([target]))
+        cost = matcher.cost([half], TargetBatch.of([target]))
     assert cost.dtype == torch.float32
     [[in_full]] = matcher([full], TargetBatch.of([target]))
     assert pairs(in_half) == pairs(in_full)

@@ -17,22 +17,22 @@ class GridPoints:
     """No chance at all: points on a fixed lattice, noise that changes labels and boxes in a known way."""
 
     def matching_points(self, images: int, count: int, device: torch.device) -> Tensor:
-        return lattice(count).expand(images, -1, -1)
+        return lattice(count).to(device).expand(images, -1, -1)
 
     def candidate_points(self, masks: int, count: int, device: torch.device) -> Tensor:
-        return lattice(count).expand(masks, -1, -1)
+        return lattice(count).to(device).expand(masks, -1, -1)
 
     def uniform_points(self, masks: int, count: int, device: torch.device) -> Tensor:
-        return lattice(count).flip(-1).expand(masks, -1, -1)
+        return lattice(count).to(device).flip(-1).expand(masks, -1, -1)
 
     def label_chances(self, count: int, device: torch.device) -> Tensor:
-        return torch.linspace(0, 1, count)
+        return torch.linspace(0, 1, count, device=device)
 
     def replacement_labels(self, count: int, num_classes: int, device: torch.device) -> Tensor:
-        return torch.arange(count) % num_classes
+        return torch.arange(count, device=device) % num_classes
 
     def box_noise(self, count: int, device: torch.device) -> Tensor:
-        return torch.linspace(0, 1, 4 * count).view(count, 4)
+        return torch.linspace(0, 1, 4 * count, device=device).view(count, 4)
 
 
 def lattice(count: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,19 @@ from .workers import average_over_workers
 _MASK_STRIDE = 4
 _LEAST_WEIGHT = 1e-12  # where all queries are left out, the loss is 0 and not 0 / 0
 _MASK_TERMS = ("loss_mask", "loss_dice")
+
+
+class _Layer(NamedTuple):
+    """Hold a prediction, the end of its losses' names, the pairs to compare, and what the sums are divided by.
+
+    Where ``ignored`` (B, H/4, W/4) is given, queries without a target that lie on that ground have no part in the losses.
+    """
+
+    suffix: str
+    prediction: Prediction
+    pairs: Pairs
+    divisor: Tensor
+    ignored: Tensor | None = None
 
 
 class Criterion(nn.Module):
@@ -78,24 +92,21 @@ class Criterion(nn.Module):
             DivergedError: the outputs are not finite.
         """
         batch, device = TargetBatch.of(targets, size=_image_size(outputs)), outputs.boxes.device
-        supervised, ignored = self._supervised(outputs), ignored_share(batch)
+        supervised = self._supervised(outputs)
         matches = self.matcher(list(supervised.values()), batch)
-        losses: dict[str, Tensor] = {}
         with torch.autocast(device.type, enabled=False):
-            average = average_over_workers(len(batch), device)
-            matched = matched_pairs(matches, batch.counts, device)
-            for (suffix, prediction), pairs in zip(supervised.items(), matched, strict=True):
-                left_out = None if ignored is None else on_ignored_ground(prediction, ignored)
-                losses |= self._terms(suffix, prediction, batch, pairs, average, left_out)
+            divisor, ignored = average_over_workers(len(batch), device), ignored_share(batch)
+            pairs = matched_pairs(matches, batch.counts, device)
+            layers = [
+                _Layer(suffix, prediction, matched, divisor, ignored)
+                for (suffix, prediction), matched in zip(supervised.items(), pairs, strict=True)
+            ]
             if denoising is None:
-                return losses | self._no_denoising(outputs)
-            pairs = denoising_pairs(denoising, batch.counts, device)
-            for suffix, layer in self._denoising_layers(outputs).items():
-                prediction = outputs.denoising[layer]
-                if self.config.denoising.mode == "box":
-                    prediction = Prediction(prediction.class_logits, prediction.boxes, None)
-                losses |= self._terms(suffix, prediction, batch, pairs, average * denoising.groups)
-        return losses
+                return self._losses(layers, batch) | self._no_denoising(outputs)
+            own, divisor = denoising_pairs(denoising, batch.counts, device), divisor * denoising.groups
+            for suffix, number in self._denoising_layers(outputs).items():
+                layers.append(_Layer(suffix, self._denoised(outputs.denoising[number]), own, divisor))
+            return self._losses(layers, batch)
 
     def weight(self, name: str) -> float:
         """Return the weight of a loss by its name, whichever layer it belongs to."""
@@ -105,16 +116,13 @@ class Criterion(nn.Module):
         """Add the losses up, weighted."""
         return torch.stack([self.weight(name) * loss for name, loss in losses.items()]).sum()
 
-    def loss_classes(
-        self, prediction: Prediction, targets: TargetBatch, pairs: Pairs, divisor: Tensor, left_out: Tensor | None = None
-    ) -> Tensor:
-        """Compare the class logits of all queries, those without a target too: focal loss or cross-entropy.
-
-        ``left_out`` (B, Q) bool says which of the queries without a target have no part in it.
-        """
-        logits, labels = at_least_float32(prediction.class_logits), targets.labels[pairs.target]
-        if left_out is not None:
-            left_out = left_out.index_put((pairs.image, pairs.query), left_out.new_zeros(()))
+    def loss_classes(self, layer: _Layer, targets: TargetBatch) -> Tensor:
+        """Compare the class logits of all queries, those without a target too: focal loss or cross-entropy."""
+        logits, pairs = at_least_float32(layer.prediction.class_logits), layer.pairs
+        labels, left_out = targets.labels[pairs.target], None
+        if layer.ignored is not None:
+            left_out = on_ignored_ground(layer.prediction, layer.ignored)
+            left_out.index_put_((pairs.image, pairs.query), left_out.new_zeros(()))
         if self.config.classification == "cross_entropy":
             wanted = torch.full(logits.shape[:2], self.num_classes, dtype=torch.int64, device=logits.device)
             wanted[pairs.image, pairs.query] = labels
@@ -125,15 +133,17 @@ class Criterion(nn.Module):
                 of_each, loss = of_each.masked_fill(left_out, 0), loss.masked_fill(left_out, 0)
             return loss.sum() / of_each.sum().clamp(min=_LEAST_WEIGHT)
         wanted = torch.zeros_like(logits)
-        wanted[pairs.image, pairs.query, labels] = 1
+        # Not `wanted[...] = 1`: a GPU would be waited for, because the 1 is copied there.
+        wanted.index_put_((pairs.image, pairs.query, labels), wanted.new_ones(()))
         loss = focal_loss(logits, wanted, alpha=self.config.focal_alpha, gamma=self.config.focal_gamma)
         if left_out is not None:
             loss = loss.masked_fill(left_out[..., None], 0)
-        return loss.sum() / divisor
+        return loss.sum() / layer.divisor
 
-    def loss_masks(self, prediction: Prediction, targets: TargetBatch, pairs: Pairs, divisor: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_masks(self, layer: _Layer, targets: TargetBatch) -> tuple[Tensor, Tensor]:
         """Compare the masks of the pairs at the points where they are least certain: cross-entropy, dice."""
-        mask_logits = at_least_float32(prediction.mask_logits[pairs.image, pairs.query])  # (K, H/4, W/4)
+        pairs = layer.pairs
+        mask_logits = at_least_float32(layer.prediction.mask_logits[pairs.image, pairs.query])  # (K, H/4, W/4)
         points = choose_points(
             mask_logits,
             count=self.config.points,
@@ -143,29 +153,28 @@ class Criterion(nn.Module):
         )
         wanted = targets.sampler(pairs.target, points, mask_logits.dtype)
         sampled = sample_points(mask_logits[:, None], points)[:, 0]
-        return mask_cross_entropy(sampled, wanted).sum() / divisor, dice(sampled, wanted).sum() / divisor
+        cross_entropy, shape = mask_cross_entropy(sampled, wanted), dice(sampled, wanted)
+        return cross_entropy.sum() / layer.divisor, shape.sum() / layer.divisor
 
-    def loss_boxes(self, prediction: Prediction, targets: TargetBatch, pairs: Pairs, divisor: Tensor) -> tuple[Tensor, Tensor]:
-        """Compare the boxes of the pairs: L1 distance, one minus the overlap that the config asks for."""
-        boxes = at_least_float32(prediction.boxes[pairs.image, pairs.query])
-        wanted = targets.boxes[pairs.target]
+    def loss_boxes(self, layers: Sequence[_Layer], targets: TargetBatch) -> list[tuple[Tensor, Tensor]]:
+        """Compare the boxes of each layer's pairs: L1 distance, one minus the overlap that the config asks for."""
+        # All layers together, for the arithmetic of boxes is many small operations.
+        boxes = torch.cat([at_least_float32(layer.prediction.boxes[layer.pairs.image, layer.pairs.query]) for layer in layers])
+        wanted = targets.boxes[torch.cat([layer.pairs.target for layer in layers])]
         overlap = BOX_AGREEMENT[self.config.box_loss](cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(wanted))
-        return l1_distance(boxes, wanted).sum() / divisor, (1 - overlap).sum() / divisor
+        terms = torch.stack([l1_distance(boxes, wanted), 1 - overlap])
+        of_layers = terms.split([len(layer.pairs.target) for layer in layers], dim=1)
+        return [(of.sum(dim=1) / layer.divisor).unbind() for of, layer in zip(of_layers, layers, strict=True)]
 
-    def _terms(
-        self,
-        suffix: str,
-        prediction: Prediction,
-        targets: TargetBatch,
-        pairs: Pairs,
-        divisor: Tensor,
-        left_out: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        terms = {"loss_ce": self.loss_classes(prediction, targets, pairs, divisor, left_out)}
-        if prediction.mask_logits is not None:
-            terms["loss_mask"], terms["loss_dice"] = self.loss_masks(prediction, targets, pairs, divisor)
-        terms["loss_bbox"], terms["loss_giou"] = self.loss_boxes(prediction, targets, pairs, divisor)
-        return {name + suffix: term for name, term in terms.items()}
+    def _losses(self, layers: Sequence[_Layer], targets: TargetBatch) -> dict[str, Tensor]:
+        losses = {}
+        for layer, (distance, overlap) in zip(layers, self.loss_boxes(layers, targets), strict=True):
+            terms = {"loss_ce": self.loss_classes(layer, targets)}
+            if layer.prediction.mask_logits is not None:
+                terms["loss_mask"], terms["loss_dice"] = self.loss_masks(layer, targets)
+            terms |= {"loss_bbox": distance, "loss_giou": overlap}
+            losses |= {name + layer.suffix: term for name, term in terms.items()}
+        return losses
 
     def _supervised(self, outputs: Outputs) -> dict[str, Prediction]:
         """Name the predictions that are matched: the last layer's, those before it, the encoder's."""
@@ -184,6 +193,12 @@ class Criterion(nn.Module):
         first = 0 if outputs.encoder is not None else 1
         layers = len(outputs.auxiliary) if self.config.deep_supervision else 0
         return {"_dn": -1} | {f"_dn_{layer}": layer for layer in range(first, layers)}
+
+    def _denoised(self, prediction: Prediction) -> Prediction:
+        """Return that part of a prediction which is denoised."""
+        if self.config.denoising.mode == "box":
+            return Prediction(prediction.class_logits, prediction.boxes, None)
+        return prediction
 
     def _no_denoising(self, outputs: Outputs) -> dict[str, Tensor]:
         """Return zeros for a batch without denoising queries: logs and workers want the same names in every step."""

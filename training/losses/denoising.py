@@ -55,7 +55,7 @@ def make_denoising_queries(
     padding = torch.ones_like(labels, dtype=torch.bool)
     labels[image, slot] = _noised_labels(known_labels, num_classes, noise_scale, random)
     boxes[image, slot] = _noised_boxes(known_boxes, noise_scale, random)
-    padding[image, slot] = False
+    padding.index_put_((image, slot), padding.new_zeros(()))  # not `= False`, whose copy to a GPU would be waited for
     attention_mask = denoising_attention_mask(groups, group_size, num_queries, device)
     return DenoisingQueries(labels, boxes, padding, attention_mask, groups, group_size)
 
@@ -80,9 +80,7 @@ def denoising_attention_mask(groups: int, group_size: int, num_queries: int, dev
 
     Without it the answers would leak. Denoising queries do see the ordinary ones.
     """
-    noised = groups * group_size
-    place = torch.arange(noised + num_queries, device=device)
-    group = torch.where(place < noised, place // group_size, groups)
+    group = (torch.arange(groups * group_size + num_queries, device=device) // group_size).clamp(max=groups)
     return (group < groups)[None, :] & (group[:, None] != group[None, :])
 
 

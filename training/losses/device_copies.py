@@ -20,5 +20,7 @@ def to_host(tensor: Tensor) -> np.ndarray:
     """Copy from a device, and wait for it."""
     copy = tensor.to("cpu", non_blocking=tensor.is_cuda)  # into pinned memory where the source is on a GPU
     if tensor.is_cuda:
-        torch.cuda.current_stream(tensor.device).synchronize()
+        copied = torch.cuda.Event()
+        copied.record(torch.cuda.current_stream(tensor.device))
+        copied.synchronize()
     return copy.numpy()

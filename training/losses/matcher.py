@@ -70,42 +70,51 @@ class HungarianMatcher:
         """
         with torch.autocast(predictions[0].class_logits.device.type, enabled=False):
             # SciPy turns a matrix of more rows than columns round, so these come with the queries in columns.
-            costs = [self.cost(prediction, targets).mT for prediction in predictions]
+            costs = self.cost(predictions, targets).mT.contiguous()
         # One copy from the device for all of them: each copy waits for the queue to drain.
-        flat = to_host(torch.cat([cost.flatten() for cost in costs]))
-        if not np.isfinite(flat).all():
+        costs = to_host(costs)
+        if not np.isfinite(costs).all():
             raise DivergedError(
                 "The matching cost is not a finite number: the model's outputs are not either.",
                 hint="Lower the learning rate, clip gradients, or train in bfloat16 or float32 instead of float16.",
             )
-        parts = np.split(flat, np.cumsum([cost.numel() for cost in costs])[:-1])
+        ends = np.cumsum([prediction.boxes.shape[1] for prediction in predictions])
         return [
-            [_solve(of_image[:count]) for of_image, count in zip(part.reshape(cost.shape), targets.counts, strict=True)]
-            for part, cost in zip(parts, costs, strict=True)
+            [_solve(cost[:count]) for cost, count in zip(of_layer, targets.counts, strict=True)]
+            for of_layer in np.split(costs, ends[:-1], axis=2)
         ]
 
-    def cost(self, prediction: Prediction, targets: TargetBatch) -> Tensor:
-        """Compute the (B, Q, S) cost of pairing each query of an image with each of ``targets.slots``."""
-        logits, boxes = at_least_float32(prediction.class_logits), at_least_float32(prediction.boxes)[:, :, None]
-        labels, target_boxes = targets.labels[targets.slots], targets.boxes[targets.slots][:, None]
+    def cost(self, predictions: Sequence[Prediction], targets: TargetBatch) -> Tensor:
+        """Compute what it costs to pair each query of an image with each of ``targets.slots``.
+
+        Returns:
+            (B, Q, S), the queries of one prediction after those of the other.
+        """
+        logits, boxes = (torch.cat([getattr(p, name) for p in predictions], dim=1) for name in ("class_logits", "boxes"))
+        boxes, target_boxes = at_least_float32(boxes)[:, :, None], targets.boxes[targets.slots][:, None]
         giou = generalized_iou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(target_boxes))
-        class_cost = focal_cost(logits, labels, alpha=self.focal_alpha, gamma=self.focal_gamma)
+        class_cost = focal_cost(
+            at_least_float32(logits), targets.labels[targets.slots], alpha=self.focal_alpha, gamma=self.focal_gamma
+        )
         cost = (
             self.costs.classification * class_cost + self.costs.box * l1_distance(boxes, target_boxes) - self.costs.giou * giou
         )
-        if prediction.mask_logits is None:
-            return cost
-        return cost + self._mask_cost(prediction.mask_logits, targets)
+        of_predictions = cost.split([prediction.boxes.shape[1] for prediction in predictions], dim=1)
+        with_masks = [
+            part if prediction.mask_logits is None else part + self._mask_cost(prediction.mask_logits, targets)
+            for part, prediction in zip(of_predictions, predictions, strict=True)
+        ]
+        return torch.cat(with_masks, dim=1)
 
     def _mask_cost(self, mask_logits: Tensor, targets: TargetBatch) -> Tensor:
-        """Compute the mask and dice part of the cost, as many images at a time as memory should hold."""
+        """Compute the mask and dice part of a prediction's cost (B, Q, S), as many images at a time as memory should hold."""
         slots, device = targets.slots, mask_logits.device
         points = self.random.matching_points(len(mask_logits), self.points, device)
         few = max(1, largest_block(device) // (self.points * (mask_logits.shape[1] + slots.shape[1])))
         parts = []
-        for of_logits, of_slots, of_points in zip(mask_logits.split(few), slots.split(few), points.split(few), strict=True):
-            sampled = sample_points(at_least_float32(of_logits), of_points)  # (images, Q, P)
-            wanted = targets.sampler(of_slots, of_points[:, None], sampled.dtype)  # (images, S, P)
+        for some_logits, some_slots, some_points in zip(*(of.split(few) for of in (mask_logits, slots, points)), strict=True):
+            sampled = sample_points(at_least_float32(some_logits), some_points)  # (images, Q, P)
+            wanted = targets.sampler(some_slots, some_points[:, None], sampled.dtype)  # (images, S, P)
             parts.append(
                 self.costs.mask * pairwise_mask_cross_entropy(sampled, wanted)
                 + self.costs.dice * pairwise_dice(sampled, wanted)
