@@ -13,7 +13,6 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
-from timm.layers import BatchNormAct2d
 from timm.models.swin_transformer import WindowAttention
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -70,7 +69,8 @@ class InferenceModel(nn.Module):
                 raise ArgumentError(f"compile is asked for; {type(model).__name__} is not compiled.", hint="Leave it out.")
             _compile(self.model, compile_for)
         elif isinstance(model, MaskDino) and can_pack(next(model.parameters()).device):
-            _pack_linears(self.model.pixel_decoder.layers)
+            for part in (self.model.pixel_decoder.layers, self.model.query_selection, self.model.decoder, self.model.heads):
+                _pack_linears(part)
         self.header = getattr(model, "header", None)
 
     def instances(
@@ -102,7 +102,7 @@ def fold_norms(module: nn.Module) -> None:
     """Multiply each batch norm, frozen or not, into the convolution that it follows; only ``eval()`` stays the same."""
     for (_, before), (name, norm) in pairwise(list(module.named_children())):
         convolution = before[-1] if isinstance(before, nn.Sequential) else before
-        if isinstance(convolution, nn.Conv2d) and hasattr(norm, "running_mean"):
+        if _follows(norm, convolution):
             convolution.weight, convolution.bias = fuse_conv_bn_weights(
                 convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
             )
@@ -111,9 +111,15 @@ def fold_norms(module: nn.Module) -> None:
         fold_norms(child)
 
 
+def _follows(norm: nn.Module, convolution: nn.Module) -> bool:
+    """Whether a module is a norm with statistics of just the channels that a convolution gives."""
+    statistics = getattr(norm, "running_mean", None)
+    return isinstance(convolution, nn.Conv2d) and statistics is not None and len(statistics) == convolution.out_channels
+
+
 def _after_norm(norm: nn.Module) -> nn.Module:
-    """Return what is left of a folded norm: timm's `BatchNormAct2d` drops and activates, too."""
-    return nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
+    """Return what a folded norm leaves to do: timm's norms can carry an activation."""
+    return norm.act if hasattr(norm, "act") else nn.Identity()
 
 
 def _compile(model: MaskDino, shape: tuple[int, int, int, int]) -> None:
