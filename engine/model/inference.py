@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
 from timm.models.swin_transformer import WindowAttention
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from engine.errors import ArgumentError, DeviceError
 from engine.model.feed_forward import piece_size
+from engine.model.folded_norms import fold_norms
 from engine.model.instance_model import InstanceModel
 from engine.model.maskdino import MaskDino
 from engine.model.packed_linear import PackedLinear, can_pack
@@ -55,8 +54,10 @@ class InferenceModel(nn.Module):
         if precision not in get_args(Precision):
             raise ArgumentError(f"precision is {precision!r}.", hint=f"It can be {', '.join(get_args(Precision))}.")
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        device = next(model.parameters()).device
         self.precision = precision if precision != "auto" else best_precision(self.model)
-        fold_norms(self.model)
+        image = torch.rand(3, 128, 128, generator=torch.Generator().manual_seed(0)) * 255
+        fold_norms(self.model, lambda: self.model.instances([image.to(device)]))
         if self.precision == "bfloat16":
             if not isinstance(model, MaskDino):
                 raise ArgumentError(
@@ -68,7 +69,7 @@ class InferenceModel(nn.Module):
             if not isinstance(model, MaskDino):
                 raise ArgumentError(f"compile is asked for; {type(model).__name__} is not compiled.", hint="Leave it out.")
             _compile(self.model, compile_for)
-        elif isinstance(model, MaskDino) and can_pack(next(model.parameters()).device):
+        elif isinstance(model, MaskDino) and can_pack(device):
             for part in (self.model.pixel_decoder.layers, self.model.query_selection, self.model.decoder, self.model.heads):
                 _pack_linears(part)
         self.header = getattr(model, "header", None)
@@ -96,30 +97,6 @@ def best_precision(model: InstanceModel) -> Literal["float32", "bfloat16"]:
         # Without these instructions a CPU emulates bfloat16 and is slower than in float32.
         fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
     return "bfloat16" if fast else "float32"
-
-
-def fold_norms(module: nn.Module) -> None:
-    """Multiply each batch norm, frozen or not, into the convolution that it follows; only ``eval()`` stays the same."""
-    for (_, before), (name, norm) in pairwise(list(module.named_children())):
-        convolution = before[-1] if isinstance(before, nn.Sequential) else before
-        if _follows(norm, convolution):
-            convolution.weight, convolution.bias = fuse_conv_bn_weights(
-                convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-            )
-            setattr(module, name, _after_norm(norm))
-    for child in module.children():
-        fold_norms(child)
-
-
-def _follows(norm: nn.Module, convolution: nn.Module) -> bool:
-    """Whether a module is a norm with statistics of just the channels that a convolution gives."""
-    statistics = getattr(norm, "running_mean", None)
-    return isinstance(convolution, nn.Conv2d) and statistics is not None and len(statistics) == convolution.out_channels
-
-
-def _after_norm(norm: nn.Module) -> nn.Module:
-    """Return what a folded norm leaves to do: timm's norms can carry an activation."""
-    return norm.act if hasattr(norm, "act") else nn.Identity()
 
 
 def _compile(model: MaskDino, shape: tuple[int, int, int, int]) -> None:
