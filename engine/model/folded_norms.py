@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
-def fold_norms(module: nn.Module, trial: Callable[[], Any]) -> None:
+def fold_norms(module: nn.Module, trial: Callable[[], Any]) -> dict[nn.Module, nn.Module]:
     """Multiply each batch norm, frozen or not, into the convolution that it follows; only ``eval()`` stays the same.
 
     Which one it follows cannot be told from where the two stand: RepViT's norms come after a convolution and normalise the sum
@@ -20,10 +21,13 @@ def fold_norms(module: nn.Module, trial: Callable[[], Any]) -> None:
     Args:
         module: in ``eval()``; changed in place. A norm stays where what it is given is not what a convolution gave.
         trial: runs the module once, on an image without structure.
+
+    Returns:
+        What a folded norm leaves to do after a convolution: timm's norms can carry an activation.
     """
     if not any(_is_norm(each) for each in module.modules()):
-        return
-    followed = _followed(module, trial)
+        return {}
+    followed, activations = _followed(module, trial), {}
     for parent in list(module.modules()):
         for name, norm in list(parent.named_children()):
             convolution = followed.get(norm)
@@ -31,8 +35,9 @@ def fold_norms(module: nn.Module, trial: Callable[[], Any]) -> None:
                 convolution.weight, convolution.bias = fuse_conv_bn_weights(
                     convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
                 )
-                # timm's norms can carry an activation, which is still to be done
-                setattr(parent, name, norm.act if hasattr(norm, "act") else nn.Identity())
+                activations[convolution] = norm.act if hasattr(norm, "act") else nn.Identity()
+                setattr(parent, name, activations[convolution])
+    return activations
 
 
 def _is_norm(module: nn.Module) -> bool:
@@ -56,7 +61,9 @@ def _followed(module: nn.Module, trial: Callable[[], Any]) -> dict[nn.Module, nn
             followed[norm] = convolution
 
     modules = list(module.modules())
-    hooks = [each.register_forward_hook(after_convolution) for each in modules if isinstance(each, nn.Conv2d)]
+    # Not of a class that makes something else of its weight.
+    plain = [each for each in modules if type(each) in (nn.Conv2d, Conv2dSame)]
+    hooks = [each.register_forward_hook(after_convolution) for each in plain]
     hooks += [each.register_forward_pre_hook(before_norm) for each in modules if _is_norm(each)]
     try:
         with torch.no_grad():

@@ -20,7 +20,7 @@ from engine.model.feed_forward import piece_size
 from engine.model.folded_norms import fold_norms
 from engine.model.instance_model import InstanceModel
 from engine.model.maskdino import MaskDino
-from engine.model.packed_linear import PackedLinear, can_pack
+from engine.model.packed_layers import can_pack, pack_convolutions, pack_linears
 from engine.model.postprocess import ImageInstances
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -57,7 +57,7 @@ class InferenceModel(nn.Module):
         device = next(model.parameters()).device
         self.precision = precision if precision != "auto" else best_precision(self.model)
         image = torch.rand(3, 128, 128, generator=torch.Generator().manual_seed(0)) * 255
-        fold_norms(self.model, lambda: self.model.instances([image.to(device)]))
+        activations = fold_norms(self.model, lambda: self.model.instances([image.to(device)]))
         if self.precision == "bfloat16":
             if not isinstance(model, MaskDino):
                 raise ArgumentError(
@@ -71,7 +71,8 @@ class InferenceModel(nn.Module):
             _compile(self.model, compile_for)
         elif isinstance(model, MaskDino) and can_pack(device):
             for part in (self.model.pixel_decoder.layers, self.model.query_selection, self.model.decoder, self.model.heads):
-                _pack_linears(part)
+                pack_linears(part, rows=piece_size())
+            pack_convolutions(self.model, activations)
         self.header = getattr(model, "header", None)
 
     def instances(
@@ -120,13 +121,6 @@ def _compile(model: MaskDino, shape: tuple[int, int, int, int]) -> None:
             hint="Do without.",
         )
     model.last_layer = compiled
-
-
-def _pack_linears(part: nn.Module) -> None:
-    for module in list(part.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, nn.Linear):
-                setattr(module, name, PackedLinear(child, rows=piece_size()))
 
 
 def _use_bfloat16(model: MaskDino) -> None:
