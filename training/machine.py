@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins import LayerSync
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
+from timm.layers import convert_sync_batchnorm
+from torch import nn
 
 from engine.device import choose_device
 from engine.errors import ConfigError
@@ -50,16 +53,36 @@ class Machine:
             "num_nodes": self.nodes,
             "strategy": DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True) if several else "auto",
             "precision": self._precision(run),
-            "sync_batchnorm": run.sync_batch_norm and gpu and several,  # torch has it for GPUs alone
-            # submitit asks for the job again by itself
-            "plugins": [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+            "plugins": self._plugins(run),
         }
+
+    def _plugins(self, run: RunConfig) -> list[Any]:
+        plugins: list[Any] = []
+        if run.sync_batch_norm and self.accelerator == "gpu" and self.world > 1:  # torch has it for GPUs alone
+            plugins.append(SynchronizedNorms())
+        if SLURMEnvironment.detect():
+            plugins.append(SLURMEnvironment(auto_requeue=False))  # submitit asks for the job again by itself
+        return plugins
 
     def _precision(self, run: RunConfig) -> str:
         if run.precision != "auto":
             return _PRECISIONS[run.precision]
         fast = self.accelerator == "gpu" and torch.cuda.is_bf16_supported(including_emulation=False)
         return _PRECISIONS["bfloat16" if fast else "float32"]
+
+
+class SynchronizedNorms(LayerSync):
+    """Let batch norms see the batch of all devices.
+
+    Lightning's own plugin turns timm's norms, which carry an activation, into norms without one. These stay synchronized after
+    the run: in ``eval()`` they compute as before, on a CPU too.
+    """
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        return convert_sync_batchnorm(model)
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        return model
 
 
 def choose_machine(run: RunConfig) -> Machine:

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
-from timm.layers import BatchNormAct2d
 from timm.models.swin_transformer import WindowAttention
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from engine.errors import ArgumentError, DeviceError
 from engine.model.feed_forward import piece_size
+from engine.model.folded_norms import fold_norms
 from engine.model.instance_model import InstanceModel
 from engine.model.maskdino import MaskDino
-from engine.model.packed_linear import PackedLinear, can_pack
+from engine.model.packed_layers import can_pack, pack_convolutions, pack_linears
 from engine.model.postprocess import ImageInstances
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -56,8 +54,10 @@ class InferenceModel(nn.Module):
         if precision not in get_args(Precision):
             raise ArgumentError(f"precision is {precision!r}.", hint=f"It can be {', '.join(get_args(Precision))}.")
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        device = next(model.parameters()).device
         self.precision = precision if precision != "auto" else best_precision(self.model)
-        fold_norms(self.model)
+        image = torch.rand(3, 128, 128, generator=torch.Generator().manual_seed(0)) * 255
+        activations = fold_norms(self.model, lambda: self.model.instances([image.to(device)]))
         if self.precision == "bfloat16":
             if not isinstance(model, MaskDino):
                 raise ArgumentError(
@@ -69,8 +69,10 @@ class InferenceModel(nn.Module):
             if not isinstance(model, MaskDino):
                 raise ArgumentError(f"compile is asked for; {type(model).__name__} is not compiled.", hint="Leave it out.")
             _compile(self.model, compile_for)
-        elif isinstance(model, MaskDino) and can_pack(next(model.parameters()).device):
-            _pack_linears(self.model.pixel_decoder.layers)
+        elif isinstance(model, MaskDino) and can_pack(device):
+            for part in (self.model.pixel_decoder.layers, self.model.query_selection, self.model.decoder, self.model.heads):
+                pack_linears(part, rows=piece_size())
+            pack_convolutions(self.model, activations)
         self.header = getattr(model, "header", None)
 
     def instances(
@@ -98,24 +100,6 @@ def best_precision(model: InstanceModel) -> Literal["float32", "bfloat16"]:
     return "bfloat16" if fast else "float32"
 
 
-def fold_norms(module: nn.Module) -> None:
-    """Multiply each batch norm, frozen or not, into the convolution that it follows; only ``eval()`` stays the same."""
-    for (_, before), (name, norm) in pairwise(list(module.named_children())):
-        convolution = before[-1] if isinstance(before, nn.Sequential) else before
-        if isinstance(convolution, nn.Conv2d) and hasattr(norm, "running_mean"):
-            convolution.weight, convolution.bias = fuse_conv_bn_weights(
-                convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-            )
-            setattr(module, name, _after_norm(norm))
-    for child in module.children():
-        fold_norms(child)
-
-
-def _after_norm(norm: nn.Module) -> nn.Module:
-    """Return what is left of a folded norm: timm's `BatchNormAct2d` drops and activates, too."""
-    return nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
-
-
 def _compile(model: MaskDino, shape: tuple[int, int, int, int]) -> None:
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 255
     images = images.to(next(model.parameters()).device)
@@ -137,13 +121,6 @@ def _compile(model: MaskDino, shape: tuple[int, int, int, int]) -> None:
             hint="Do without.",
         )
     model.last_layer = compiled
-
-
-def _pack_linears(part: nn.Module) -> None:
-    for module in list(part.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, nn.Linear):
-                setattr(module, name, PackedLinear(child, rows=piece_size()))
 
 
 def _use_bfloat16(model: MaskDino) -> None:

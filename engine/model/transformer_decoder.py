@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from engine.model.config import DecoderConfig
 from engine.model.deformable_attention import DeformableAttention
@@ -66,7 +67,7 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, config: DecoderConfig, *, dim: int, levels: int) -> None:
         super().__init__()
-        self.self_attention = nn.MultiheadAttention(dim, config.heads, batch_first=True)
+        self.self_attention = SelfAttention(dim, config.heads, batch_first=True)
         self.norm2 = nn.LayerNorm(dim)
         self.cross_attention = DeformableAttention(dim, levels=levels, heads=config.heads, points=config.points)
         self.norm1 = nn.LayerNorm(dim)
@@ -86,9 +87,25 @@ class DecoderLayer(nn.Module):
         attention_mask: Tensor | None,
     ) -> Tensor:
         """(B, Q, C) -> the same."""
-        query = content + position
-        attended, _ = self.self_attention(query, query, content, attn_mask=attention_mask, need_weights=False)
+        attended = self.self_attention(content + position, content, attention_mask=attention_mask)
         content = self.norm2(content + attended)
         attended = self.cross_attention(content + position, reference, memory, shapes)
         content = self.norm1(content + attended)
         return feed_forward(content, self.linear1, self.linear2, self.norm3)
+
+
+class SelfAttention(nn.MultiheadAttention):
+    """torch's attention of queries among each other, computed without its copies, which take a CPU as long in bfloat16."""
+
+    def forward(self, query: Tensor, content: Tensor, *, attention_mask: Tensor | None = None) -> Tensor:
+        """Attend from queries (B, Q, C), which are the keys too, to contents (B, Q, C).
+
+        ``attention_mask``: (Q, Q) bool, True where a query must not see another.
+        """
+        asking = 2 * self.embed_dim  # the rows of the packed weight that make queries and keys
+        queries, keys = F.linear(query, self.in_proj_weight[:asking], self.in_proj_bias[:asking]).chunk(2, dim=-1)
+        values = F.linear(content, self.in_proj_weight[asking:], self.in_proj_bias[asking:])
+        heads = [each.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for each in (queries, keys, values)]  # (B, M, Q, C/M)
+        seen = None if attention_mask is None else ~attention_mask
+        attended = F.scaled_dot_product_attention(*heads, attn_mask=seen)
+        return self.out_proj(attended.transpose(1, 2).flatten(2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.model.config import DecoderConfig, ModelConfig, PixelDecoderConfig, ResNetConfig
+from engine.model.config import DecoderConfig, ModelConfig, PixelDecoderConfig, ResNetConfig, TimmConfig
 
 SMALL_CONFIG = ModelConfig(
     num_classes=2,
@@ -11,3 +11,12 @@ SMALL_CONFIG = ModelConfig(
     pixel_decoder=PixelDecoderConfig(layers=1, feedforward=48, mask_dim=32),
     decoder=DecoderConfig(layers=2, feedforward=40),
 )
+
+# One of each family that differs in what folding norms, padding and narrow numbers have to get right.
+TIMM_FAMILIES = [
+    TimmConfig(model="tf_efficientnet_lite0", channels=(24, 40, 112, 320)),  # 'same' padding, activations inside norms
+    TimmConfig(model="mobilenetv3_small_050", channels=(8, 16, 24, 288), drop_path=0.1),  # squeeze-and-excite, hard swish
+    TimmConfig(model="convnext_atto", channels=(40, 80, 160, 320), drop_path=0.1),  # layer norms, a stem of stride 4
+    TimmConfig(model="regnety_002", channels=(24, 56, 152, 368), drop_path=0.1),  # grouped convolutions
+    TimmConfig(model="resnet18d", channels=(64, 128, 256, 512), drop_path=0.1),  # a deep stem, shortcuts that average
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from model.small_model import SMALL_CONFIG
+from model.small_model import SMALL_CONFIG, TIMM_FAMILIES
 from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import nn
@@ -14,19 +14,12 @@ from engine.errors import ConfigError, ModelFileError
 from engine.model.backbones import STRIDES, build_backbone
 from engine.model.build import build_model
 from engine.model.config import ModelConfig, TimmConfig, parse_model_config
-from engine.model.inference import fold_norms
+from engine.model.folded_norms import fold_norms
 from engine.model.model_file import METADATA_KEY, load_model, save_model
 from engine.model.model_header import ModelHeader
 
-FAMILIES = [
-    TimmConfig(model="tf_efficientnet_lite0", channels=(24, 40, 112, 320)),  # 'same' padding, activations inside norms
-    TimmConfig(model="mobilenetv3_small_050", channels=(8, 16, 24, 288), drop_path=0.1),  # squeeze-and-excite, hard swish
-    TimmConfig(model="convnext_atto", channels=(40, 80, 160, 320), drop_path=0.1),  # layer norms, a stem of stride 4
-    TimmConfig(model="regnety_002", channels=(24, 56, 152, 368), drop_path=0.1),  # grouped convolutions
-    TimmConfig(model="resnet18d", channels=(64, 128, 256, 512), drop_path=0.1),  # a deep stem, shortcuts that average
-]
-IDS = [config.model for config in FAMILIES]
-SMALL_TIMM = ModelConfig.model_validate({**SMALL_CONFIG.model_dump(), "backbone": FAMILIES[1].model_dump()})
+IDS = [config.model for config in TIMM_FAMILIES]
+SMALL_TIMM = ModelConfig.model_validate({**SMALL_CONFIG.model_dump(), "backbone": TIMM_FAMILIES[1].model_dump()})
 
 
 def settled(config: TimmConfig) -> nn.Module:
@@ -43,7 +36,7 @@ def settled(config: TimmConfig) -> nn.Module:
     return backbone.eval()
 
 
-@pytest.mark.parametrize("config", FAMILIES, ids=IDS)
+@pytest.mark.parametrize("config", TIMM_FAMILIES, ids=IDS)
 def test_maps_have_the_strides_and_widths_that_are_told(config):
     backbone = build_backbone(config).eval()
     with torch.no_grad():
@@ -53,14 +46,14 @@ def test_maps_have_the_strides_and_widths_that_are_told(config):
     assert tuple(backbone.channels.values()) == config.channels
 
 
-@pytest.mark.parametrize("config", FAMILIES, ids=IDS)
+@pytest.mark.parametrize("config", TIMM_FAMILIES, ids=IDS)
 @pytest.mark.parametrize("size", [(96, 64), (97, 75)], ids=["even", "odd"])
 def test_folded_norms_change_nothing(config, size):
     backbone = settled(config)
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = backbone(images)
-        fold_norms(backbone)
+        fold_norms(backbone, lambda: backbone(images))
         found = backbone(images)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())
     for name in STRIDES:
@@ -100,9 +93,9 @@ def test_weights_are_fresh_and_nothing_is_downloaded(monkeypatch):
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_url", refused, raising=False)
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        one = build_backbone(FAMILIES[0])
+        one = build_backbone(TIMM_FAMILIES[0])
         torch.manual_seed(2)
-        other = build_backbone(FAMILIES[0])
+        other = build_backbone(TIMM_FAMILIES[0])
     assert not torch.equal(one.body.conv_stem.weight, other.body.conv_stem.weight)
 
 
@@ -111,7 +104,7 @@ def test_a_model_file_gives_it_back(tmp_path):
     model = build_model(SMALL_TIMM).eval()
     header = ModelHeader(name="m", config=SMALL_TIMM, classes=("a", "b"))
     loaded = load_model(save_model(tmp_path / "m.safetensors", model, header))
-    assert loaded.config.backbone == FAMILIES[1]
+    assert loaded.config.backbone == TIMM_FAMILIES[1]
     state = model.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.state_dict().items())
 
