@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -34,3 +35,14 @@ def test_the_tests_of_the_kernels_pass_on_a_cpu(project: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_report_of_a_gpu_machine_runs_on_a_cpu(project: Path, tmp_path: Path) -> None:
+    """All but the detection, which needs packages that are hidden here, and says so."""
+    done = run_bare(project, "benchmarks/gpu_report.py", "--device", "cpu", "--minutes", "9", "--output", str(tmp_path))
+    steps = {step["step"]: step for step in json.loads((tmp_path / "report.json").read_text())["steps"]}
+    assert steps.pop("detection")["ended"] == "failed with status 1", done.stdout
+    assert "A detection needs rasterio" in (tmp_path / "report.log").read_text()
+    assert {name: step["ended"] for name, step in steps.items()} == dict.fromkeys(steps, "done"), done.stdout
+    assert all(step["figures"] for name, step in steps.items() if name != "kernels")
