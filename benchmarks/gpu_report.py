@@ -4,8 +4,8 @@
         [--packages FILE] [--official CHECKOUT --detectron2 CHECKOUT]
 
 The machine needs Python with torch, torchvision, timm, scipy, safetensors, typer and pytest; of this project nothing but a
-checkout, and no network. What else it lacks, ``make gpu-bundle`` packs into dist/gpu-bundle/packages.tar.xz, which is unpacked
-for the run where it is there.
+checkout, and no network. What else it lacks, ``make gpu-bundle`` packs for Python 3.12 into dist/gpu-bundle; a run unpacks that
+where it finds it.
 
 Every step is a process with a time limit of its own: one that fails or hangs leaves the others. What they print appears as they
 print it, and in FOLDER/report.log; their figures stand in FOLDER/report.json, which is written anew after each step.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -32,7 +33,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 PROJECT = Path(__file__).resolve().parents[1]
-PACKAGES = PROJECT / "dist" / "gpu-bundle" / "packages.tar.xz"
+PACKAGES = PROJECT / "dist" / "gpu-bundle" / f"packages-{sys.version_info.major}.{sys.version_info.minor}.tar.xz"
 _PACKED = ("pydantic", "rasterio", "pyogrio", "pyproj", "shapely")
 _GRACE = 5  # seconds that a step gets to end by itself after its limit
 _MACHINE = """
@@ -118,13 +119,13 @@ def small_steps() -> list[Step]:
     tiny = ["--model", "maskdino_tiny", "--size", "128", "--device", "cpu", "--threads", "1"]
     operator = ["--device", "cpu", "--shrink", "32", "--batch", "1", "--rounds", "2"]
     return [
-        Step("machine", 60, ["-c", _MACHINE.format(device="cpu")]),
-        Step("kernels", 200, [*_tests_of_kernels("not slow"), "-k", "one_query or outputs_agree or graph"], _ON_CPU),
-        Step("operator", 200, [_program("attention_operator_gpu"), *operator]),
-        Step("parts", 200, [_program("model_parts"), *tiny, "--batch", "1", "--batch", "2", "--rounds", "2"]),
-        Step("training", 200, [_program("training_step"), *tiny, "--batch", "2", "--targets", "2", "--rounds", "2"]),
-        Step("detection", 200, [_program("detection_gpu"), "--size", "300", "--device", "cpu"]),
-        Step("profile", 200, [_program("kernels_gpu"), *tiny, "--batch", "1", "--passes", "1"]),
+        Step("machine", 400, ["-c", _MACHINE.format(device="cpu")]),
+        Step("kernels", 400, [*_tests_of_kernels("not slow"), "-k", "one_query or outputs_agree or graph"], _ON_CPU),
+        Step("operator", 400, [_program("attention_operator_gpu"), *operator]),
+        Step("parts", 400, [_program("model_parts"), *tiny, "--batch", "1", "--batch", "2", "--rounds", "2"]),
+        Step("training", 400, [_program("training_step"), *tiny, "--batch", "2", "--targets", "2", "--rounds", "2"]),
+        Step("detection", 400, [_program("detection_gpu"), "--size", "300", "--device", "cpu"]),
+        Step("profile", 400, [_program("kernels_gpu"), *tiny, "--batch", "1", "--passes", "1"]),
     ]
 
 
@@ -236,8 +237,12 @@ def _official(arguments: argparse.Namespace) -> list[str]:
 
 
 def _has_gpu() -> bool:
-    program = "import sys, torch; sys.exit(not torch.cuda.is_available())"
-    return subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    count = ctypes.c_int()
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")  # torch would take seconds to say so
+    except OSError:
+        return False
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
 
 
 def _say(log: TextIO, line: str) -> None:

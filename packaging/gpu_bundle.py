@@ -15,21 +15,14 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-OUTPUT = Path(__file__).resolve().parents[1] / "dist" / "gpu-bundle" / "packages.tar.xz"
 LARGEST = 40_000_000  # bytes
-PYTHON, PLATFORMS = "3.12", ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+PYTHON = "3.12"
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 WITH_DEPENDENCIES = ("pydantic>=2.6,<3",)
-# The geospatial packages are those releases that pyproject.toml allows whose libraries are the smallest.
-ALONE = (
-    "rasterio==1.4.3",
-    "pyogrio==0.10.0",
-    "pyproj==3.7.2",
-    "shapely>=2.0.2,<3",
-    "affine<4",
-    "attrs",
-    "certifi",
-    "pyparsing",
-)
+# Of what pyproject.toml allows, the releases whose libraries are the smallest.
+GEOSPATIAL = ("rasterio==1.4.3", "pyogrio==0.10.0", "pyproj==3.7.2", "shapely>=2.0.2,<3")
+WITHOUT_DEPENDENCIES = (*GEOSPATIAL, "affine<4", "attrs", "certifi", "pyparsing")
+OUTPUT = Path(__file__).resolve().parents[1] / "dist" / "gpu-bundle" / f"packages-{PYTHON}.tar.xz"
 _LEFT_OUT = ("/tests/", ".pyi", ".pyx", ".pxd", ".pxi", ".h")
 _DICTIONARY = 128 << 20  # bytes, so that the copies of PROJ's database in three packages are found to be one
 
@@ -58,7 +51,7 @@ def _download(folder: Path) -> None:
     how = ["--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp", *platforms, "-d", str(folder)]
     command = [sys.executable, "-m", "pip", "download", "-q", *how]
     subprocess.run([*command, *WITH_DEPENDENCIES], check=True)
-    subprocess.run([*command, "--no-deps", *ALONE], check=True)
+    subprocess.run([*command, "--no-deps", *WITHOUT_DEPENDENCIES], check=True)
 
 
 def _is_wanted(name: str) -> bool:
@@ -68,8 +61,10 @@ def _is_wanted(name: str) -> bool:
 def _pack(folder: Path, output: Path) -> None:
     """Write a folder as a tar file, compressed as far as it goes in some minutes."""
     filters = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": _DICTIONARY}]
-    with lzma.open(output, "wb", filters=filters) as file, tarfile.open(fileobj=file, mode="w") as archive:
+    part = output.with_suffix(".part")
+    with lzma.open(part, "wb", filters=filters) as file, tarfile.open(fileobj=file, mode="w") as archive:
         archive.add(folder, ".")
+    part.replace(output)
 
 
 if __name__ == "__main__":

@@ -75,3 +75,19 @@ def test_both_forms_have_the_same_steps() -> None:
     small = [step.name for step in small_steps()]
     assert small == [name for name in full if name != "compiled"]  # which takes a compiler and a minute
     assert len(set(full_steps(["--official", "x"])[-1].arguments) & {"--official", "x"}) == 2
+
+
+@pytest.mark.slow
+def test_a_detection_is_part_of_it(tmp_path: Path) -> None:
+    steps = [step for step in small_steps() if step.name == "detection"]
+    assert run(steps, tmp_path, tmp_path / "none", seconds=400), (tmp_path / "report.log").read_text()
+    (figures,) = results(tmp_path)[0]["figures"]
+    assert figures["tiles"] == 4 and figures["buildings"] > 0
+
+
+def test_without_a_gpu_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(gpu_report, "_has_gpu", lambda: False)
+    monkeypatch.setattr("sys.argv", ["gpu_report.py", "--output", str(tmp_path / "report")])
+    gpu_report.main()
+    assert "nothing measured" in capsys.readouterr().out
+    assert not (tmp_path / "report").exists()
