@@ -11,6 +11,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,18 @@ import yaml
 
 from engine.model.build import build_model
 from engine.model.model_file import save_model
-from engine.model.model_header import ModelHeader
+from engine.model.model_header import ModelHeader, TrainingRecord
 from training.config import TrainConfig
 from training.config_file import read_config
 from training.data.config import TownsData
 from training.data.scene_export import write_scenes
 from training.data.training_data import read_scenes
-from training.start import start_from
+from training.model_card import source_records
+from training.start import start_from_each
 
 PROJECT = Path(__file__).resolve().parents[1]
 LARGEST = 55_000_000  # bytes
-QUALITY = 82  # of JPEG files: half the bytes of the originals
+QUALITY = 75  # of JPEG files: half the bytes of the originals
 WHEELS = {"pydantic>=2.6,<3": True, "shapely>=2.0.2,<3": False, "pycocotools>=2.0.8,<3": False}  # with what they need, or not
 PYTHON, PLATFORMS = "3.12", ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
@@ -47,8 +49,10 @@ def main() -> None:
     _write_code(bundle / "code")
     _write_wheels(bundle / "wheels")
     document = config.model_dump(mode="json", exclude_defaults=True) | {"version": config.version}
-    document["data"] |= _write_places(bundle, config)
-    document["start_from"] = _write_start(bundle / "start" / "model.safetensors", config)
+    with tempfile.TemporaryDirectory() as folder:
+        document["data"] |= _write_places(Path(folder), config)
+        shutil.make_archive(str(bundle / "data"), "zip", folder)  # annotations shrink to a quarter
+    document["start_from"] = _write_start(bundle / "start" / f"{config.name}_start.safetensors", config)
     document["run"] = {key: value for key, value in document["run"].items() if key not in ("steps", "epochs")} | {"minutes": 1}
     (bundle / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
     shutil.copy(PROJECT / "packaging" / "train_embedded.py", bundle / "train.py")
@@ -73,7 +77,7 @@ def _write_wheels(folder: Path) -> None:
         subprocess.run(command, check=True)
 
 
-def _write_places(bundle: Path, config: TrainConfig) -> dict[str, Any]:
+def _write_places(root: Path, config: TrainConfig) -> dict[str, Any]:
     """Write each place's two sides as folders, and return the ``data`` that names them."""
     sources, validation = [], []
     for number, source in enumerate(config.data.sources):
@@ -85,7 +89,7 @@ def _write_places(bundle: Path, config: TrainConfig) -> dict[str, Any]:
         for side, scenes, where in zip(("train", "aside"), read_scenes(source), (sources, validation), strict=True):
             if scenes:
                 folder = Path("data", f"{number:02}-{side}")
-                write_scenes(bundle / folder, scenes, quality=QUALITY, licence=source.licence)
+                write_scenes(root / folder, scenes, quality=QUALITY, licence=source.licence)
                 entry = {"kind": "coco", "folder": folder.as_posix(), "in_memory": True, **shared}
                 where.append(entry | ({k: about[k] for k in ("weight", "scale") if k in about} if side == "train" else {}))
     return {"sources": sources, "validation": validation}
@@ -95,11 +99,14 @@ def _write_start(file: Path, config: TrainConfig) -> str:
     """Write the weights that the config starts from as one model file, and return its path within the bundle."""
     torch.manual_seed(config.run.seed)
     model = build_model(config.model, num_classes=1)
-    report = start_from(model, config.start_from)
-    print(report.summary())
+    told = " ".join(report.summary() for report in start_from_each(model, config.starts))
+    print(told)
+    record = TrainingRecord(
+        trained_by=config.card.trained_by, data=[record for source in config.starts for record in source_records(source)]
+    )
     header = ModelHeader(
-        name="start", config=model.config, classes=("building",), gsd=config.data.gsd, tile_size=config.data.size,
-        description=report.summary(),
+        name=file.stem, config=model.config, classes=("building",), gsd=config.data.gsd, tile_size=config.data.size,
+        description=told, training=record,
     )  # fmt: skip
     file.parent.mkdir()
     save_model(file, model, header, dtype="float16")

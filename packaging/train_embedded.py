@@ -14,6 +14,7 @@ import argparse
 import importlib.util
 import logging
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -32,7 +33,11 @@ def main() -> None:
     arguments = _arguments()
     sys.path.insert(0, str(BUNDLE / "code"))
     _unpack_missing()
-    os.chdir(BUNDLE)  # the config names its data from here
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # for the processes that prepare images
+    print(f"{time.monotonic() - STARTED:5.0f} s  unpacked", flush=True)
+    work = Path(tempfile.mkdtemp(prefix="embedded-"))
+    shutil.unpack_archive(BUNDLE / "data.zip", work)
+    os.chdir(work)  # the config names its data from here
     import torch
 
     from engine.job import Job
@@ -46,6 +51,7 @@ def main() -> None:
     # What follows the last step takes time too: the last validation, the balance of the scores, the file.
     reserve = max(0.1 * arguments.minutes, 0.75 if gpu else 0.1) + (time.monotonic() - STARTED) / 60
     changes = [
+        f"start_from={next((BUNDLE / 'start').iterdir())}",
         f"run.minutes={max(arguments.minutes - reserve, 0.1):.3f}",
         f"run.device={arguments.device}",
         f"run.workers={max((os.cpu_count() or 1) - 1, 1) if arguments.workers is None else arguments.workers}",

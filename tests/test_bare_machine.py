@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from engine.model.model_file import read_header
+from tests.training_run import config_document, write_houses
 
 HIDING = Path(__file__).with_name("bare_machine")
 
@@ -48,3 +52,27 @@ def test_the_report_of_a_gpu_machine_runs_on_a_cpu(project: Path, tmp_path: Path
     assert "A detection needs rasterio" in (tmp_path / "report.log").read_text()
     assert {name: step["ended"] for name, step in steps.items()} == dict.fromkeys(steps, "done"), done.stdout
     assert all(step["figures"] for name, step in steps.items() if name != "kernels")
+
+
+def test_the_program_knows_its_version_and_its_commands_without_being_installed(project: Path) -> None:
+    done = run_bare(project, "-m", "engine", "--version")
+    assert f"version={done.stdout.removeprefix('maskdino ').strip()}\n" in (project / "metadata.txt").read_text()
+    listed = run_bare(project, "-m", "engine", "--help").stdout
+    assert all(f"  {name} " in listed for name in ("detect", "train", "evaluate-coco"))
+
+
+@pytest.mark.slow
+def test_training_on_coco_folders_and_towns_needs_no_geospatial_package(project: Path, tmp_path: Path) -> None:
+    document = config_document(tmp_path, steps=2, validate_every=2)
+    document["data"] |= {
+        "sources": [str(write_houses(tmp_path / "train", images=3)), {"kind": "towns", "count": 1, "size": 128}],
+        "validation": [str(write_houses(tmp_path / "val", images=2, seed=1))],
+        "gsd": 0.3,
+        "samples_per_epoch": 4,
+    }
+    config, folder = tmp_path / "config.yaml", tmp_path / "run"
+    config.write_text(yaml.safe_dump(document))
+    carried = "shapely,pycocotools"
+    done = run_bare(project, "-m", "training", str(config), "-o", str(folder), MASKDINO_TEST_CARRIED=carried)
+    assert done.returncode == 0, done.stderr
+    assert read_header(folder / "houses.safetensors").training.steps == 2

@@ -88,10 +88,8 @@ def test_a_published_milestone_beyond_the_run_never_comes() -> None:
 def test_the_rate_of_each_group_follows_the_schedule() -> None:
     layer = nn.Linear(2, 2)
     optimizer = make_optimizer(layer, OptimizerConfig(learning_rate=0.5))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: rate_factor(step, share=step / 4, config=ScheduleConfig(kind="multistep", warm_up=0, milestones=(1,))),
-    )
+    config = ScheduleConfig(kind="multistep", warm_up=0, milestones=(1,))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, share=step / 4, config=config))
     optimizer.step()
     schedule.step()
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.05])

@@ -7,7 +7,9 @@ process and many see the same batches.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator, Sequence
+from multiprocessing.context import BaseContext
 
 import lightning.pytorch as lightning
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -83,11 +85,24 @@ class Batches(lightning.LightningDataModule):
             dataset,
             num_workers=workers,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
-            # A forked worker inherits the locks of torch's threads, and can wait for them for ever.
-            multiprocessing_context="spawn" if workers else None,
+            multiprocessing_context=_context() if workers else None,
             persistent_workers=workers > 0,
             **how,
         )
+
+
+def _context() -> BaseContext:
+    """Return how workers are started.
+
+    A worker that is forked off this process inherits the locks of torch's threads and can wait for them for ever. One that is
+    spawned imports torch anew, and the next is not started before: a minute for 16 workers. A server that has imported all of
+    it, and has no threads, forks them in a second; Windows has none.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.data.training_data"])
+    return context
 
 
 class Share(Dataset):

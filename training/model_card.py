@@ -9,13 +9,14 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from engine.model.model_file import save_model
-from engine.model.model_header import ModelHeader, TrainingRecord
+from engine.model.model_file import find_model_file, read_header, save_model
+from engine.model.model_header import DataSource, ModelHeader, TrainingRecord
 from training.config import FittingParts, TrainConfig
 from training.data.training_data import TrainingData
-from training.evaluation.mask_scores import MaskScores, score_model
+from training.evaluation.mask_scores import MaskScores
 from training.imagenet_packages import PACKAGES, package_record
 from training.run_folder import RunFolder
+from training.start import is_model_file
 
 
 def save_trained(
@@ -41,8 +42,6 @@ def save_trained(
     Returns:
         The path of the first.
     """
-    if calibrated_f1 is not None:
-        scores = score_model(model, data.validation)  # a shift of the class logits moves AP a little, too
     path = folder.path / f"{config.name}.safetensors"
     record = _record(config, data, scores, calibrated_f1, steps=steps, seconds=seconds, device=device)
     about = {
@@ -80,7 +79,7 @@ def _record(
             evaluated_on += ", the scores balanced on one half of the images and measured on the other"
     return TrainingRecord(
         trained_by=config.card.trained_by,
-        data=(*data.records, *(package_record(source) for source in config.starts if source in PACKAGES)),
+        data=tuple(dict.fromkeys((*data.records, *(record for source in config.starts for record in source_records(source))))),
         started_from=", then ".join(_source_name(source) for source in config.starts) or None,
         finished=datetime.date.today().isoformat(),
         hours=round(run["seconds"] / 3600, 2),
@@ -89,6 +88,17 @@ def _record(
         figures=figures,
         evaluated_on=evaluated_on,
     )
+
+
+def source_records(source: str | FittingParts) -> tuple[DataSource, ...]:
+    """Return what a training's start was itself trained on, as far as it says so: its licences hold for what comes of it."""
+    if source in PACKAGES:
+        return (package_record(source),)
+    path = find_model_file(source.file if isinstance(source, FittingParts) else source)
+    if not is_model_file(path):
+        return ()
+    record = read_header(path).training
+    return () if record is None else record.data
 
 
 def _source_name(source: str | FittingParts) -> str:

@@ -30,6 +30,7 @@ class TrainingModule(lightning.LightningModule):
 
     Attributes:
         scores: of the last validation; None before the first.
+        tally: what that found, and what stood there.
         place_scores: the same of each place, by name, where there are several.
         validated: the step of the last validation, -1 before the first.
         first_found: detections of the last validation in the first images, for pictures: number of the image -> sample and
@@ -46,7 +47,7 @@ class TrainingModule(lightning.LightningModule):
         self.place_scores: dict[str, MaskScores] = {}
         self.validated = -1
         self.first_found: dict[int, tuple[Sample, Any]] = {}
-        self._tally = MaskTally()
+        self.tally = self._tally = MaskTally()
 
     @property
     def model(self) -> nn.Module:
@@ -69,7 +70,9 @@ class TrainingModule(lightning.LightningModule):
                 f"At step {self.global_step} the losses {', '.join(bad)} are not finite numbers.",
                 hint="Lower optimizer.learning_rate, or train with run.precision=float32. The last checkpoint is sound.",
             )
-        values = {f"train/{name}": loss.detach() for name, loss in losses.items()} | {"train/total": total.detach()}
+        values = {"train/total": total.detach()}
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # each costs a GPU some launches
+            values |= {f"train/{name}": loss.detach() for name, loss in losses.items()}
         self.log_dict(values, sync_dist=self.trainer.world_size > 1, batch_size=len(batch.images))
         return total
 
@@ -86,10 +89,10 @@ class TrainingModule(lightning.LightningModule):
             parts: list[Any] = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(parts, self._tally)
             self._tally = MaskTally.merged(parts)
-        scores, by_place = self._tally.scores(), {}
+        self.tally, self._tally = self._tally, MaskTally()
+        scores, by_place = self.tally.scores(), {}
         if len(self.places) > 1:
-            by_place = {name: self._tally.scores(numbers=numbers) for name, numbers in self.places.items()}
-        self._tally = MaskTally()
+            by_place = {name: self.tally.scores(numbers=numbers) for name, numbers in self.places.items()}
         self.scores, self.place_scores, self.validated = scores, by_place, self.global_step
         figures = {
             "AP": scores.ap,

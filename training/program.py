@@ -43,6 +43,7 @@ from training.start import start_from_each
 log = logging.getLogger(__name__)
 
 _ROWS = 200  # of losses in the history of a run, or one every 20 steps
+_LEAST_BETWEEN = 1.0  # minutes between two validations of a run that the clock ends
 _MOST_STEPS = 1 << 40  # of a run that the clock ends
 
 
@@ -130,7 +131,7 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
     if not trainer.is_global_zero:
         return None
     finished = module.model.cpu()
-    f1 = balance_scores(finished, data.validation) if run.calibrate else None
+    f1 = balance_scores(finished, module.tally) if run.calibrate else None
     path = save_trained(
         folder, finished, config=config, data=data, scores=module.scores, calibrated_f1=f1, steps=steps,
         seconds=length.seconds, device=str(machine), raw=raw.weights if run.average else None,
@@ -203,7 +204,7 @@ def _say_what_was_read(data: TrainingData) -> None:
 def _lengths(run: RunConfig, data: TrainingData) -> tuple[int | None, int | timedelta]:
     """Return the steps of the run, None where the clock ends it, and the steps or the time between two validations."""
     if run.minutes is not None:
-        return None, run.validate_every or timedelta(minutes=run.minutes / 4)
+        return None, run.validate_every or timedelta(minutes=max(run.minutes / 4, _LEAST_BETWEEN))
     every = run.validate_every or math.ceil(len(data.train) / run.batch)
     steps = run.steps or max(1, round(run.epochs * len(data.train) / run.batch))
     return steps, min(every, steps)

@@ -10,32 +10,26 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
 
 import torch
 
 from engine.model.maskdino import MaskDino
-from training.data.sample import Sample
-from training.evaluation.mask_scores import tally_model
+from training.evaluation.mask_scores import MaskTally
 
 log = logging.getLogger(__name__)
 
-_MOST = 2000  # images
 
-
-def balance_scores(model: MaskDino, samples: Sequence[Sample]) -> float:
+def balance_scores(model: MaskDino, tally: MaskTally) -> float:
     """Shift the model's class logits in place, and return a figure that the choice did not flatter.
 
     Args:
         model: its classifier's bias is changed.
-        samples: ground that it was not trained on, two images or more.
+        tally: what the model found in two images or more of ground that it was not trained on.
 
     Returns:
-        F1 at the balanced score, each half of the samples measured at the score that balances the other half.
+        F1 at the balanced score, each half of the images measured at the score that balances the other half.
     """
-    numbers = range(0, len(samples), -(-len(samples) // _MOST))
-    tally = tally_model(model, (samples[number] for number in numbers))
-    halves = [range(first, len(numbers), 2) for first in (0, 1)]
+    halves = [tally.numbers[first::2] for first in (0, 1)]
     crosswise = [
         tally.scores(threshold=tally.balanced_threshold(numbers=other), numbers=half).f1
         for half, other in (halves, halves[::-1])

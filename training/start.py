@@ -108,7 +108,7 @@ def start_from(model: nn.Module, source: Source | None) -> StartReport:
     if source in PACKAGES:
         return _from_package(model, os.fspath(source))
     path = find_model_file(source)
-    if _is_model_file(path):
+    if is_model_file(path):
         other = load_model(path)
         with about_file("The model file", path):
             _check_architecture(other.config, model.config)
@@ -135,7 +135,7 @@ def start_from_each(model: nn.Module, sources: Sequence[Source]) -> list[StartRe
 
 def _from_parts(model: nn.Module, source: FittingParts) -> StartReport:
     path = find_model_file(source.file)
-    if not _is_model_file(path):
+    if not is_model_file(path):
         raise ModelFileError(
             f"{source.file!r} is to be taken in part, and is no model file.",
             hint="Convert it: `maskdino models convert`; or name it without `parts`.",
@@ -171,7 +171,8 @@ def _from_package(model: nn.Module, package: str) -> StartReport:
         return _filled(model, found, package, kind, skipped=skipped, may_be_fresh=_BEYOND_BACKBONE)
 
 
-def _is_model_file(path: Path) -> bool:
+def is_model_file(path: Path) -> bool:
+    """Tell a model file of ours from other checkpoints."""
     try:
         with safe_open(path, framework="pt") as file:
             return METADATA_KEY in (file.metadata() or {})

@@ -100,6 +100,7 @@ def test_pixels_without_an_image_take_the_value_asked_for() -> None:
 
 def test_outlines_that_overlap_keep_their_own_masks() -> None:
     outlines = [shapely.box(2, 2, 12, 12), shapely.box(8, 8, 20, 20), shapely.box(22, 2, 30, 9)]
-    masks = burn_masks(outlines, View(16, 16, 32, 1.0))
+    masks, seen = burn_masks(outlines, View(16, 16, 32, 1.0))
+    assert seen.tolist() == [0, 1, 2]
     assert masks.sum(axis=(1, 2)).tolist() == [100, 144, 56]
     assert (masks[0] & masks[1]).sum() == 16

@@ -122,9 +122,8 @@ def test_images_in_memory_are_cut_at_any_angle_and_validated_in_windows(tmp_path
 
 
 def test_places_of_one_name_are_one_place(tmp_path: Path) -> None:
-    sources = [
-        {**coco(tmp_path / name), "name": place, "hold_out": ["b.png"]} for name, place in zip("xyz", "PQP", strict=True)
-    ]
+    folders = {"x": "P", "y": "Q", "z": "P"}
+    sources = [{**coco(tmp_path / folder), "name": name, "hold_out": ["b.png"]} for folder, name in folders.items()]
     assert opened(sources=sources).validation.ranges == {"P": range(2), "Q": range(2, 3)}
 
 

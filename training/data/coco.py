@@ -47,10 +47,9 @@ class Outlines:
     crowd: np.ndarray
     merged: np.ndarray
 
-    def sample(self, image: np.ndarray, masks: np.ndarray, *, name: str) -> Sample:
-        """Make a sample of them with their masks (N, H, W); what is empty is left out."""
-        seen = masks.any(axis=(1, 2))
-        return Sample(image, masks[seen], name, self.crowd[seen], self.labels[seen], self.merged[seen])
+    def sample(self, image: np.ndarray, masks: np.ndarray, seen: np.ndarray, *, name: str) -> Sample:
+        """Make a sample of those that an image shows: ``seen`` (K,) are their numbers, ``masks`` (K, H, W) their pixels."""
+        return Sample(image, masks, name, self.crowd[seen], self.labels[seen], self.merged[seen])
 
 
 class CocoFolder(Sequence[Sample]):
@@ -117,8 +116,8 @@ class CocoFolder(Sequence[Sample]):
     def __getitem__(self, index: int) -> Sample:
         entry = self.image(index)
         outlines = self.outlines(index)
-        masks = rasterize_masks(outlines.polygons, entry.height, entry.width)
-        return outlines.sample(self.pixels(index), masks, name=entry.path.name)
+        masks, seen = rasterize_masks(outlines.polygons, entry.height, entry.width)
+        return outlines.sample(self.pixels(index), masks, seen, name=entry.path.name)
 
     def part(self, numbers: Sequence[int]) -> CocoFolder:
         """Return the same folder with some of its images alone."""

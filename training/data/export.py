@@ -24,6 +24,7 @@ from engine.job import Progress
 from training.data.export_footprints import cut, read_footprints
 from training.data.export_plan import Layout, plan_tiles
 from training.data.export_writer import CATEGORY, CocoWriter, finished_folder
+from training.data.rasterize import rasterize_labels
 from training.data.rings import rings_of
 
 logger = logging.getLogger(__name__)
@@ -203,11 +204,7 @@ def _write_tile(writer: CocoWriter, tile: CutTile | None, image_format: str) -> 
 
 def _burn(geometry: shapely.Geometry, tile: Tile) -> np.ndarray:
     """Return which pixels of a tile, (h, w) bool, have their centre in a geometry of the working grid."""
-    if geometry.is_empty:
-        return np.zeros((tile.height, tile.width), dtype=bool)
-    return rasterio.features.rasterize([_local(geometry, tile)], out_shape=(tile.height, tile.width), dtype="uint8").astype(
-        bool
-    )
+    return rasterize_labels([_local(geometry, tile)], tile.height, tile.width) > 0
 
 
 def _local(geometry: shapely.Geometry, tile: Tile) -> shapely.Geometry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,13 +38,14 @@ class Scene:
     name: str = ""
     merged: np.ndarray | None = None
     ignored: np.ndarray | None = None
-    _shared: SharedArray = field(init=False, repr=False)
+    _pool: SharedArray = field(init=False, repr=False)
+    _start: int = field(init=False, repr=False, default=0)
     _tree: shapely.STRtree = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         height, width = self.image.shape[:2]
-        self._shared = SharedArray(self.image)
-        self.image = self._shared.values
+        self._pool = SharedArray(self.image.reshape(-1))
+        self.image = self._pool.values.reshape(self.image.shape)
         self.footprints = np.asarray(self.footprints, dtype=object)
         self.merged = np.zeros(len(self.footprints), dtype=bool) if self.merged is None else self.merged
         self.ignored = np.zeros(0, dtype=object) if self.ignored is None else self.ignored
@@ -125,14 +127,28 @@ class Scene:
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers look at one picture together; a tree of outlines is built sooner than sent.
-        self._shared.share()
-        self.image = self._shared.values
-        return {**self.__dict__, "image": None, "_tree": None, "area": shapely.to_wkb(self.area)}
+        return {**self.__dict__, "image": self.image.shape, "_tree": None, "area": shapely.to_wkb(self.area)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ = {**state, "image": state["_shared"].values, "area": shapely.from_wkb(state["area"])}
+        self.__dict__ = {**state, "area": shapely.from_wkb(state["area"])}
+        self.image = _pixels(self._pool, self._start, state["image"])
         shapely.prepare(self.area)
         self._tree = shapely.STRtree(self.footprints)
+
+
+def pool_images(scenes: Sequence[Scene]) -> None:
+    """Put the images of scenes into one piece of memory: what is shared with a worker takes a file handle each."""
+    if not scenes:
+        return
+    pool = SharedArray(np.concatenate([scene.image.reshape(-1) for scene in scenes]))
+    start = 0
+    for scene in scenes:
+        scene._pool, scene._start, scene.image = pool, start, _pixels(pool, start, scene.image.shape)
+        start += scene.image.size
+
+
+def _pixels(pool: SharedArray, start: int, shape: tuple[int, ...]) -> np.ndarray:
+    return pool.values[start : start + math.prod(shape)].reshape(shape)
 
 
 class SceneWindows(Sequence[Sample]):

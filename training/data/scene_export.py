@@ -9,8 +9,8 @@ import numpy as np
 import shapely
 from PIL import Image
 
-from training.data.export_footprints import rings_of
 from training.data.export_writer import CATEGORY, CocoWriter
+from training.data.rings import rings_of
 from training.data.scene import Scene
 
 

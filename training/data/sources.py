@@ -91,7 +91,8 @@ class ImageSource:
         outlines = self.images.outlines(number)
         outlines = replace(outlines, labels=self._labels[outlines.labels])
         pixels = cut_pixels(self.images.pixels(number), view, fill=fill)
-        return outlines.sample(pixels, burn_masks(outlines.polygons, view), name=entry.path.name)
+        masks, seen = burn_masks(outlines.polygons, view)
+        return outlines.sample(pixels, masks, seen, name=entry.path.name)
 
     def _base(self, entry: CocoImage, size: int) -> float:
         """Return crop pixels an image pixel at a scale of 1."""

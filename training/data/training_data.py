@@ -16,7 +16,7 @@ from training.data.coco import CocoFolder
 from training.data.config import CocoData, DataConfig, RasterData, SourceConfig, TilesData, TownsData
 from training.data.dataset import TrainingCrops
 from training.data.sample import Sample
-from training.data.scene import Scene, SceneWindows
+from training.data.scene import Scene, SceneWindows, pool_images
 from training.data.sources import CropSource, FittedImages, ImageSource, SceneSource, SyntheticSource, image_scenes
 
 _BUILDING = ("building",)
@@ -238,6 +238,13 @@ def read_scenes(
         config: of COCO folders, those that are ``in_memory``.
         folder: that of the config, if it is open already.
     """
+    sides = _read_sides(config, folder)
+    for scenes in sides:
+        pool_images(scenes)
+    return sides
+
+
+def _read_sides(config: RasterData | TilesData | CocoData, folder: CocoFolder | None) -> tuple[list[Scene], list[Scene]]:
     # What reads maps and rasters is not needed, and need not be installed, to train on folders of images.
     if isinstance(config, RasterData):
         from training.data import raster_tiles

@@ -72,8 +72,12 @@ def burn_labels(polygons: Sequence[shapely.Geometry], view: View) -> np.ndarray:
     return rasterize_labels(_in_view(polygons, view), view.size, view.size)
 
 
-def burn_masks(polygons: Sequence[shapely.Geometry], view: View) -> np.ndarray:
-    """Burn each outline into a mask of its own, so that they may overlap: (N, size, size) bool, some empty perhaps."""
+def burn_masks(polygons: Sequence[shapely.Geometry], view: View) -> tuple[np.ndarray, np.ndarray]:
+    """Burn each outline into a mask of its own, so that they may overlap.
+
+    Returns:
+        (K, size, size) bool, of the outlines that cover a pixel centre of the view, and (K,) int64, which they are.
+    """
     return rasterize_masks(_in_view(polygons, view), view.size, view.size)
 
 

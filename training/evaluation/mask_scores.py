@@ -65,6 +65,11 @@ class MaskTally:
         ]
         self._entries[number] = (sample.image.shape[:2], truth, detections)
 
+    @property
+    def numbers(self) -> list[int]:
+        """The images' numbers, in rising order."""
+        return sorted(self._entries)
+
     @classmethod
     def merged(cls, parts: Iterable[MaskTally]) -> MaskTally:
         """Put the tallies of several workers together."""
