@@ -62,12 +62,15 @@ def main(
     model: list[str] = typer.Option(list(SIZES)),
     batch: list[int] = typer.Option([1, 8, 32]),
     size: int | None = typer.Option(None, help="Side of the images; by default that of each model's tiles."),
-    device: str = "cpu",
+    device: str = "cuda",
     threads: int = 2,
     rounds: int = 7,
     compile: bool = False,
 ) -> None:
     """Print the table."""
+    if device == "cuda" and not torch.cuda.is_available():
+        print("CUDA: no device here, nothing measured")
+        return
     torch.set_num_threads(threads)
     print(f"{machine(device)}; kernel {kernel_on(device)}")
     print(f"{'milliseconds per batch':<52}{''.join(f'{part:>16}' for part in _PARTS)}{'nothing kept':>14}{'images/s':>10}")
