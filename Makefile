@@ -3,6 +3,8 @@
 #   make test        lint and tests, those of the plugin in a real QGIS included
 #   make plugin      the plugin as QGIS installs it: dist/qgis_maskdino.zip
 #   make test-gpu    tests of the kernels on this machine's NVIDIA GPU
+#   make gpu-report  all that waits for a GPU, measured on this machine: runs/gpu-report
+#   make gpu-bundle  the packages that a bare GPU machine lacks for that: dist/gpu-bundle
 #   make lint        lint alone
 #   make embedded-bundle   a folder that trains the embedded model on a bare GPU machine: dist/embedded-bundle
 #   make benchmark   the figures that the README quotes
@@ -18,7 +20,7 @@ QGIS := .venv-qgis/.ready
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-engine test-qgis test-gpu lint benchmark plugin embedded-bundle clean
+.PHONY: demo test test-engine test-qgis test-gpu lint benchmark plugin embedded-bundle gpu-report gpu-bundle clean
 
 demo: $(KERNEL)
 	$(BIN)/maskdino demo -o demo
@@ -28,7 +30,7 @@ test: lint test-engine test-qgis
 test-engine: $(KERNEL)
 	$(BIN)/python -m pytest
 
-# Without a CUDA device each of them is skipped, and `make test` runs them too.
+# Without a CUDA device each of them is skipped; `make test` tries them out on the CPU.
 test-gpu: $(KERNEL)
 	$(BIN)/python -m pytest -m gpu tests/gpu
 
@@ -47,6 +49,13 @@ plugin: $(READY)
 embedded-bundle: $(READY)
 	$(BIN)/python -m pip install --quiet -e '.[pretrained]'
 	$(BIN)/python packaging/embedded_bundle.py
+
+# Sets nothing up: such a machine has a torch of its own, and often no network.
+gpu-report:
+	$(PYTHON) benchmarks/gpu_report.py
+
+gpu-bundle: $(READY)
+	$(BIN)/python packaging/gpu_bundle.py
 
 benchmark: $(KERNEL)
 	@set -e; for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python $$program; done

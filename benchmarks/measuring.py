@@ -1,8 +1,13 @@
-"""Measure ways of doing the same thing side by side: turns within rounds, medians, ratios of the rounds' own, memory peaks."""
+"""Measure ways of doing the same thing side by side: turns within rounds, medians, ratios of the rounds' own, memory peaks.
+
+What is printed can be noted as JSON too: `note`.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import json
+import math
 import os
 import platform
 import statistics
@@ -44,16 +49,34 @@ def take_turns(ways: dict[str, Way], *, rounds: int, device: str = "cpu") -> dic
     return seconds
 
 
-def print_table(seconds: dict[str, list[float]], peaks: dict[str, float | None], *, images: int) -> None:
-    """Print a row a way, the first being the one that the others are compared with; ``images`` are those of one call."""
+def print_table(seconds: dict[str, list[float]], peaks: dict[str, float | None], *, images: int, **about: Any) -> None:
+    """Print a row per way, the first being the one that the others are compared with.
+
+    Args:
+        seconds: of each round of each way.
+        peaks: megabytes of each way, as `peaks_that_fit` returns them.
+        images: of one call.
+        about: noted with each row.
+    """
+    if not seconds:
+        return
     first = next(iter(seconds.values()))
     print(f"{'':<32}{'seconds':>24}{'images/s':>10}{'times as fast':>16}{'memory beside the weights':>28}")
     for name, measured in seconds.items():
         rate = statistics.median(images / each for each in measured)
         ratio = times_as_fast(measured, first)
         print(f"{name:<32}{spread(measured):>24}{rate:>10.2f}{ratio:>15.2f}x{megabytes(peaks[name]):>28}")
+        note(**about, way=name, seconds=statistics.median(measured), images_per_second=rate, megabytes=peaks[name])
     if not torch.cuda.is_available():
         print("CUDA: no device here, nothing measured")
+
+
+def note(**figures: Any) -> None:
+    """Append figures as one line of JSON to the file that MASKDINO_FIGURES names, if it names one."""
+    path = os.environ.get("MASKDINO_FIGURES")
+    if path:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(figures) + "\n")
 
 
 def kernel_on(device: str) -> str:
@@ -96,6 +119,60 @@ def peak_megabytes(way: Way, device: str = "cpu") -> float | None:
     return (_status("VmHWM") - before) / 1024
 
 
+def peaks_that_fit(ways: dict[str, Way], device: str = "cpu") -> dict[str, float | None]:
+    """Return the peak of each way; those that do not fit into the GPU's memory are named and left out."""
+    peaks = {}
+    for name, way in ways.items():
+        try:
+            peaks[name] = peak_megabytes(way, device)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            print(f"{name}: out of memory")
+            note(way=name, failed="out of memory")
+    return peaks
+
+
+class Recorded:
+    """A step as a device repeats it fastest: from a CUDA graph; on a CPU by calling it.
+
+    A graph reads tensors by their addresses and holds none of them. `torch.cuda.graph` empties the allocator's cache before it
+    captures the next one, which unmaps memory that nobody holds any more: so the step is held, and with it what it refers to.
+
+    Args:
+        step: sends nothing to the GPU and waits for nothing.
+        device: where it computes.
+        least: seconds that a graph should last; a short step is recorded several times, as events are not exact enough.
+    """
+
+    def __init__(self, step: Callable[[], Any], device: str, *, least: float = 0.02) -> None:
+        self._step = step
+        self._repeats = 1
+        self._graph: torch.cuda.CUDAGraph | None = None
+        if not device.startswith("cuda"):
+            step()
+            return
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):  # compiles and loads kernels, makes constants: a capture may not
+                step()
+        torch.cuda.current_stream().wait_stream(side)
+        self._repeats = max(1, min(20, math.ceil(least / _seconds_between_events(step))))
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            for _ in range(self._repeats):
+                step()
+        self._graph.replay()
+
+    def seconds(self) -> float:
+        """Run it and return how long one step took."""
+        if self._graph is not None:
+            return _seconds_between_events(self._graph.replay) / self._repeats
+        start = time.perf_counter()
+        self._step()
+        return time.perf_counter() - start
+
+
 def megabytes(peak: float | None) -> str:
     """Say how large a peak is."""
     return "not measured" if peak is None else f"{peak:.0f} MB"
@@ -109,3 +186,12 @@ def _status(field: str) -> int:
 def _wait_for(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
+
+
+def _seconds_between_events(work: Callable[[], Any]) -> float:
+    start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    work()
+    stop.record()
+    stop.synchronize()
+    return start.elapsed_time(stop) / 1000

@@ -43,8 +43,10 @@ class OfficialMaskDino:
         config.MODEL.DEVICE = device
         config.MODEL.WEIGHTS = ""
         config.MODEL.SEM_SEG_HEAD.NUM_CLASSES = classes
-        with contextlib.redirect_stdout(io.StringIO()):
-            self.module: nn.Module = modeling.META_ARCH_REGISTRY.get("MaskDINO")(config).eval()
+        # there: to initialise Swin-L on a CPU takes most of a minute
+        with contextlib.redirect_stdout(io.StringIO()), torch.device(device):
+            module: nn.Module = modeling.META_ARCH_REGISTRY.get("MaskDINO")(config)
+        self.module = module.to(device).eval()  # MODEL.DEVICE alone moves nothing: detectron2's build_model would
         self.module.load_state_dict(weights)
 
     @torch.inference_mode()

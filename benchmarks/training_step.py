@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 import typer
-from measuring import Way, kernel_on, machine, peak_megabytes, print_table, take_turns
-from model_speed import filled, smooth_images
+from measuring import Way, kernel_on, machine, peaks_that_fit, print_table, take_turns
 from official_maskdino import OfficialMaskDino
 from torch import Tensor, nn
+from untrained import smooth_images, untrained_model
 
 import engine
 from training.activation_checkpointing import checkpoint_activations
@@ -41,39 +41,46 @@ def main(
         raise typer.BadParameter("give --official and --detectron2 together: one needs the other")
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    weights = filled(engine.export_official(engine.build_model(model)))
-    images = smooth_images(batch, size).to(device)
-    annotated = [_annotations(size, targets, seed, device) for seed in range(batch)]
+    images = smooth_images(batch, size, device)
+    annotated = [annotations(size, targets, seed, device) for seed in range(batch)]
     ways: dict[str, Way] = {}
     if official is not None and detectron2 is not None:
-        classes = engine.build_model(model).config.num_classes
+        ours = untrained_model(model, device)
         theirs = OfficialMaskDino(
-            model, checkout=official, detectron2=detectron2, weights=weights, classes=classes, device=device
-        )
+            model, checkout=official, detectron2=detectron2, weights=engine.export_official(ours),
+            classes=ours.config.num_classes, device=device,
+        )  # fmt: skip
         ways["official code"] = _step(theirs.module.train(), lambda: theirs.losses(images, annotated))
-    ways["ours, float32"] = _ours(model, weights, images, annotated)
-    ways["ours, float32, less memory"] = _ours(model, weights, images, annotated, checkpointed=True)
-    ways["ours, bfloat16"] = _ours(model, weights, images, annotated, autocast=True)
+    ways["ours, float32"] = training_step(model, images, annotated)
+    ways["ours, float32, less memory"] = training_step(model, images, annotated, checkpointed=True)
+    ways["ours, bfloat16"] = training_step(model, images, annotated, autocast=True)
     print(f"{model}, {batch} x {size} x {size}, {targets} targets each; {machine(device)}")
     print(f"kernel {kernel_on(device)}")
-    peaks = {name: peak_megabytes(way, device) for name, way in ways.items()}
-    seconds = take_turns(ways, rounds=rounds, device=device)
-    print_table(seconds, peaks, images=batch)
+    peaks = peaks_that_fit(ways, device)
+    seconds = take_turns({name: ways[name] for name in peaks}, rounds=rounds, device=device)
+    print_table(seconds, peaks, images=batch, model=model, size=size, batch=batch)
     if official is None:
         print("official code: not measured, no checkout was given")
 
 
-def _ours(
+def training_step(
     name: str,
-    weights: dict[str, Tensor],
     images: Tensor,
     annotated: list[tuple[Tensor, Tensor, Tensor]],
     *,
     checkpointed: bool = False,
     autocast: bool = False,
 ) -> Way:
-    model = engine.build_model(name)
-    engine.load_official(model, weights)
+    """Return a step of our model of that name, on the images' device.
+
+    Args:
+        name: of a preset.
+        images: (B, 3, H, H) in 0..255.
+        annotated: of each image what `annotations` returns.
+        checkpointed: keep less of the forward pass in memory.
+        autocast: to bfloat16.
+    """
+    model = untrained_model(name, str(images.device))
     if checkpointed:
         checkpoint_activations(model)
     objective = MaskDinoObjective(model, LossConfig()).to(images.device).train()
@@ -100,8 +107,8 @@ def _step(module: nn.Module, losses: Callable[[], dict[str, Tensor]]) -> Way:
     return step
 
 
-def _annotations(size: int, count: int, seed: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Labels (N,), boxes (N, 4) xyxy in pixels and masks (N, size, size) of rectangles, every second with a corner less."""
+def annotations(size: int, count: int, seed: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Return labels (N,), boxes (N, 4) xyxy in pixels and masks (N, size, size) of rectangles and L-shapes."""
     generator = torch.Generator().manual_seed(seed)
     corners = torch.rand(count, 2, generator=generator) * size * 0.8
     sides = size * (0.05 + 0.15 * torch.rand(count, 2, generator=generator))

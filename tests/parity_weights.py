@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 import zlib
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Noise = TypeVar("Noise", np.ndarray, Tensor)
 
 _OUTPUT_PROJECTIONS = (
     "self_attn.output_proj.weight",
@@ -30,20 +33,22 @@ _BIAS_SHIFTS = {
 def fill(name: str, shape: tuple[int, ...], suffix: str = "") -> np.ndarray:
     """Return the float32 array that the rule gives to the tensor published as ``name``; ``suffix`` is another seed."""
     generator = np.random.Generator(np.random.PCG64(zlib.crc32((name + suffix).encode())))
-    noise = generator.standard_normal(size=tuple(shape))
+    return shaped(name, generator.standard_normal(size=tuple(shape))).astype(np.float32)
+
+
+def shaped(name: str, noise: Noise) -> Noise:
+    """Turn standard normal noise, an array or a tensor, into what the rule gives to the tensor published as ``name``."""
     if name.endswith("running_var"):
-        value = 1 + 0.1 * np.abs(noise)
-    elif name.endswith("running_mean"):
-        value = 0.1 * noise
-    elif noise.ndim >= 2:
+        return 1 + 0.1 * abs(noise)
+    if name.endswith("running_mean"):
+        return 0.1 * noise
+    if noise.ndim >= 2:
         centred = noise - noise.mean(axis=tuple(range(1, noise.ndim)), keepdims=True)
-        value = centred / np.sqrt(np.prod(shape[1:])) * _gain(name, noise.ndim)
-    elif name.endswith("weight"):
-        value = 1 + 0.1 * noise
-    else:
-        shift = next((shift for ending, shift in _BIAS_SHIFTS.items() if name.endswith(ending)), 0.0)
-        value = 0.1 * noise + shift
-    return value.astype(np.float32)
+        return centred / np.sqrt(np.prod(noise.shape[1:])) * _gain(name, noise.ndim)
+    if name.endswith("weight"):
+        return 1 + 0.1 * noise
+    shift = next((shift for ending, shift in _BIAS_SHIFTS.items() if name.endswith(ending)), 0.0)
+    return 0.1 * noise + shift
 
 
 def filled_state_dict(keys_json_path: str | Path, suffix: str = "") -> dict[str, Tensor]:

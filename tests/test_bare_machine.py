@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ def run_bare(project: Path, *arguments: str, **environment: str) -> subprocess.C
     """Run Python in the checkout as on a bare machine."""
     return subprocess.run(
         [sys.executable, *arguments],
-        cwd=project, capture_output=True, text=True, timeout=600,
+        cwd=project, capture_output=True, text=True, timeout=1500,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (HIDING, project))), **environment},
     )  # fmt: skip
 
@@ -38,6 +39,19 @@ def test_the_tests_of_the_kernels_pass_on_a_cpu(project: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_report_of_a_gpu_machine_runs_on_a_cpu(project: Path, tmp_path: Path) -> None:
+    """All but the detection, which needs packages that are hidden here, and says so."""
+    where = ["--output", str(tmp_path), "--packages", "none"]
+    done = run_bare(project, "benchmarks/gpu_report.py", "--device", "cpu", "--minutes", "25", *where)
+    assert (tmp_path / "report.json").exists(), done.stdout + done.stderr
+    steps = {step["step"]: step for step in json.loads((tmp_path / "report.json").read_text())["steps"]}
+    assert steps.pop("detection")["ended"] == "failed with status 1", done.stdout
+    assert "A detection needs rasterio" in (tmp_path / "report.log").read_text()
+    assert {name: step["ended"] for name, step in steps.items()} == dict.fromkeys(steps, "done"), done.stdout
+    assert all(step["figures"] for name, step in steps.items() if name != "kernels")
 
 
 def test_the_program_knows_its_version_and_its_commands_without_being_installed(project: Path) -> None:
