@@ -19,7 +19,7 @@ import numpy as np
 import shapely
 from shapely import Polygon
 
-from engine.detection.right_angles import MOST_CORNERS, squared
+from engine.detection.orthogonalize import orthogonalized
 from engine.detection.shared_area import intersection_over_union
 
 Outline = Literal["regular", "simplified", "raw"]
@@ -30,23 +30,8 @@ TOLERANCE = 1.0
 LARGEST_CHANGE = 0.1
 """Share of the area that a simplified outline may gain or lose; where it would be more, the raw one is kept."""
 
-LEAST_SHARED = 0.9
-"""Intersection over union of a regular outline with the raw one, at least; of a small building ``LEAST_SHARED_SMALL``."""
-
-LEAST_SHARED_SMALL = 0.85
-
-SMALL = 500.0
-"""Square pixels. Half a pixel all around, which a mask does not know better, is a tenth of a building of this size."""
-
-TURNS = (1.5, 2.5, TOLERANCE)
-"""Tolerances, in pixels, of the simplified outlines that tell where walls begin and end. Tried on outlines of ``banepa``, drawn
-exactly and with the wobble of a network's masks, against the true ones: one alone leaves up to a quarter not squared."""
-
-VERTEX_COST = 0.005
-"""Intersection over union that a vertex more has to be worth."""
-
-GOOD_ENOUGH = 0.92
-"""Merit, intersection over union less the cost of the vertices, from which on no other view is tried: four corners at 0.945."""
+LEAST_SHARED = 0.7
+"""Intersection over union of a regular outline with the raw one, at least. It is rarely below 0.8."""
 
 SMALLEST_HOLE = 9.0
 """Square pixels. A smaller hole is a speck in the mask; a raw outline keeps it."""
@@ -70,14 +55,20 @@ def outlines_of(polygons: Any, *, kind: Outline, pixel_size: tuple[float, float]
     scale = np.ones(2) if pixel_size is None else np.asarray(pixel_size) / np.mean(pixel_size)
     on_ground = raw if (scale == 1).all() else shapely.transform(raw, lambda points: points * scale)
     whole = _without_specks(on_ground)
-    finest = shapely.simplify(whole, TOLERANCE, preserve_topology=True)
-    outlines = _simplified(on_ground, finest)
-    if kind == "regular":
-        outlines = _regular(on_ground, whole, finest, instead=outlines)
+    outlines = _regular(on_ground, whole) if kind == "regular" else _simplified(on_ground, whole)
     return outlines if on_ground is raw else shapely.transform(outlines, lambda points: points / scale)
 
 
-def _simplified(raw: np.ndarray, outlines: np.ndarray) -> np.ndarray:
+def _regular(raw: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    outlines = orthogonalized(whole)
+    usable = shapely.is_valid(outlines)
+    usable[usable] = intersection_over_union(outlines[usable], raw[usable]) >= LEAST_SHARED
+    outlines[~usable] = _simplified(raw[~usable], whole[~usable])
+    return outlines
+
+
+def _simplified(raw: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    outlines = shapely.simplify(whole, TOLERANCE, preserve_topology=True)
     usable = shapely.is_valid(outlines) & (shapely.get_type_id(outlines) == shapely.GeometryType.POLYGON)
     # Of a building of a few pixels, a pixel less may be half.
     areas = shapely.area(raw)
@@ -89,28 +80,4 @@ def _without_specks(polygons: np.ndarray) -> np.ndarray:
     for index in np.flatnonzero(shapely.get_num_interior_rings(polygons)):
         shell, *holes = shapely.get_rings(polygons[index])
         result[index] = Polygon(shell, [hole for hole in holes if Polygon(hole).area >= SMALLEST_HOLE])
-    return result
-
-
-def _regular(raw: np.ndarray, whole: np.ndarray, finest: np.ndarray, *, instead: np.ndarray) -> np.ndarray:
-    """Square each outline from finer and coarser views of where it turns, and keep the best that shares enough."""
-    result = instead.copy()
-    best = np.full(len(raw), -np.inf)
-    least = np.where(shapely.area(raw) < SMALL, LEAST_SHARED_SMALL, LEAST_SHARED)
-    # Coarser views have fewer corners, but not so many fewer; to simplify an outline as ragged as that takes seconds each time.
-    possible = shapely.get_num_coordinates(finest) <= 8 * MOST_CORNERS
-    for turns in TURNS:
-        tried = np.flatnonzero(possible & (best < GOOD_ENOUGH))
-        if not len(tried):
-            break
-        view = finest[tried] if turns == TOLERANCE else shapely.simplify(whole[tried], turns, preserve_topology=True)
-        found = squared(whole[tried], view)
-        usable = shapely.is_valid(found) & ~shapely.is_missing(found)
-        tried, found = tried[usable], found[usable]
-        shared = intersection_over_union(found, raw[tried])
-        merit = shared - VERTEX_COST * shapely.get_num_coordinates(found)
-        merit[shared < least[tried]] = -np.inf
-        better = merit > best[tried]
-        result[tried[better]] = found[better]
-        best[tried[better]] = merit[better]
     return result

@@ -1,4 +1,10 @@
-"""The rings of many polygons at once, and the stretches of them that are to become walls."""
+"""The rings of many polygons at once, and the scatter of their outlines around straight lines.
+
+The scatter of a stretch of outline is the integral of the squared distance from its centre, as a matrix. It is held as its
+trace and as a vector that turns twice as fast as the outline does: ``lean = (Sxx - Syy, 2 Sxy)``. The squared distance from
+the line through the centre at an angle t is then ``(trace - lean . (cos 2t, sin 2t)) / 2``, and least at half the angle of
+``lean``.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,6 @@ import numpy as np
 import shapely
 
 from engine.detection.groups import around, first_of_each
-from engine.detection.walls import Walls, turned
 
 
 @dataclass
@@ -17,24 +22,27 @@ class Rings:
 
     Attributes:
         rings: (R,) as geometries.
-        polygon: (R,) of which polygon each is.
+        polygon: (R,) the polygon that each belongs to.
         points: (N, 2) relative to the polygon's origin, those of a ring one after the other.
-        ring: (N,) on which ring each point is.
+        ring: (N,) the ring that each point is on.
+        origins: (P, 2) of the polygons: the lower corners of their bounds. Near them numbers are small and keep their digits.
     """
 
     rings: np.ndarray
     polygon: np.ndarray
     points: np.ndarray
     ring: np.ndarray
+    origins: np.ndarray
 
     @classmethod
-    def of(cls, polygons: np.ndarray, origins: np.ndarray) -> Rings:
-        """Take polygons (P,) apart; near their origins (P, 2) numbers are small and keep their digits."""
+    def of(cls, polygons: np.ndarray, origins: np.ndarray | None = None) -> Rings:
+        """Take polygons (P,) apart, and count from origins (P, 2) of their own unless others are given."""
+        origins = shapely.bounds(polygons)[:, :2] if origins is None else origins
         rings, polygon = shapely.get_rings(polygons, return_index=True)
         points, ring = shapely.get_coordinates(rings, return_index=True)
         kept = np.diff(ring, append=-1) == 0
         points, ring = points[kept], ring[kept]
-        return cls(rings, polygon, points - origins[polygon[ring]], ring)
+        return cls(rings, polygon, points - origins[polygon[ring]], ring, origins)
 
     def __len__(self) -> int:
         return len(self.rings)
@@ -49,59 +57,72 @@ class Rings:
         _, after = around(self.ring)
         return self.points[after] - self.points
 
-    def are_on(self, other: Rings) -> np.ndarray:
-        """Say which points (N,) are points of the same rings elsewhere."""
-        ours, theirs = (each.points @ np.array([1, 1j]) + each.ring * 2.0**24 for each in (self, other))  # none is so wide
-        return np.isin(ours, theirs)
+    def turns(self, tolerance: float) -> np.ndarray:
+        """Return which points (N,) stay when each ring is simplified by itself (Douglas and Peucker 1973)."""
+        points, ring = shapely.get_coordinates(
+            shapely.simplify(self.rings, tolerance, preserve_topology=False), return_index=True
+        )
+        points = points - self.origins[self.polygon[ring]]
+        # One complex number for each point; no outline is 2^24 wide.
+        all_points, stay = (p[:, 0] + 2.0**24 * of + 1j * p[:, 1] for p, of in ((self.points, self.ring), (points, ring)))
+        return np.isin(all_points, stay)
+
+    def moments(self) -> np.ndarray:
+        """Return length, and integrals of x, y, xx, xy and yy, along the edge after each point: (N, 6)."""
+        steps = self.edges()
+        length = np.hypot(*steps.T)
+        x, y = (self.points + steps / 2).T
+        # Exact: the values in the middle of an edge, and l^2/12 around it for the second moments.
+        dx, dy = steps.T / 12**0.5
+        return (length * np.stack([np.ones_like(x), x, y, x * x + dx * dx, x * y + dx * dy, y * y + dy * dy])).T
+
+    def moments_between(self, breaks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cut the rings at some of their points, (N,) bool, at least one on each.
+
+        Returns:
+            Of each stretch, in order: its ring (S,), the point where it begins (S, 2), its moments (S, 6).
+        """
+        begins = breaks.copy()
+        begins[first_of_each(self.ring)] = True
+        begins = np.flatnonzero(begins)
+        ring, real = self.ring[begins], breaks[begins]
+        moments = np.add.reduceat(self.moments(), begins)
+        # what lies before a ring's first break belongs to the stretch that its last one begins
+        first = first_of_each(ring)
+        last = around(ring)[0][first]
+        early = ~real[first]
+        moments[last[early]] += moments[first[early]]
+        return ring[real], self.points[begins[real]], moments[real]
 
 
 @dataclass
-class Stretches:
-    """The outline between each two of the vertices that a simplified view has left.
+class Scatter:
+    """The scatter of stretches of outline, arrays of one shape; see above.
 
     Attributes:
-        ring: (N,) of which ring each is.
-        moments: (N, 6) length, and integrals of x, y, xx, xy, yy along it.
-        start: (N, 2).
-        end: (N, 2).
+        trace: of the matrix.
+        lean: (2, ...).
     """
 
-    ring: np.ndarray
-    moments: np.ndarray
-    start: np.ndarray
-    end: np.ndarray
+    trace: np.ndarray
+    lean: np.ndarray
 
     @classmethod
-    def between(cls, vertices: np.ndarray, rings: Rings) -> Stretches:
-        """Cut rings at some of their points, given as (N,) bool; each ring at one at least."""
-        steps = rings.edges()
-        length = np.hypot(*steps.T)
-        x, y = (rings.points + steps / 2).T
-        # Integrals over straight edges, exactly: those at the middle, and l^2/12 around it for the second moments.
-        dx, dy = steps.T / 12**0.5
-        moments = length * np.stack([np.ones_like(x), x, y, x * x + dx * dx, x * y + dx * dy, y * y + dy * dy])
-        begins = vertices.copy()
-        begins[first_of_each(rings.ring)] = True
-        begins = np.flatnonzero(begins)
-        moments, ring, whole = np.add.reduceat(moments, begins, axis=1).T, rings.ring[begins], vertices[begins]
-        # what lies before a ring's first vertex belongs to the stretch that its last one begins
-        first = first_of_each(ring)
-        last = around(ring)[0][first]
-        early = ~whole[first]
-        moments[last[early]] += moments[first[early]]
-        ring, start = ring[whole], rings.points[begins[whole]]
-        return cls(ring, moments[whole], start, start[around(ring)[1]])
+    def of(cls, moments: np.ndarray) -> Scatter:
+        """Work it out from moments (6, ...)."""
+        length, x, y, xx, xy, yy = moments
+        mean_x, mean_y = x / length, y / length
+        xx, xy, yy = xx - x * mean_x, xy - x * mean_y, yy - y * mean_y
+        return cls(xx + yy, np.stack([xx - yy, 2 * xy]))
 
-    def walls(self, angle: np.ndarray) -> Walls:
-        """Make walls, turned so that the main direction, at an ``angle`` (N,) from x, becomes x."""
-        c, s = np.cos(angle), np.sin(angle)
-        length, x, y, xx, xy, yy = self.moments.T
-        moments = [
-            length,
-            c * x + s * y,
-            c * y - s * x,
-            c * c * xx + 2 * c * s * xy + s * s * yy,
-            (c * c - s * s) * xy + c * s * (yy - xx),
-            s * s * xx - 2 * c * s * xy + c * c * yy,
-        ]
-        return Walls.classified(self.ring, np.stack(moments, axis=-1), turned(self.start, -angle), turned(self.end, -angle))
+    def around_line(self, angle: np.ndarray) -> np.ndarray:
+        """Integrate the squared distance from the line through each centre at an angle."""
+        return (self.trace - self.lean[0] * np.cos(2 * angle) - self.lean[1] * np.sin(2 * angle)) / 2
+
+    def around_best_line(self) -> np.ndarray:
+        """Integrate the squared distance from the line through each centre that is nearest."""
+        return (self.trace - np.hypot(*self.lean)) / 2
+
+    def best_angles(self) -> np.ndarray:
+        """Return the angle of that line, -pi/2 to pi/2."""
+        return np.arctan2(self.lean[1], self.lean[0]) / 2

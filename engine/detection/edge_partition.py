@@ -1,0 +1,269 @@
+"""Cut rings into edges at the least price: a dynamic programme over the points where an edge may begin, many rings at once.
+
+An edge runs along the polygon's main direction, across it, or obliquely. It costs its price and the squared distance between
+it and the outline that it stands for; no two edges of the same direction follow one another. The cheapest partition is the
+shortest description of the outline (Rissanen 1978, Modeling by shortest data description): a corner more has to pay for itself
+by what it explains. Prices are in units of what an edge costs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.detection.rings import Scatter
+
+ALONG, ACROSS, OBLIQUE = 0, 1, 2
+
+EDGE_WORTH = 28.0
+"""Squared distance, integrated along the outline, in cubic pixels, that an edge more has to explain. A notch or a bay has two
+edges more: it is drawn where its width times the square of its depth is above some 60, such as 14 by 2 pixels or 4 by 4."""
+
+PRICES = (1.0, 1.0, 4.0)
+"""What an edge of each kind costs. Buildings are drawn with right angles unless an oblique edge explains much."""
+
+OBLIQUE_FROM = math.radians(12)
+"""Least angle between an oblique edge and either direction; what is nearer to a right angle is drawn as one."""
+
+SHORTEST_EDGE = 2.0
+"""Pixels that an edge goes on for in its direction, at least."""
+
+_NEVER = 1 << 28
+_MAY_FOLLOW = np.diag([_NEVER, _NEVER, 0]).astype(np.int32)  # by kind of the edge and kind of the one before it
+_UNITS = 1024  # prices are added up as whole numbers, so that equal sums are equal whatever the order
+_SPANS_AT_ONCE = 1 << 17  # some thirty megabytes
+
+
+@dataclass
+class Edges:
+    """Edges of rings, those of a ring one after the other.
+
+    Attributes:
+        ring: (E,) the ring of each, in increasing order.
+        kind: (E,) ``ALONG``, ``ACROSS`` or ``OBLIQUE``.
+        start: (E, 2) where the outline begins that each stands for.
+        moments: (E, 6) of that outline.
+    """
+
+    ring: np.ndarray
+    kind: np.ndarray
+    start: np.ndarray
+    moments: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ring)
+
+    def __getitem__(self, which: np.ndarray) -> Edges:
+        return Edges(self.ring[which], self.kind[which], self.start[which], self.moments[which])
+
+    @classmethod
+    def joined(cls, parts: list[Edges]) -> Edges:
+        """Put edges together, in the order of their rings; no ring has edges in two parts."""
+        if not parts:
+            return cls(np.zeros(0, dtype=int), np.zeros(0, dtype=int), np.zeros((0, 2)), np.zeros((0, 6)))
+        fields = ((part.ring, part.kind, part.start, part.moments) for part in parts)
+        ring, kind, start, moments = (np.concatenate(field) for field in zip(*fields, strict=True))
+        return cls(ring, kind, start, moments)[np.argsort(ring, kind="stable")]
+
+    @property
+    def length(self) -> np.ndarray:
+        """(E,) of the outline that each stands for."""
+        return self.moments[:, 0]
+
+    @property
+    def centre(self) -> np.ndarray:
+        """(E, 2) of that outline."""
+        return self.moments[:, 1:3] / self.length[:, None]
+
+    @property
+    def scatter(self) -> Scatter:
+        """Of that outline."""
+        return Scatter.of(self.moments.T)
+
+
+class Spans:
+    """Everything that an edge may stand for: the outline from any break point of a ring to any other.
+
+    The rings of one object have about as many break points, N at most. Arrays (R, N, N) are by ring, by the break point where a
+    span begins, and by one less than the number of stretches that it goes on for.
+    """
+
+    def __init__(self, rings: np.ndarray, counts: np.ndarray, points: np.ndarray, moments: np.ndarray) -> None:
+        """Prepare spans.
+
+        Args:
+            rings: (R,) their numbers.
+            counts: (R,) how many break points each has.
+            points: (R, N, 2) these.
+            moments: (R, N, 6) of the outline between each and the next.
+        """
+        self.rings, self._counts, self._points = rings, counts, points
+        size = points.shape[1]
+        round_twice = (np.arange(2 * size) % counts[:, None])[..., None]
+        sums = np.cumsum(np.take_along_axis(moments, round_twice, axis=1), axis=1)
+        self._sums = np.concatenate([np.zeros_like(sums[:, :1]), sums], axis=1)  # (R, 2 N + 1, 6)
+
+        begin, more = np.arange(size)[:, None], np.arange(size)
+        end = begin + more + 1
+        self._impossible = np.maximum(begin, more) >= counts[:, None, None]
+        sums = np.ascontiguousarray(np.moveaxis(self._sums, 2, 0))
+        spans = sums[:, :, end] - sums[:, :, :size, None]
+        spans[0] = np.maximum(spans[0], 1e-9)  # nothing is divided by zero, where no span is possible
+        scatter = Scatter.of(spans)
+        self._scatter = Scatter(scatter.trace.astype(np.float32), scatter.lean.astype(np.float32))
+        x, y = np.moveaxis(np.take_along_axis(points, round_twice, axis=1), 2, 0)
+        self._chords = tuple((np.append(c, c[:, :1], axis=1)[:, end] - c[:, :size, None]).astype(np.float32) for c in (x, y))
+
+    @classmethod
+    def of(cls, ring: np.ndarray, points: np.ndarray, moments: np.ndarray) -> list[Spans]:
+        """Prepare the spans of rings, a bounded number at a time.
+
+        Args:
+            ring: (B,) the ring of each break point, every ring having some.
+            points: (B, 2) the break points, in order.
+            moments: (B, 6) of the outline between each and the next.
+        """
+        counts = np.bincount(ring)
+        nth = np.arange(len(ring)) - np.repeat(np.cumsum(counts) - counts, counts)
+        by_count = np.argsort(counts, kind="stable")
+        result = []
+        while len(by_count):
+            # Rings with about as many break points share arrays.
+            sizes = counts[by_count]
+            fit = max(1, int(np.searchsorted(np.arange(1, len(sizes) + 1) * sizes**2, _SPANS_AT_ONCE, side="right")))
+            some, by_count = np.sort(by_count[:fit]), by_count[fit:]
+            row = np.full(len(counts), -1)
+            row[some] = np.arange(len(some))
+            here = row[ring] >= 0
+            table = np.zeros((len(some), sizes[fit - 1], 8))
+            table[row[ring[here]], nth[here]] = np.concatenate([points, moments], axis=1)[here]
+            result.append(cls(some, counts[some], table[..., :2], table[..., 2:]))
+        return result
+
+    def __len__(self) -> int:
+        return len(self.rings)
+
+    def __getitem__(self, which: np.ndarray) -> Spans:
+        """Return the spans of some of the rings."""
+        some = object.__new__(Spans)
+        some.rings, some._counts, some._points = self.rings[which], self._counts[which], self._points[which]
+        some._sums, some._impossible = self._sums[which], self._impossible[which]
+        some._scatter = Scatter(self._scatter.trace[which], self._scatter.lean[:, which])
+        some._chords = tuple(c[which] for c in self._chords)
+        return some
+
+    def partitioned(self, along: np.ndarray, across: np.ndarray, *, oblique: bool) -> Edges:
+        """Cut each ring into edges at the least price.
+
+        Args:
+            along, across: (R,) angles of the two directions of each ring.
+            oblique: whether there may be oblique edges.
+
+        Returns:
+            The edges; none of a ring that cannot be cut.
+        """
+        costs = self._costs(along, across, oblique=oblique)
+        # Wherever the first programme begins, there is a corner. One that it finds about half way round is where the second
+        # begins, and ends with the same kind of edge.
+        begin = np.zeros(len(self), dtype=int)
+        first = _Programme(costs, begin, self._counts, last=None)
+        begin, last = first.middle()
+        second = _Programme(costs, begin, self._counts, last=last)
+        ring, start, stop, kind = second.edges()
+        closed = np.bincount(ring, minlength=len(self))[ring] >= 3
+        ring, start, stop, kind = ring[closed], start[closed], stop[closed], kind[closed]
+        start, stop = start + begin[ring], stop + begin[ring]
+        moments = self._sums[ring, stop] - self._sums[ring, start]
+        return Edges(self.rings[ring], kind, self._points[ring, start % self._counts[ring]], moments)
+
+    def _costs(self, along: np.ndarray, across: np.ndarray, *, oblique: bool) -> np.ndarray:
+        """Return what each span costs as an edge of each kind: (2 or 3, R, N, N)."""
+        costs = np.empty((3 if oblique else 2, *self._impossible.shape), dtype=np.float32)
+        trace, (lean_x, lean_y), (dx, dy) = self._scatter.trace, self._scatter.lean, self._chords
+        size = np.hypot(lean_x, lean_y) if oblique else None
+        near = self._impossible
+        for kind, angle in ((ALONG, along), (ACROSS, across)):
+            c, s, c2, s2 = (
+                f(n * angle).astype(np.float32)[:, None, None] for n in (1, 2) for f in (np.cos, np.sin)
+            )
+            lean = lean_x * c2 + lean_y * s2
+            costs[kind] = (trace - lean) / (2 * EDGE_WORTH) + PRICES[kind]
+            costs[kind][(np.abs(dx * c + dy * s) < SHORTEST_EDGE) | self._impossible] = _NEVER
+            if oblique:
+                near = near | (lean > math.cos(2 * OBLIQUE_FROM) * size)
+        if oblique:
+            costs[OBLIQUE] = (trace - size) / (2 * EDGE_WORTH) + PRICES[OBLIQUE]
+            costs[OBLIQUE][near | (np.hypot(dx, dy) < SHORTEST_EDGE)] = _NEVER
+        return np.rint(np.minimum(costs * _UNITS, _NEVER)).astype(np.int32)
+
+
+class _Programme:
+    """The cheapest way round rings, from a break point of each back to the same.
+
+    Attributes:
+        costs: (K, R, N, N) what each span costs as an edge of each kind.
+        price: (K, R, N + 1) of the cheapest edges from the first break point to each, the last of each kind.
+    """
+
+    def __init__(self, costs: np.ndarray, begin: np.ndarray, counts: np.ndarray, *, last: np.ndarray | None) -> None:
+        """Go round.
+
+        Args:
+            costs: (K, R, N, N) what each span costs as an edge of each kind.
+            begin: (R,) the break point to begin with.
+            counts: (R,) of break points.
+            last: (R,) kind of the edge that ends where the first begins; None for whichever is cheapest.
+        """
+        kinds, rings, size, _ = costs.shape
+        self._begin, self._counts, self._last = begin, counts, last
+        self._row = np.arange(rings)
+        self._price = np.full((kinds, rings, size + 1), _NEVER, dtype=np.int32)
+        self._price[:, :, 0] = 0 if last is None else np.where(np.arange(kinds)[:, None] == last, 0, _NEVER)
+        self._from = np.zeros((kinds, rings, size + 1), dtype=np.int16)
+        self._before = np.zeros((kinds, rings, size + 1), dtype=np.int8)
+        for step in range(size):
+            price, self._before[:, :, step] = _best_before(self._price[:, :, step])
+            here = costs[:, self._row, (begin + step) % counts, : size - step]
+            here += price[:, :, None]
+            rest = self._price[:, :, step + 1 :]
+            better = here < rest
+            np.copyto(rest, here, where=better)
+            np.copyto(self._from[:, :, step + 1 :], step, where=better)
+
+    def edges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return of each edge its ring, break points from the first one where it starts and stops, and its kind."""
+        at, found = self._counts.copy(), []
+        ends = self._price[:, self._row, at]
+        kind = ends.argmin(axis=0) if self._last is None else self._last.copy()
+        live = np.flatnonzero(ends[kind, self._row] < _NEVER)
+        while len(live):
+            stop, now = at[live], kind[live]
+            start = self._from[now, live, stop]
+            found.append(np.stack([live, start, stop, now]))
+            at[live], kind[live] = start, self._before[now, live, start]
+            live = live[start > 0]
+        if not found:
+            return tuple(np.zeros((4, 0), dtype=int))
+        edges = np.concatenate(found, axis=1)
+        return tuple(edges[:, np.lexsort([edges[1], edges[0]])])
+
+    def middle(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return, for each ring, the break point nearest to half way round where an edge ends, and the kind of that edge."""
+        ring, _, stop, kind = self.edges()
+        off = np.abs(2 * stop - self._counts[ring])
+        order = np.lexsort([off, ring])
+        ring, stop, kind = ring[order], stop[order], kind[order]
+        best = np.flatnonzero(np.diff(ring, prepend=-1))
+        begin, last = self._begin.copy(), np.zeros_like(self._begin)
+        begin[ring[best]] = (self._begin[ring[best]] + stop[best]) % self._counts[ring[best]]
+        last[ring[best]] = kind[best]
+        return begin, last
+
+
+def _best_before(price: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least price (K, R) before an edge of each kind, and the kind of the edge before it."""
+    possible = price + _MAY_FOLLOW[: len(price), : len(price), None]
+    before = possible.argmin(axis=1)
+    return possible.min(axis=1), before
