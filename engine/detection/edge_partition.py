@@ -17,10 +17,6 @@ from engine.detection.rings import Scatter
 
 ALONG, ACROSS, OBLIQUE = 0, 1, 2
 
-EDGE_WORTH = 28.0
-"""Squared distance, integrated along the outline, in cubic pixels, that an edge more has to explain. A notch or a bay has two
-edges more: it is drawn where its width times the square of its depth is above some 60, such as 14 by 2 pixels or 4 by 4."""
-
 PRICES = (1.0, 1.0, 4.0)
 """What an edge of each kind costs. Buildings are drawn with right angles unless an oblique edge explains much."""
 
@@ -107,10 +103,12 @@ class Spans:
 
         begin, more = np.arange(size)[:, None], np.arange(size)
         end = begin + more + 1
-        self._impossible = np.maximum(begin, more) >= counts[:, None, None]
         sums = np.ascontiguousarray(np.moveaxis(self._sums, 2, 0))
         spans = sums[:, :, end] - sums[:, :, :size, None]
-        spans[0] = np.maximum(spans[0], 1e-9)  # nothing is divided by zero, where no span is possible
+        # No edge is as long as all others together; without this rule, two would do for a small ring.
+        half = self._sums[np.arange(len(rings)), counts, 0] / 2
+        self._impossible = (np.maximum(begin, more) >= counts[:, None, None]) | (spans[0] > half[:, None, None] - 1e-6)
+        spans[0] = np.maximum(spans[0], 1e-6)  # nothing is divided by zero, where no span is possible
         scatter = Scatter.of(spans)
         self._scatter = Scatter(scatter.trace.astype(np.float32), scatter.lean.astype(np.float32))
         x, y = np.moveaxis(np.take_along_axis(points, round_twice, axis=1), 2, 0)
@@ -154,17 +152,18 @@ class Spans:
         some._chords = tuple(c[which] for c in self._chords)
         return some
 
-    def partitioned(self, along: np.ndarray, across: np.ndarray, *, oblique: bool) -> Edges:
+    def partitioned(self, along: np.ndarray, across: np.ndarray, worth: np.ndarray, *, oblique: bool) -> Edges:
         """Cut each ring into edges at the least price.
 
         Args:
             along, across: (R,) angles of the two directions of each ring.
+            worth: (R,) squared distance, integrated along the outline, that costs as much as an edge; in cubic pixels.
             oblique: whether there may be oblique edges.
 
         Returns:
             The edges; none of a ring that cannot be cut.
         """
-        costs = self._costs(along, across, oblique=oblique)
+        costs = self._costs(along, across, worth, oblique=oblique)
         # Wherever the first programme begins, there is a corner. One that it finds about half way round is where the second
         # begins, and ends with the same kind of edge.
         begin = np.zeros(len(self), dtype=int)
@@ -178,23 +177,24 @@ class Spans:
         moments = self._sums[ring, stop] - self._sums[ring, start]
         return Edges(self.rings[ring], kind, self._points[ring, start % self._counts[ring]], moments)
 
-    def _costs(self, along: np.ndarray, across: np.ndarray, *, oblique: bool) -> np.ndarray:
+    def _costs(self, along: np.ndarray, across: np.ndarray, worth: np.ndarray, *, oblique: bool) -> np.ndarray:
         """Return what each span costs as an edge of each kind: (2 or 3, R, N, N)."""
         costs = np.empty((3 if oblique else 2, *self._impossible.shape), dtype=np.float32)
         trace, (lean_x, lean_y), (dx, dy) = self._scatter.trace, self._scatter.lean, self._chords
         size = np.hypot(lean_x, lean_y) if oblique else None
+        each = (0.5 / worth).astype(np.float32)[:, None, None]
         near = self._impossible
         for kind, angle in ((ALONG, along), (ACROSS, across)):
             c, s, c2, s2 = (
                 f(n * angle).astype(np.float32)[:, None, None] for n in (1, 2) for f in (np.cos, np.sin)
             )
             lean = lean_x * c2 + lean_y * s2
-            costs[kind] = (trace - lean) / (2 * EDGE_WORTH) + PRICES[kind]
+            costs[kind] = (trace - lean) * each + PRICES[kind]
             costs[kind][(np.abs(dx * c + dy * s) < SHORTEST_EDGE) | self._impossible] = _NEVER
             if oblique:
                 near = near | (lean > math.cos(2 * OBLIQUE_FROM) * size)
         if oblique:
-            costs[OBLIQUE] = (trace - size) / (2 * EDGE_WORTH) + PRICES[OBLIQUE]
+            costs[OBLIQUE] = (trace - size) * each + PRICES[OBLIQUE]
             costs[OBLIQUE][near | (np.hypot(dx, dy) < SHORTEST_EDGE)] = _NEVER
         return np.rint(np.minimum(costs * _UNITS, _NEVER)).astype(np.int32)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 
-from engine.detection.edge_partition import ACROSS, ALONG, EDGE_WORTH, OBLIQUE, OBLIQUE_FROM, PRICES, Edges, Spans
+from engine.detection.edge_partition import ACROSS, ALONG, OBLIQUE, OBLIQUE_FROM, PRICES, Edges, Spans
 from engine.detection.groups import around, first_of_each
 from engine.detection.rings import Rings
 
@@ -28,6 +28,13 @@ to 0.7 high."""
 MOST_TURNS = 500
 """Such points of one outline. What has more is no building that anybody would straighten, and would take seconds."""
 
+EDGE_WORTH = 44.0
+"""Pixels of outline: an edge more has to explain as much squared distance as the mask's own wobble is on so many of them."""
+
+LEAST_WOBBLE = 0.8
+"""Pixels, root mean square. With that, an edge has to explain 28 cubic pixels. A notch or a bay has two edges more: it is drawn
+where its width times the square of its depth is above some 60, such as 14 by 2 pixels or 4 by 4."""
+
 SKEW_PRICE = 1.0
 """What a second direction of its own costs, in edges; without it, it is at right angles to the first."""
 
@@ -37,8 +44,8 @@ SKEWED_FROM, SKEWED_TO = math.radians(10), math.radians(50)
 ROUND_PRICE = 6.0
 """What a circle costs, in edges: one that describes a mask better than any drawing with edges is a round tank."""
 
-CORNER_WORTH = 8.0
-"""Square pixels: a corner this far, squared, from where the outline turns costs as much as an edge more."""
+CORNER_WEIGHT = 3.5
+"""Pixels of outline: the squared distance between a corner and where the outline turns weighs as much as that of so many."""
 
 SAME_DIRECTION = math.radians(2)
 """Directions nearer to each other than this lead to the same drawing."""
@@ -53,13 +60,15 @@ class _Drawings:
     Attributes:
         along, across: (P,) angles of the two directions.
         edges: of all rings that are drawn.
-        price: (P,) infinite where there is no drawing.
+        price: (P,) of edges and directions; infinite where there is no drawing.
+        misfit: (P,) squared distance from the outline, integrated along it, in cubic pixels.
     """
 
     along: np.ndarray
     across: np.ndarray
     edges: Edges
     price: np.ndarray
+    misfit: np.ndarray
 
 
 def orthogonalized(outlines: np.ndarray) -> np.ndarray:
@@ -93,6 +102,7 @@ class _Drawer:
         self._count = len(rings.origins)
         self._turn_ring, self._turn_points, moments = rings.moments_between(turns)
         self._spans = Spans.of(self._turn_ring, self._turn_points, moments)
+        self._worth = np.full(self._count, EDGE_WORTH * LEAST_WOBBLE**2)
 
     def polygons(self) -> np.ndarray:
         """Return the best drawing of each polygon (P,), None where it has none or is round."""
@@ -104,7 +114,7 @@ class _Drawer:
         drawn[which] = shapely.linearrings(np.round(corners, 6), indices=ring)
         shells = np.flatnonzero(rings.is_shell)
         ends = np.append(shells[1:], len(rings))
-        good = np.isfinite(best.price) & (best.price <= self._price_of_circles())
+        good = np.isfinite(best.price) & (self._whole_price(best) <= self._price_of_circles())
         result = np.full(self._count, None, dtype=object)
         result[good] = shapely.polygons(drawn[shells[good]])
         for k in np.flatnonzero(good & (ends - shells > 1)):
@@ -116,7 +126,10 @@ class _Drawer:
         best = self._draw(commonest)
         apart = _apart(commonest, enclosing, math.pi / 2) > SAME_DIRECTION
         best = self._cheaper(best, self._draw(enclosing, only=apart))
-        # A drawing tells the direction better than what it was drawn about.
+        # The first drawing tells how much the mask wobbles, and tells directions better than what it was drawn about.
+        distances = self._sum(best.edges, self._distances(best.edges, best.along, best.across))
+        wobble = distances / np.maximum(self._sum(best.edges, best.edges.length), 1.0)
+        self._worth = EDGE_WORTH * np.maximum(wobble, LEAST_WOBBLE**2)
         best = self._cheaper(best, self._draw(best.along))
         has_oblique = self._sum(best.edges, best.edges.kind == OBLIQUE) > 0
         best = self._cheaper(best, self._draw(best.along, oblique=False, only=has_oblique))
@@ -126,14 +139,18 @@ class _Drawer:
 
     def _cheaper(self, one: _Drawings, other: _Drawings) -> _Drawings:
         """Take the cheaper drawing of each polygon, the first of equal ones."""
-        polygon = self._rings.polygon
-        better = np.round(other.price, 6) < np.round(one.price, 6)
+        better = self._whole_price(other) < self._whole_price(one)
+        ours, theirs = (better[self._rings.polygon[each.edges.ring]] for each in (one, other))
         return _Drawings(
             np.where(better, other.along, one.along),
             np.where(better, other.across, one.across),
-            Edges.joined([one.edges[~better[polygon[one.edges.ring]]], other.edges[better[polygon[other.edges.ring]]]]),
+            Edges.joined([one.edges[~ours], other.edges[theirs]]),
             np.where(better, other.price, one.price),
+            np.where(better, other.misfit, one.misfit),
         )
+
+    def _whole_price(self, drawings: _Drawings) -> np.ndarray:
+        return np.round(drawings.price + drawings.misfit / self._worth, 6)
 
     def _draw(
         self, along: np.ndarray, across: np.ndarray | None = None, *, oblique: bool = True, only: np.ndarray | None = None
@@ -147,26 +164,27 @@ class _Drawer:
             if only is not None:
                 spans, polygon = spans[only[polygon]], polygon[only[polygon]]
             if len(spans):
-                edges.append(spans.partitioned(along[polygon], across[polygon], oblique=oblique))
+                worth = self._worth[polygon]
+                edges.append(spans.partitioned(along[polygon], across[polygon], worth, oblique=oblique))
         edges = Edges.joined(edges)
         if square:
             along = self._mean_angle(edges, np.choose(edges.kind, [1.0, -1.0, 0.0]) * self._rings.is_shell[edges.ring])
             across = along + math.pi / 2
         else:
             along, across = self._separate_directions(edges)
-        return _Drawings(along, across, edges, self._price(edges, along, across, square=square))
-
-    def _price(self, edges: Edges, along: np.ndarray, across: np.ndarray, *, square: bool) -> np.ndarray:
-        polygon, scatter = self._rings.polygon[edges.ring], edges.scatter
-        distance = scatter.around_line(np.where(edges.kind == ALONG, along[polygon], across[polygon]))
-        distance = np.where(edges.kind == OBLIQUE, scatter.around_best_line(), distance)
-        off = ((self._corners(edges, along, across) - edges.start) ** 2).sum(axis=1)
-        price = self._sum(edges, np.take(PRICES, edges.kind) + distance / EDGE_WORTH + off / CORNER_WORTH)
-        has_shell = self._sum(edges, self._rings.is_shell[edges.ring]) > 0
+        price = self._sum(edges, np.take(PRICES, edges.kind)) + (0.0 if square else SKEW_PRICE)
+        drawn = self._sum(edges, self._rings.is_shell[edges.ring]) > 0
         if not square:
-            price += SKEW_PRICE
-            has_shell &= _apart(across, along + math.pi / 2, math.pi) > SKEWED_FROM
-        return np.where(has_shell, price, np.inf)
+            drawn &= _apart(across, along + math.pi / 2, math.pi) > SKEWED_FROM
+        corners = ((self._corners(edges, along, across) - edges.start) ** 2).sum(axis=1)
+        misfit = self._sum(edges, self._distances(edges, along, across) + CORNER_WEIGHT * corners)
+        return _Drawings(along, across, edges, np.where(drawn, price, np.inf), misfit)
+
+    def _distances(self, edges: Edges, along: np.ndarray, across: np.ndarray) -> np.ndarray:
+        """Return the squared distance (E,) between edges and outline, integrated along it."""
+        polygon, scatter = self._rings.polygon[edges.ring], edges.scatter
+        regular = scatter.around_line(np.where(edges.kind == ALONG, along[polygon], across[polygon]))
+        return np.where(edges.kind == OBLIQUE, scatter.around_best_line(), regular)
 
     def _separate_directions(self, edges: Edges) -> tuple[np.ndarray, np.ndarray]:
         """Return the directions (P,) of edges along and across, each that which fits them best."""
@@ -227,7 +245,7 @@ class _Drawer:
         radius = np.bincount(rings.ring, radii * moments[:, 0], minlength=len(rings)) / length
         distance = xx + yy - (x * x + y * y) / length - length * radius**2
         holes = np.bincount(rings.polygon) > 1
-        return np.where(holes, np.inf, ROUND_PRICE + distance[rings.is_shell] / EDGE_WORTH)
+        return np.where(holes, np.inf, ROUND_PRICE + distance[rings.is_shell] / self._worth)
 
 
 def _apart(one: np.ndarray, other: np.ndarray, period: float) -> np.ndarray:
