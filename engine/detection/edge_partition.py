@@ -1,9 +1,9 @@
-"""Cut rings into edges at the least price: a dynamic programme over the points where an edge may begin, many rings at once.
+"""Cut rings into edges at the least cost: a dynamic programme over the points where an edge may begin, many rings at once.
 
-An edge runs along the polygon's main direction, across it, or obliquely. It costs its price and the squared distance between
-it and the outline that it stands for; no two edges of the same direction follow one another. The cheapest partition is the
-shortest description of the outline (Rissanen 1978, Modeling by shortest data description): a corner more has to pay for itself
-by what it explains. Prices are in units of what an edge costs.
+An edge runs along the polygon's main direction, across it, or obliquely. It costs a price, by its kind, and the squared
+distance between it and the outline that it stands for; no two edges of the same direction follow one another. The cheapest
+partition is the shortest description of the outline (Rissanen 1978, Modeling by shortest data description): a further corner
+has to pay for itself by what it explains. Costs are in units of the price of an edge along a main direction.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from engine.detection.rings import Scatter
 
 ALONG, ACROSS, OBLIQUE = 0, 1, 2
 
-PRICES = (1.0, 1.0, 4.0)
-"""What an edge of each kind costs. Buildings are drawn with right angles unless an oblique edge explains much."""
+PRICES = (1.0, 1.0, 4.5)
+"""Of an edge of each kind. Buildings have right angles unless an oblique edge explains much."""
 
-OBLIQUE_FROM = math.radians(12)
-"""Least angle between an oblique edge and either direction; what is nearer to a right angle is drawn as one."""
+OBLIQUE_FROM = math.radians(10)
+"""Least angle between an oblique edge and either direction: what is nearer to a right angle becomes one."""
 
 SHORTEST_EDGE = 2.0
-"""Pixels that an edge goes on for in its direction, at least."""
+"""Pixels between the ends of an edge, in its direction, at least."""
 
 _NEVER = 1 << 28
-_MAY_FOLLOW = np.diag([_NEVER, _NEVER, 0]).astype(np.int32)  # by kind of the edge and kind of the one before it
-_UNITS = 1024  # prices are added up as whole numbers, so that equal sums are equal whatever the order
-_SPANS_AT_ONCE = 1 << 17  # some thirty megabytes
+_NOT_TWICE = np.diag([_NEVER, _NEVER, 0]).astype(np.int32)  # by kind of an edge and kind of the one before it
+_UNITS = 1024  # costs are added up as whole numbers, so that equal sums are equal in any order
+_SPANS_AT_ONCE = 1 << 15  # some ten megabytes, little enough for a processor's cache to help
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Edges:
     Attributes:
         ring: (E,) the ring of each, in increasing order.
         kind: (E,) ``ALONG``, ``ACROSS`` or ``OBLIQUE``.
-        start: (E, 2) where the outline begins that each stands for.
+        start: (E, 2) where the outline that each stands for begins.
         moments: (E, 6) of that outline.
     """
 
@@ -83,7 +83,7 @@ class Spans:
     """Everything that an edge may stand for: the outline from any break point of a ring to any other.
 
     The rings of one object have about as many break points, N at most. Arrays (R, N, N) are by ring, by the break point where a
-    span begins, and by one less than the number of stretches that it goes on for.
+    span begins, and by one less than the number of sections between break points that it goes on for.
     """
 
     def __init__(self, rings: np.ndarray, counts: np.ndarray, points: np.ndarray, moments: np.ndarray) -> None:
@@ -105,14 +105,13 @@ class Spans:
         end = begin + more + 1
         sums = np.ascontiguousarray(np.moveaxis(self._sums, 2, 0))
         spans = sums[:, :, end] - sums[:, :, :size, None]
-        # No edge is as long as all others together; without this rule, two would do for a small ring.
+        # No edge is as long as all others together. Without this rule, two edges would do for a small ring.
         half = self._sums[np.arange(len(rings)), counts, 0] / 2
         self._impossible = (np.maximum(begin, more) >= counts[:, None, None]) | (spans[0] > half[:, None, None] - 1e-6)
         spans[0] = np.maximum(spans[0], 1e-6)  # nothing is divided by zero, where no span is possible
-        scatter = Scatter.of(spans)
-        self._scatter = Scatter(scatter.trace.astype(np.float32), scatter.lean.astype(np.float32))
+        self._scatter = Scatter.of(spans)
         x, y = np.moveaxis(np.take_along_axis(points, round_twice, axis=1), 2, 0)
-        self._chords = tuple((np.append(c, c[:, :1], axis=1)[:, end] - c[:, :size, None]).astype(np.float32) for c in (x, y))
+        self._chords = np.stack([np.append(c, c[:, :1], axis=1)[:, end] - c[:, :size, None] for c in (x, y)])
 
     @classmethod
     def of(cls, ring: np.ndarray, points: np.ndarray, moments: np.ndarray) -> list[Spans]:
@@ -149,121 +148,108 @@ class Spans:
         some.rings, some._counts, some._points = self.rings[which], self._counts[which], self._points[which]
         some._sums, some._impossible = self._sums[which], self._impossible[which]
         some._scatter = Scatter(self._scatter.trace[which], self._scatter.lean[:, which])
-        some._chords = tuple(c[which] for c in self._chords)
+        some._chords = self._chords[:, which]
         return some
 
-    def partitioned(self, along: np.ndarray, across: np.ndarray, worth: np.ndarray, *, oblique: bool) -> Edges:
-        """Cut each ring into edges at the least price.
+    def partitioned(self, along: np.ndarray, across: np.ndarray, scale: np.ndarray, *, oblique: bool) -> Edges:
+        """Cut each ring into edges at the least cost.
 
         Args:
             along, across: (R,) angles of the two directions of each ring.
-            worth: (R,) squared distance, integrated along the outline, that costs as much as an edge; in cubic pixels.
+            scale: (R,) squared distance, integrated along the outline, that costs as much as an edge; in cubic pixels.
             oblique: whether there may be oblique edges.
 
         Returns:
             The edges; none of a ring that cannot be cut.
         """
-        costs = self._costs(along, across, worth, oblique=oblique)
-        # Wherever the first programme begins, there is a corner. One that it finds about half way round is where the second
-        # begins, and ends with the same kind of edge.
-        begin = np.zeros(len(self), dtype=int)
-        first = _Programme(costs, begin, self._counts, last=None)
-        begin, last = first.middle()
-        second = _Programme(costs, begin, self._counts, last=last)
-        ring, start, stop, kind = second.edges()
+        costs = self._costs(along, across, scale, oblique=oblique)
+        # A programme has a corner wherever it begins. The second one begins at a corner that the first one has found about half
+        # way round, and ends there with the same kind of edge.
+        first = _Programme(costs, np.zeros(len(self), dtype=int), self._counts)
+        begin, last = first.half_way()
+        ring, start, stop, kind = _Programme(costs, begin, self._counts, last=last).edges()
         closed = np.bincount(ring, minlength=len(self))[ring] >= 3
-        ring, start, stop, kind = ring[closed], start[closed], stop[closed], kind[closed]
-        start, stop = start + begin[ring], stop + begin[ring]
+        ring, kind = ring[closed], kind[closed]
+        start, stop = (index[closed] + begin[ring] for index in (start, stop))
         moments = self._sums[ring, stop] - self._sums[ring, start]
         return Edges(self.rings[ring], kind, self._points[ring, start % self._counts[ring]], moments)
 
-    def _costs(self, along: np.ndarray, across: np.ndarray, worth: np.ndarray, *, oblique: bool) -> np.ndarray:
-        """Return what each span costs as an edge of each kind: (2 or 3, R, N, N)."""
-        costs = np.empty((3 if oblique else 2, *self._impossible.shape), dtype=np.float32)
+    def _costs(self, along: np.ndarray, across: np.ndarray, scale: np.ndarray, *, oblique: bool) -> np.ndarray:
+        """Return what each span costs as an edge of each kind: (2 or 3, R, N, N) int32."""
+        costs = np.empty((3 if oblique else 2, *self._impossible.shape), dtype=np.int32)
         trace, (lean_x, lean_y), (dx, dy) = self._scatter.trace, self._scatter.lean, self._chords
-        size = np.hypot(lean_x, lean_y) if oblique else None
-        each = (0.5 / worth).astype(np.float32)[:, None, None]
-        near = self._impossible
+        unit = (_UNITS / 2 / scale)[:, None, None]
+        size = np.hypot(lean_x, lean_y)
+
+        def set_costs(kind: int, lean: np.ndarray, never: np.ndarray) -> None:
+            cost = (trace - lean) * unit + PRICES[kind] * _UNITS
+            cost[never] = _NEVER
+            costs[kind] = np.rint(np.minimum(cost, _NEVER))
+
+        regular = self._impossible
         for kind, angle in ((ALONG, along), (ACROSS, across)):
-            c, s, c2, s2 = (
-                f(n * angle).astype(np.float32)[:, None, None] for n in (1, 2) for f in (np.cos, np.sin)
-            )
+            c, s, c2, s2 = (f(n * angle)[:, None, None] for n in (1, 2) for f in (np.cos, np.sin))
             lean = lean_x * c2 + lean_y * s2
-            costs[kind] = (trace - lean) * each + PRICES[kind]
-            costs[kind][(np.abs(dx * c + dy * s) < SHORTEST_EDGE) | self._impossible] = _NEVER
-            if oblique:
-                near = near | (lean > math.cos(2 * OBLIQUE_FROM) * size)
+            set_costs(kind, lean, self._impossible | (np.abs(dx * c + dy * s) < SHORTEST_EDGE))
+            regular = regular | (lean > math.cos(2 * OBLIQUE_FROM) * size)
         if oblique:
-            costs[OBLIQUE] = (trace - size) * each + PRICES[OBLIQUE]
-            costs[OBLIQUE][near | (np.hypot(dx, dy) < SHORTEST_EDGE)] = _NEVER
-        return np.rint(np.minimum(costs * _UNITS, _NEVER)).astype(np.int32)
+            set_costs(OBLIQUE, size, regular | (dx * dx + dy * dy < SHORTEST_EDGE**2))
+        return costs
 
 
 class _Programme:
-    """The cheapest way round rings, from a break point of each back to the same.
+    """The cheapest way round rings, from one break point of each back to it."""
 
-    Attributes:
-        costs: (K, R, N, N) what each span costs as an edge of each kind.
-        price: (K, R, N + 1) of the cheapest edges from the first break point to each, the last of each kind.
-    """
-
-    def __init__(self, costs: np.ndarray, begin: np.ndarray, counts: np.ndarray, *, last: np.ndarray | None) -> None:
-        """Go round.
+    def __init__(self, costs: np.ndarray, begin: np.ndarray, counts: np.ndarray, *, last: np.ndarray | None = None) -> None:
+        """Find it.
 
         Args:
-            costs: (K, R, N, N) what each span costs as an edge of each kind.
+            costs: (K, R, N, N) of each span as an edge of each kind.
             begin: (R,) the break point to begin with.
             counts: (R,) of break points.
-            last: (R,) kind of the edge that ends where the first begins; None for whichever is cheapest.
+            last: (R,) kind of the edge that ends where the first one begins; None for whichever is cheapest.
         """
         kinds, rings, size, _ = costs.shape
         self._begin, self._counts, self._last = begin, counts, last
         self._row = np.arange(rings)
-        self._price = np.full((kinds, rings, size + 1), _NEVER, dtype=np.int32)
-        self._price[:, :, 0] = 0 if last is None else np.where(np.arange(kinds)[:, None] == last, 0, _NEVER)
-        self._from = np.zeros((kinds, rings, size + 1), dtype=np.int16)
+        # Of the cheapest edges from the first break point to each, the last of them of each kind: what they cost, where the
+        # last one starts, and of what kind the one before is.
+        self._cost = np.full((kinds, rings, size + 1), _NEVER, dtype=np.int32)
+        self._start = np.zeros((kinds, rings, size + 1), dtype=np.int16)
         self._before = np.zeros((kinds, rings, size + 1), dtype=np.int8)
+        self._cost[:, :, 0] = 0 if last is None else np.where(np.arange(kinds)[:, None] == last, 0, _NEVER)
         for step in range(size):
-            price, self._before[:, :, step] = _best_before(self._price[:, :, step])
-            here = costs[:, self._row, (begin + step) % counts, : size - step]
-            here += price[:, :, None]
-            rest = self._price[:, :, step + 1 :]
-            better = here < rest
-            np.copyto(rest, here, where=better)
-            np.copyto(self._from[:, :, step + 1 :], step, where=better)
+            so_far = self._cost[:, :, step] + _NOT_TWICE[:kinds, :kinds, None]  # (K, K, R) by the next kind and the last
+            self._before[:, :, step] = so_far.argmin(axis=1)
+            cost = costs[:, self._row, (begin + step) % counts, : size - step]
+            cost += so_far.min(axis=1)[:, :, None]
+            cheapest = self._cost[:, :, step + 1 :]
+            better = cost < cheapest
+            np.copyto(cheapest, cost, where=better)
+            np.copyto(self._start[:, :, step + 1 :], step, where=better)
 
     def edges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return of each edge its ring, break points from the first one where it starts and stops, and its kind."""
-        at, found = self._counts.copy(), []
-        ends = self._price[:, self._row, at]
+        """Return the ring of each edge, the break points from the first one where it starts and stops, and its kind."""
+        at, found = self._counts.copy(), [np.zeros((4, 0), dtype=int)]
+        ends = self._cost[:, self._row, at]
         kind = ends.argmin(axis=0) if self._last is None else self._last.copy()
-        live = np.flatnonzero(ends[kind, self._row] < _NEVER)
-        while len(live):
-            stop, now = at[live], kind[live]
-            start = self._from[now, live, stop]
-            found.append(np.stack([live, start, stop, now]))
-            at[live], kind[live] = start, self._before[now, live, start]
-            live = live[start > 0]
-        if not found:
-            return tuple(np.zeros((4, 0), dtype=int))
-        edges = np.concatenate(found, axis=1)
-        return tuple(edges[:, np.lexsort([edges[1], edges[0]])])
+        rest = np.flatnonzero(ends[kind, self._row] < _NEVER)
+        while len(rest):
+            stop, now = at[rest], kind[rest]
+            start = self._start[now, rest, stop]
+            found.append(np.stack([rest, start, stop, now]))
+            at[rest], kind[rest] = start, self._before[now, rest, start]
+            rest = rest[start > 0]
+        ring, start, stop, kind = np.concatenate(found, axis=1)
+        order = np.lexsort([start, ring])
+        return ring[order], start[order], stop[order], kind[order]
 
-    def middle(self) -> tuple[np.ndarray, np.ndarray]:
+    def half_way(self) -> tuple[np.ndarray, np.ndarray]:
         """Return, for each ring, the break point nearest to half way round where an edge ends, and the kind of that edge."""
         ring, _, stop, kind = self.edges()
-        off = np.abs(2 * stop - self._counts[ring])
-        order = np.lexsort([off, ring])
-        ring, stop, kind = ring[order], stop[order], kind[order]
-        best = np.flatnonzero(np.diff(ring, prepend=-1))
+        order = np.lexsort([np.abs(2 * stop - self._counts[ring]), ring])
+        nearest = order[np.flatnonzero(np.diff(ring[order], prepend=-1))]
         begin, last = self._begin.copy(), np.zeros_like(self._begin)
-        begin[ring[best]] = (self._begin[ring[best]] + stop[best]) % self._counts[ring[best]]
-        last[ring[best]] = kind[best]
-        return begin, last
-
-
-def _best_before(price: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least price (K, R) before an edge of each kind, and the kind of the edge before it."""
-    possible = price + _MAY_FOLLOW[: len(price), : len(price), None]
-    before = possible.argmin(axis=1)
-    return possible.min(axis=1), before
+        begin[ring[nearest]] += stop[nearest]
+        last[ring[nearest]] = kind[nearest]
+        return begin % self._counts, last

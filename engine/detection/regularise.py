@@ -3,12 +3,13 @@
 * ``raw``: the pixel borders.
 * ``simplified``: without the steps of the pixels, every vertex within a pixel of the raw outline (Douglas and Peucker 1973,
   keeping the topology).
-* ``regular``: right angles along the building's own main directions, oblique walls where they are real. Where this would share
-  less than 0.9 of the raw outline (intersection over union; 0.85 for buildings below 500 pixels), or there is no main
-  direction, as with a round tank, or there are hundreds of corners, it is the simplified outline; where that in turn is not
-  valid, the raw one.
+* ``regular``: few straight edges at right angles along the building's own main direction, oblique ones where the mask clearly
+  has them (see `orthogonalize`). What is round, turns at hundreds of points, or could not be fitted is the simplified outline;
+  where that in turn is not valid, the raw one.
 
-Every outline is straightened by itself: two neighbours may overlap, or leave a gap, by about a pixel along a common wall.
+Every outline is made by itself. Neighbours may overlap, or leave a gap, by about a pixel along a common wall, and their
+directions differ by as much as their masks do: buildings come in batches that depend on when their tiles were done, so that
+whatever one took over from another would depend on that too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from engine.detection.shared_area import intersection_over_union
 Outline = Literal["regular", "simplified", "raw"]
 
 TOLERANCE = 1.0
-"""Pixels that a simplified outline may leave the raw one: the steps of an oblique wall are up to 0.7 high."""
+"""Pixels that a simplified outline may leave the raw one: the steps of an oblique edge are up to 0.7 high."""
 
 LARGEST_CHANGE = 0.1
 """Share of the area that a simplified outline may gain or lose; where it would be more, the raw one is kept."""

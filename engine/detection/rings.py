@@ -1,6 +1,6 @@
 """The rings of many polygons at once, and the scatter of their outlines around straight lines.
 
-The scatter of a stretch of outline is the integral of the squared distance from its centre, as a matrix. It is held as its
+The scatter of a section of an outline is the integral of the squared distance from its centre, as a matrix. It is held as its
 trace and as a vector that turns twice as fast as the outline does: ``lean = (Sxx - Syy, 2 Sxy)``. The squared distance from
 the line through the centre at an angle t is then ``(trace - lean . (cos 2t, sin 2t)) / 2``, and least at half the angle of
 ``lean``.
@@ -13,17 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 
-from engine.detection.groups import around, first_of_each
-
 
 @dataclass
 class Rings:
     """The rings of polygons, a polygon's shell before its holes, without the point that closes each.
 
     Attributes:
-        rings: (R,) as geometries.
+        rings: (R,) as geometries, relative to their polygon's origin.
         polygon: (R,) the polygon that each belongs to.
-        points: (N, 2) relative to the polygon's origin, those of a ring one after the other.
+        points: (N, 2) relative to the same, those of a ring one after the other.
         ring: (N,) the ring that each point is on.
         origins: (P, 2) of the polygons: the lower corners of their bounds. Near them numbers are small and keep their digits.
     """
@@ -40,9 +38,10 @@ class Rings:
         origins = shapely.bounds(polygons)[:, :2] if origins is None else origins
         rings, polygon = shapely.get_rings(polygons, return_index=True)
         points, ring = shapely.get_coordinates(rings, return_index=True)
+        points = points - origins[polygon[ring]]
+        rings = shapely.linearrings(points, indices=ring) if len(ring) else rings
         kept = np.diff(ring, append=-1) == 0
-        points, ring = points[kept], ring[kept]
-        return cls(rings, polygon, points - origins[polygon[ring]], ring, origins)
+        return cls(rings, polygon, points[kept], ring[kept], origins)
 
     def __len__(self) -> int:
         return len(self.rings)
@@ -62,7 +61,6 @@ class Rings:
         points, ring = shapely.get_coordinates(
             shapely.simplify(self.rings, tolerance, preserve_topology=False), return_index=True
         )
-        points = points - self.origins[self.polygon[ring]]
         # One complex number for each point; no outline is 2^24 wide.
         all_points, stay = (p[:, 0] + 2.0**24 * of + 1j * p[:, 1] for p, of in ((self.points, self.ring), (points, ring)))
         return np.isin(all_points, stay)
@@ -80,14 +78,14 @@ class Rings:
         """Cut the rings at some of their points, (N,) bool, at least one on each.
 
         Returns:
-            Of each stretch, in order: its ring (S,), the point where it begins (S, 2), its moments (S, 6).
+            Of each section, in order: its ring (S,), the point where it begins (S, 2), its moments (S, 6).
         """
         begins = breaks.copy()
         begins[first_of_each(self.ring)] = True
         begins = np.flatnonzero(begins)
         ring, real = self.ring[begins], breaks[begins]
         moments = np.add.reduceat(self.moments(), begins)
-        # what lies before a ring's first break belongs to the stretch that its last one begins
+        # what lies before a ring's first break belongs to the section that its last one begins
         first = first_of_each(ring)
         last = around(ring)[0][first]
         early = ~real[first]
@@ -97,7 +95,7 @@ class Rings:
 
 @dataclass
 class Scatter:
-    """The scatter of stretches of outline, arrays of one shape; see above.
+    """The scatter of sections of an outline, arrays of one shape; see above.
 
     Attributes:
         trace: of the matrix.
@@ -126,3 +124,16 @@ class Scatter:
     def best_angles(self) -> np.ndarray:
         """Return the angle of that line, -pi/2 to pi/2."""
         return np.arctan2(self.lean[1], self.lean[0]) / 2
+
+
+def first_of_each(group: np.ndarray) -> np.ndarray:
+    """Return the position of the first member of each group that has any: (N,) in increasing order -> (G,)."""
+    return np.flatnonzero(np.diff(group, prepend=-1))
+
+
+def around(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of the members before and after each, the first one coming after the last: (N,) -> (N,), (N,)."""
+    first, last = first_of_each(group), np.flatnonzero(np.diff(group, append=-1))
+    before, after = np.arange(len(group)) - 1, np.arange(len(group)) + 1
+    before[first], after[last] = last, first
+    return before, after
