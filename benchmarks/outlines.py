@@ -29,8 +29,8 @@ from scipy import ndimage
 
 import engine
 from engine.detection.pieces import Building
+from engine.detection.polygons.outlines import outlines_of
 from engine.detection.raster_source import RasterSource
-from engine.detection.regularise import outlines_of
 from engine.detection.vectorise import polygons_of
 from training.data.synthetic import write_town
 from training.evaluation.matching import match

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 
-from engine.detection.edge_partition import ACROSS, ALONG, OBLIQUE, OBLIQUE_FROM, PRICES, Edges, Spans
-from engine.detection.rings import Rings, around, first_of_each
+from engine.detection.polygons.edge_partition import ACROSS, ALONG, OBLIQUE, OBLIQUE_FROM, PRICES, Edges, Spans
+from engine.detection.polygons.rings import Rings, around, first_of_each
 
 TURN_TOLERANCE = 1.0
 """Pixels that the outline leaves a straight line between two points where edges may begin: the steps of an oblique edge are up

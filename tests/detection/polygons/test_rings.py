@@ -9,7 +9,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.detection.rings import Rings, Scatter, around, first_of_each
+from engine.detection.polygons.rings import Rings, Scatter, around, first_of_each
 
 COURT = shapely.box(0, 0, 70, 60).difference(shapely.box(20, 20, 50, 40))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.detection.rings import Scatter
+from engine.detection.polygons.rings import Scatter
 
 ALONG, ACROSS, OBLIQUE = 0, 1, 2
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import shapely
 
-from engine.detection.rings import Rings
+from engine.detection.polygons.rings import Rings
 
 _PAIRS_AT_ONCE = 1 << 18  # a few megabytes for each number that is worked out of them
 

@@ -13,7 +13,7 @@ from rasterio.features import rasterize
 from scipy import ndimage
 
 from engine.detection.pieces import Building
-from engine.detection.regularise import LEAST_SHARED, SMALLEST_HOLE, outlines_of
+from engine.detection.polygons.outlines import LEAST_SHARED, SMALLEST_HOLE, outlines_of
 from engine.detection.vectorise import polygons_of
 from tests.detection.label_towns import TOWNS
 

@@ -20,8 +20,8 @@ import numpy as np
 import shapely
 from shapely import Polygon
 
-from engine.detection.orthogonalize import orthogonalized
-from engine.detection.shared_area import intersection_over_union
+from engine.detection.polygons.orthogonalize import orthogonalized
+from engine.detection.polygons.shared_area import intersection_over_union
 
 Outline = Literal["regular", "simplified", "raw"]
 

@@ -14,8 +14,8 @@ from rasterio.features import rasterize
 from shapely import affinity
 
 from benchmarks.outlines import share_right_angled, turns_of, wobbly_masks
-from engine.detection.orthogonalize import MOST_TURNS, orthogonalized
 from engine.detection.pieces import Building
+from engine.detection.polygons.orthogonalize import MOST_TURNS, orthogonalized
 from engine.detection.vectorise import polygons_of
 
 SHAPES = {

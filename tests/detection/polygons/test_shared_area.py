@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from engine.detection import shared_area
 from engine.detection.pieces import Building
-from engine.detection.shared_area import intersection_over_union, shared_areas
+from engine.detection.polygons import shared_area
+from engine.detection.polygons.shared_area import intersection_over_union, shared_areas
 from engine.detection.vectorise import polygons_of
 
 

@@ -11,8 +11,8 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.detection.edge_partition import ACROSS, ALONG, OBLIQUE, PRICES, Edges, Spans
-from engine.detection.rings import Rings
+from engine.detection.polygons.edge_partition import ACROSS, ALONG, OBLIQUE, PRICES, Edges, Spans
+from engine.detection.polygons.rings import Rings
 
 SCALE = 28.0
 
