@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import shapely
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.detection.polygons.rings import Rings, Scatter, around, first_of_each
@@ -33,6 +33,7 @@ def test_rings_come_with_their_polygons_and_count_from_its_lower_corner() -> Non
     assert np.hypot(*rings.edges().T).sum() == 12 + 260 + 100
 
 
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_moments_between_points_are_those_of_many_samples(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -48,10 +49,10 @@ def test_moments_between_points_are_those_of_many_samples(seed: int) -> None:
     ):
         section = shapely.LineString(rings.points[np.arange(begin, stop + 1) % 6])
         x, y = shapely.get_coordinates(
-            shapely.line_interpolate_point(section, (np.arange(20_000) + 0.5) / 20_000, normalized=True)
+            shapely.line_interpolate_point(section, (np.arange(2_000) + 0.5) / 2_000, normalized=True)
         ).T
         expected = section.length * np.array([1, x.mean(), y.mean(), (x * x).mean(), (x * y).mean(), (y * y).mean()])
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-2)
 
 
 @given(seed=st.integers(0, 2**32 - 1), angle=st.floats(0, math.pi))
