@@ -15,8 +15,8 @@ from rasterio.crs import CRS
 from engine.detection.area_of_interest import AreaOfInterest
 from engine.detection.ground_area import ground_areas
 from engine.detection.pieces import Building
+from engine.detection.polygons.outlines import outlines_of
 from engine.detection.raster_source import RasterSource
-from engine.detection.regularise import outlines_of
 from engine.detection.settings import Settings
 from engine.detection.tile_grid import TileGrid
 from engine.detection.vectorise import polygons_of

@@ -1,6 +1,6 @@
 """How much area polygons share, pair by pair, without working out what they share.
 
-Along a line of constant y a polygon is some stretches from a left to a right end. Their length is the sum of the right ends
+Along a line of constant y a polygon is some intervals from a left to a right end. Their length is the sum of the right ends
 less that of the left ones; the length that two polygons have in common is the sum over all pairs of their ends of the smaller
 x of the two, counted positive for ends of the same kind and negative for others. Integrated over y, each pair of edges
 contributes one integral of the smaller of two linear functions: exact, and quicker than an overlay.
@@ -8,13 +8,15 @@ contributes one integral of the smaller of two linear functions: exact, and quic
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import shapely
 
-from engine.detection.groups import pairs
-from engine.detection.rings import Rings
+from engine.detection.polygons.rings import Rings
+
+_PAIRS_AT_ONCE = 1 << 18  # a few megabytes for each number that is worked out of them
 
 
 def intersection_over_union(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -28,7 +30,7 @@ def shared_areas(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     origins = shapely.bounds(a)[:, :2]  # small numbers keep their digits
     ours, theirs = _edges(a, origins), _edges(b, origins)
     areas = np.zeros(len(a))
-    for i, j in pairs(ours.polygon, theirs.polygon):
+    for i, j in _pairs(ours.polygon, theirs.polygon):
         low, high = np.maximum(ours.low[i], theirs.low[j]), np.minimum(ours.high[i], theirs.high[j])
         meet = high > low
         i, j, low, high = i[meet], j[meet], low[meet], high[meet]
@@ -66,6 +68,29 @@ def _edges(polygons: np.ndarray, origins: np.ndarray) -> _Edges:
         start=np.where(up, x, x + dx),
         slope=dx / dy,
     )
+
+
+def _pairs(group: np.ndarray, other: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pair each member of one list with all members of the same group in another, a bounded number at a time.
+
+    Args:
+        group: (N,) of each member of the first list, here in any order.
+        other: (M,) of each member of the second list.
+
+    Yields:
+        Positions in the first list and in the second of some of the pairs, those in the first in increasing order.
+    """
+    begins = np.searchsorted(other, group)
+    counts = np.searchsorted(other, group, side="right") - begins
+    before = np.concatenate([[0], np.cumsum(counts)])  # pairs of the members before each
+    start = 0
+    while start < len(group):
+        stop = max(start + 1, int(np.searchsorted(before, before[start] + _PAIRS_AT_ONCE, side="right")) - 1)
+        some = slice(start, stop)
+        index = np.repeat(np.arange(start, stop), counts[some])
+        nth = np.arange(len(index)) - np.repeat(before[some] - before[start], counts[some])
+        yield index, begins[index] + nth
+        start = stop
 
 
 def _mean_of_smaller(f0: np.ndarray, f1: np.ndarray, g0: np.ndarray, g1: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from rasterio.features import rasterize
 from scipy import ndimage
 
 from engine.detection.pieces import Building
-from engine.detection.regularise import LEAST_SHARED, LEAST_SHARED_SMALL, SMALL, SMALLEST_HOLE, outlines_of
+from engine.detection.polygons.outlines import LEAST_SHARED, SMALLEST_HOLE, outlines_of
 from engine.detection.vectorise import polygons_of
 from tests.detection.label_towns import TOWNS
 
@@ -65,7 +65,7 @@ def test_a_rectangle_at_any_angle_has_four_corners(
     raw = drawn(shapely.box(0, 0, width, height), angle, shift=shift)
     outline = regular(raw)
     assert outline.is_valid
-    assert shared(outline, raw) >= (LEAST_SHARED_SMALL if raw.area < SMALL else LEAST_SHARED)
+    assert shared(outline, raw) >= LEAST_SHARED
     if min(width, height) >= 12:
         assert vertices(outline) == 4
         np.testing.assert_allclose(turns_of(outline), 90, atol=1e-5)
@@ -109,7 +109,7 @@ def test_an_oblique_wall_stays_oblique() -> None:
     assert shared(outline, drawn(trapezoid, 10)) > 0.95
 
 
-@pytest.mark.parametrize("radius", [8, 20, 40])
+@pytest.mark.parametrize("radius", [10, 20, 40])
 def test_a_round_tank_is_not_squared(radius: float) -> None:
     raw = drawn(shapely.Point(0, 0).buffer(radius))
     outline = regular(raw)
@@ -132,7 +132,7 @@ def test_whatever_the_mask_outlines_are_valid_polygons_that_share_what_they_must
     assert (shapely.get_type_id(outlines) == shapely.GeometryType.POLYGON).all()
     simplified = outlines_of(raw, kind="simplified")
     for was, outline, fallback in zip(raw, outlines, simplified, strict=True):
-        assert outline.equals(fallback) or shared(outline, was) >= (LEAST_SHARED_SMALL if was.area < SMALL else LEAST_SHARED)
+        assert outline.equals(fallback) or shared(outline, was) >= LEAST_SHARED
     again = outlines_of(raw, kind=kind)
     assert shapely.equals_exact(outlines, again).all()
 

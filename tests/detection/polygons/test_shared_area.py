@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from engine.detection import groups
 from engine.detection.pieces import Building
-from engine.detection.shared_area import intersection_over_union, shared_areas
+from engine.detection.polygons import shared_area
+from engine.detection.polygons.shared_area import intersection_over_union, shared_areas
 from engine.detection.vectorise import polygons_of
 
 
@@ -61,5 +61,20 @@ def test_edges_that_are_hardly_not_horizontal_lose_no_digits() -> None:
 
 def test_a_huge_outline_is_measured_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     comb = shapely.union_all([shapely.box(0, 0, 4000, 1), *(shapely.box(k, 0, k + 1, 3) for k in range(0, 4000, 2))])
-    monkeypatch.setattr(groups, "_PAIRS_AT_ONCE", 1000)
+    monkeypatch.setattr(shared_area, "_PAIRS_AT_ONCE", 1000)
     assert shared_areas(np.array([comb]), np.array([shapely.box(0, 0, 4000, 2)]))[0] == pytest.approx(6000)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 18])
+@given(
+    group=st.lists(st.integers(0, 6), max_size=30).map(lambda found: np.array(found, dtype=int)),
+    other=st.lists(st.integers(0, 6), max_size=40).map(lambda found: np.array(sorted(found), dtype=int)),
+)
+def test_each_pair_comes_once_however_many_at_a_time(at_once: int, group: np.ndarray, other: np.ndarray) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared_area, "_PAIRS_AT_ONCE", at_once)
+        blocks = list(shared_area._pairs(group, other))
+    largest = max(np.bincount(other), default=0)
+    assert all(len(i) <= max(at_once, largest) for i, _ in blocks)
+    found = [pair for i, j in blocks for pair in zip(i.tolist(), j.tolist(), strict=True)]
+    assert found == [(i, j) for i in range(len(group)) for j in range(len(other)) if group[i] == other[j]]

@@ -1,0 +1,1 @@
+"""Masks to polygons: the outlines that a layer holds."""
