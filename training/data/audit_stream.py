@@ -29,7 +29,7 @@ def walk(path: str | Path, wanted: set[str]) -> Iterator[tuple[str, Any]]:
     try:
         with Path(path).open(encoding="utf-8-sig") as source:
             yield from _walk(_Reader(source), wanted)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         raise ArgumentError(f"The annotation file {path} cannot be read: {error}.", hint="Give a COCO file.") from error
 
 

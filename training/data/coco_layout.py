@@ -51,7 +51,7 @@ def read_coco(path: Path) -> dict:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         raise ArgumentError(f"The annotation file {path} cannot be read: {error}.", hint="Give a COCO file.") from error
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
         raise ArgumentError(f"The annotation file {path} has no images or no annotations.", hint="Give a COCO file.")
