@@ -425,7 +425,7 @@ def test_two_copies_to_one_folder_do_not_mix(faulty, tmp_path) -> None:
 
 
 def test_an_output_without_a_folder_is_said_before_the_work(faulty, tmp_path) -> None:
-    with pytest.raises(OutputError, match="folder of the output .* does not exist"):
+    with pytest.raises(OutputError, match=r"folder of the output .* does not exist"):
         serve({"train": str(faulty[0]), "json": str(tmp_path / "none" / "a.json")}, Job(report=lambda progress: None))
 
 
