@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from engine.commands import command_modules, load_command
 from engine.device import share_the_cores
-from engine.errors import CancelledError, MaskDinoError
+from engine.errors import CancelledError, MaskDinoError, about_a_file
 from engine.terminal import CANCELLED, FAILED, leave
 
 logger = logging.getLogger("engine")
@@ -117,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except MemoryError:
         _fail("There is not enough memory. Use a smaller --batch-size, or a smaller model.", debug)
     except Exception as error:  # the last line of defence: a person gets a line, a developer gets the traceback
+        if (known := about_a_file(error)) is not None:
+            _fail(str(known), debug)
         _fail(f"{type(error).__name__}: {error} This should not happen; --debug shows where it did.", debug)
 
 

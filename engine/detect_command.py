@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from engine.commands import check_arguments
-from engine.errors import ArgumentError, CancelledError
+from engine.commands import check_arguments, option_types
+from engine.errors import CancelledError
 from engine.job import Job
 from engine.json_lines import EventHandler, EventStream
 from engine.terminal import CANCELLED, ctrl_c_sets, leave, progress_bar
@@ -138,11 +138,8 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     """Answer a request of the service.
 
     Raises:
-        ArgumentError: an argument is missing, or unknown.
+        RequestError: an argument is missing, unknown, or of the wrong type.
     """
-    known = set(command.__annotations__) - {"json_lines", "return"}
-    check_arguments("detect", arguments, known=known, required=("raster", "output"))
-    for name, kind in (("raster", str), ("output", str), ("model", str), ("device", str), ("resume", bool)):
-        if not isinstance(arguments.get(name, kind()), kind):
-            raise ArgumentError(f"{name} is {arguments[name]!r}; it should be a {kind.__name__}.")
+    types = option_types(command, without=("json_lines",), bands=str | list[int] | None)
+    check_arguments("detect", arguments, types=types, required=("raster", "output"))
     return asdict(run(arguments, job))

@@ -42,7 +42,7 @@ def command(
 
 def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     """Answer a request of the service: the report, also where the small detection fails."""
-    check_arguments("doctor", arguments, known={"device"})
+    check_arguments("doctor", arguments, types={"device": str})
     return examine(arguments.get("device", "auto"), job)
 
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from engine.job import Progress
 
@@ -70,7 +70,9 @@ def ctrl_c_sets(cancelled: threading.Event) -> Iterator[None]:
 
 def leave(status: int, message: str) -> None:
     """Say one thing and end the program at once: a thread deep in the model's forward pass cannot be waited for."""
-    sys.stdout.flush()
-    sys.stderr.write(f"maskdino: {message}\n")
-    sys.stderr.flush()
+    for stream, text in ((sys.stdout, ""), (sys.stderr, f"maskdino: {message}\n")):
+        with suppress(OSError, ValueError):  # its reader has gone away, or the disk is full
+            if stream is not None:  # closed from the beginning
+                stream.write(text)
+                stream.flush()
     os._exit(status)

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from engine.commands import check_arguments
+from engine.commands import check_arguments, option_types
 from engine.errors import ArgumentError
 from engine.job import Job
 from engine.output_file import refuse_inputs, reserved
@@ -96,14 +96,13 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     """Answer a request of the service.
 
     Raises:
-        ArgumentError: an argument is missing, or unknown.
+        RequestError: an argument is missing, unknown, or of the wrong type.
     """
     from dataclasses import asdict
 
     from training.data.audit_report import as_json
 
-    known = {"train", "val", "json", "report", "write", "workers", "outside_images"}
-    check_arguments("audit-dataset", arguments, known=known, required=("train",))
+    check_arguments("audit-dataset", arguments, types=option_types(command), required=("train",))
     audit, clean = run(arguments, job)
     found = as_json(audit)
     found.pop("pairs")  # hundreds of thousands, of a large set; the JSON file has them

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from engine.commands import check_arguments
+from engine.commands import check_arguments, option_types
 from engine.detect_command import Precision
 from engine.errors import ArgumentError, CancelledError
 from engine.job import Job, Progress
@@ -153,10 +153,9 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     """Answer a request of the service: the document that ``--json`` writes.
 
     Raises:
-        ArgumentError: an argument is missing, or unknown.
+        RequestError: an argument is missing, unknown, or of the wrong type.
     """
-    known = {name.replace("json_file", "json") for name in command.__annotations__} - {"return"}
-    check_arguments("evaluate-coco", arguments, known=known, required=("images", "annotations"))
+    check_arguments("evaluate-coco", arguments, types=option_types(command), required=("images", "annotations"))
     if bool(arguments.get("model")) == bool(arguments.get("results")):
         raise ArgumentError("evaluate-coco needs the argument 'model' or 'results', one of them.")
     return run(arguments, job)

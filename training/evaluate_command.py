@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from engine.commands import check_arguments
+from engine.commands import check_arguments, option_types
 from engine.errors import CancelledError
 from engine.job import Job, Progress
 from engine.output_file import reserved
@@ -92,12 +92,11 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     """Answer a request of the service: the document that ``--json`` writes.
 
     Raises:
-        ArgumentError: an argument is missing, or unknown.
+        RequestError: an argument is missing, unknown, or of the wrong type.
     """
     from training.evaluation.evaluation_document import evaluation_document
 
-    known = {name.replace("json_file", "json") for name in command.__annotations__} - {"return"}
-    check_arguments("evaluate", arguments, known=known, required=("detections", "annotations"))
+    check_arguments("evaluate", arguments, types=option_types(command), required=("detections", "annotations"))
     return evaluation_document(run(arguments, job))
 
 
