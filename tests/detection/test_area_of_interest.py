@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,6 +223,34 @@ def test_a_footprint_belongs_where_more_than_half_of_it_lies(area: list[Any], fo
     union = shapely.intersection(shapely.union_all(area), shapely.box(0, 0, 200, 100))
     shares = [shapely.intersection(union, footprint).area / footprint.area for footprint in footprints]
     assert area_of(union).keeps(footprints).tolist() == [share > 0.5 for share in shares]
+
+
+@given(st.lists(boxes, min_size=1, max_size=12), st.lists(boxes, min_size=1, max_size=30), st.integers(0, 30))
+def test_polygons_that_overlap_are_one_area(area: list[Any], shapes: list[Any], margin: int) -> None:
+    union, apart = area_of(shapely.union_all(area)), AreaOfInterest(np.array(area), width=200, height=100)
+    assert apart.keeps(shapes).tolist() == union.keeps(shapes).tolist()
+    assert apart.window(margin) == union.window(margin)
+    for tile in TileGrid(200, 100, tile_size=30, overlap=5):
+        assert apart.touches(tile, margin=margin) == union.touches(tile, margin=margin)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32645", "EPSG:4326"])
+def test_a_cadastre_takes_no_longer_than_it_takes_to_read(tmp_path: Path, crs: str) -> None:
+    """Against reading the file, so that a busy machine is slow at both."""
+    side = 220
+    col, row = (axis.ravel() for axis in np.meshgrid(np.arange(side), np.arange(side)))
+    parcels = shapely.box(360_000 + col * 0.4, 3_049_960 + row * 0.15, 360_000.3 + col * 0.4, 3_049_960.1 + row * 0.15)
+    path = write(tmp_path / "cadastre.fgb", geopandas.GeoSeries(parcels, crs="EPSG:32645").to_crs(crs), crs)
+
+    started = time.process_time()
+    geopandas.read_file(path)
+    reading = time.process_time() - started
+    started = time.process_time()
+    area = AreaOfInterest.from_vector(path, UTM)
+    assert len(area.polygons) > 40_000
+    assert all(area.touches(tile, margin=8) for tile in TileGrid(200, 80, tile_size=50, overlap=0))
+    assert area.keeps(shapely.box([20, 20], [20, 20], [24, 24], [20.2, 20.2])).shape == (2,)
+    assert time.process_time() - started < 5 * reading + 1
 
 
 @given(st.integers(1, 199), st.lists(boxes, min_size=1, max_size=30))
