@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import struct
 import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -163,7 +164,13 @@ class Journal:
         """Return the pieces of a tile that is done, None for one that is not."""
         with self._lock, self._errors():
             row = self._connection.execute("SELECT pieces FROM tiles WHERE tile = ?", [tile.index]).fetchone()
-        return None if row is None else _unpack(tile, row[0])
+        if row is None:
+            return None
+        try:
+            return _unpack(tile, row[0])
+        except (zlib.error, struct.error, ValueError, TypeError) as error:
+            logger.warning("The progress of tile %d in %s is damaged (%s): it is done again.", tile.index, self.path, error)
+            return None
 
     def close(self, *, keep: bool) -> None:
         """Close the file, and remove it unless a later run is to go on with it."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,8 +16,10 @@ import numpy as np
 import pyogrio
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError, FieldError, GeometryError
+from pyogrio.util import vsi_path
 
 from engine.errors import VectorError
+from engine.input_file import refuse_special
 
 logger = logging.getLogger(__name__)
 
@@ -83,10 +87,12 @@ def read_layer(
     layer = layer.partition("|")[0]
     if "://" not in file and not file.startswith("/vsi") and not Path(file).exists():
         raise VectorError(f"{role} {file} does not exist.", hint="Check the path.")
+    refuse_special(file, what=role, error=VectorError)
     if Path(file).suffix.lower() in _PARQUET:
         crs, ids, shapes, values = _read_parquet(file, role, fields)
     else:
-        crs, ids, shapes, values = _read_ogr(file, layer, path, role, fields)
+        with _plainly_named(file) as plain:
+            crs, ids, shapes, values = _read_ogr(plain, layer, path, role, fields)
     features = len(shapes)
     usable = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
     if not usable.all():
@@ -148,6 +154,20 @@ def _read_ogr(file: str, layer: str, path: str | Path, role: str, fields: Callab
     shapes = shapely.from_wkb([] if geometries is None else geometries, on_invalid="ignore")
     read = list(meta["fields"])  # in the order of the layer, not in that asked for
     return _known(meta["crs"]), ids, shapes, dict(zip(read, values, strict=True)) if read else {}
+
+
+@contextmanager
+def _plainly_named(file: str) -> Iterator[str]:
+    """Yield a name under which pyogrio opens a file, whatever its own: it takes ``!`` and ``;`` for parts of an address."""
+    if not os.path.exists(file) or (vsi_path(file) == file and "\n" not in file):
+        yield file
+        return
+    path = Path(file).absolute()
+    with tempfile.TemporaryDirectory(prefix="maskdino-") as folder:
+        for part in path.parent.iterdir():  # what belongs to a shapefile has its name
+            if part.stem == path.stem:
+                Path(folder, f"layer{part.suffix}").symlink_to(part)
+        yield str(Path(folder, f"layer{path.suffix}"))
 
 
 def _known(crs: Any) -> Any:

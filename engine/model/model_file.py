@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engine.errors import CheckpointMismatchError, DeviceError, ModelFileError
 from engine.model.file_errors import about_file
+from engine.model.header_bounds import check_bounds
 from engine.model.model_header import ModelHeader, parse_header
 from engine.model.presets import PRESETS
 from engine.model.published import PUBLISHED
@@ -146,6 +147,8 @@ def load_model(name_or_path: str | os.PathLike[str], *, device: str | torch.devi
             with safe_open(path, framework="pt") as file, torch.no_grad():
                 for name, parameter in _distinct_tensors(model).items():
                     tensor = file.get_tensor(name)
+                    if tensor.dtype != parameter.dtype and not tensor.is_floating_point():
+                        raise ModelFileError(f"its tensor {name} holds {tensor.dtype} where {parameter.dtype} belongs.")
                     if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                         raise ModelFileError(f"its tensor {name} holds values that are not finite.")
                     parameter.copy_(tensor)
@@ -187,7 +190,9 @@ def _read(path: Path) -> tuple[ModelHeader, dict[str, tuple[int, ...]]]:
         content = json.loads(document)
     except (ValueError, RecursionError) as error:
         raise ModelFileError("its header is not JSON.") from error
-    return parse_header(content), shapes
+    header = parse_header(content)
+    check_bounds(header, size)
+    return header, shapes
 
 
 def _way_out(path: Path, start: bytes) -> str | None:

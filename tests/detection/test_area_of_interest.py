@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -173,6 +174,22 @@ def test_one_of_several_layers_has_to_be_named(tmp_path: Path) -> None:
     assert AreaOfInterest.from_vector(f"{path}|layername=east", UTM).window() == (50, 0, 90, 50)
     with pytest.raises(VectorError, match="north"):
         AreaOfInterest.from_vector(f"{path}|layername=north", UTM)
+
+
+@pytest.mark.parametrize("name", ["a;b", "a!b", "a\nb", "!", "50 % #1?", "a.zip!b"])
+@pytest.mark.parametrize("suffix", [".gpkg", ".shp", ".geojson"])
+def test_a_name_that_looks_like_an_address_is_only_a_name(tmp_path: Path, name: str, suffix: str) -> None:
+    source = write(tmp_path / f"plain{suffix}", [on_map(UTM, shapely.box(50, 0, 90, 50))], UTM.crs)
+    for part in tmp_path.glob("plain.*"):
+        part.rename(tmp_path / f"{name}{part.suffix}")
+    assert not source.exists()
+    assert AreaOfInterest.from_vector(tmp_path / f"{name}{suffix}", UTM).window() == (50, 0, 90, 50)
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.gpkg")
+    with pytest.raises(VectorError, match="pipe or a device"):
+        AreaOfInterest.from_vector(tmp_path / "a.gpkg", UTM)
 
 
 def test_a_layer_of_points_beside_the_polygons_needs_no_name(tmp_path: Path) -> None:

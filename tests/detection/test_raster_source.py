@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -260,6 +261,63 @@ def test_a_raster_without_data_is_all_fill(tmp_path: Path) -> None:
 def test_complex_numbers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RasterFitError, match="complex"):
         RasterSource.open(write_raster(tmp_path / "a.tif", picture(bands=1).astype(np.complex64)))
+    with rasterio.open(
+        tmp_path / "radar.tif", "w", driver="GTiff", width=8, height=8, count=1, dtype="complex_int16"
+    ) as target:
+        target.write(np.zeros((1, 8, 8), np.complex64))
+    with pytest.raises(RasterFitError, match="complex"):
+        RasterSource.open(tmp_path / "radar.tif")
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "int64", "uint64"])
+@pytest.mark.parametrize("gsd", [None, 0.6])
+def test_large_numbers_keep_their_differences(tmp_path: Path, dtype: str, gsd: float | None) -> None:
+    small = picture().astype(dtype) * 3
+    large = small + np.array(2_000_000_000 if dtype.endswith("32") else 2**52 + 1, dtype)
+    paths = [write_raster(tmp_path / f"{n}.tif", pixels) for n, pixels in enumerate((small, large))]
+    seen = []
+    for path in paths:
+        with RasterSource.open(path, gsd=gsd) as source:
+            seen.append(whole(source)[0])
+    np.testing.assert_allclose(seen[0], seen[1], atol=0.01)
+
+
+def spoilt_jpeg(path: Path) -> Path:
+    """A tiled JPEG GeoTIFF in the middle of which a disk lost some bytes."""
+    rng = np.random.default_rng(0)
+    pixels = np.kron(rng.integers(0, 256, (3, 64, 64)), np.ones((1, 8, 8))).astype(np.uint8)
+    blocks = {"tiled": True, "blockxsize": 128, "blockysize": 128}
+    write_raster(path, pixels, compress="jpeg", photometric="ycbcr", **blocks)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 300] = rng.integers(0, 255, 300, dtype=np.uint8).tobytes()
+    path.write_bytes(content)
+    return path
+
+
+def test_blocks_that_gdal_warns_of_are_damage_whoever_asks_first(tmp_path: Path) -> None:
+    path = spoilt_jpeg(tmp_path / "a.tif")
+    with RasterSource.open(path) as source:
+        for _ in range(2):  # GDAL keeps the block and warns once
+            with pytest.raises(RasterError, match=r"a\.tif is damaged at columns 0 to 512"):
+                whole(source)
+
+
+@pytest.mark.parametrize("kind", ["itself", "mosaic"])
+def test_pipes_are_refused(tmp_path: Path, kind: str) -> None:
+    os.mkfifo(tmp_path / "pipe.tif")
+    name = tmp_path / "pipe.tif"
+    if kind == "mosaic":
+        name = tmp_path / "a.vrt"
+        name.write_text(
+            '<VRTDataset rasterXSize="8" rasterYSize="8"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+            '<SourceFilename relativeToVRT="1">pipe.tif</SourceFilename><SourceBand>1</SourceBand>'
+            '<SourceProperties RasterXSize="8" RasterYSize="8" DataType="Byte" BlockXSize="8" BlockYSize="8"/>'
+            '<SrcRect xOff="0" yOff="0" xSize="8" ySize="8"/><DstRect xOff="0" yOff="0" xSize="8" ySize="8"/>'
+            "</SimpleSource></VRTRasterBand></VRTDataset>"
+        )
+    with pytest.raises(RasterError, match="pipe or a device"):
+        RasterSource.open(name)
 
 
 @pytest.mark.parametrize("gsd", [None, 0.3, 0.1])
