@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sqlite3
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 LAYER_MARK = "|layername="
 _UNDEFINED = re.compile(r'\w+\["Undefined (geographic|Cartesian) SRS"')
+_DATABASES = {".gpkg", ".sqlite", ".db"}
+_VIEW_SECONDS = 30
+_MOST_ROWS = 20_000_000
 _PARQUET = {".parquet", ".geoparquet"}  # the GDAL that comes with pyogrio's wheels does not read it
 
 
@@ -145,6 +150,7 @@ _Rows = tuple[Any, np.ndarray, np.ndarray, dict[str, np.ndarray]]
 def _read_ogr(file: str, layer: str, path: str | Path, role: str, fields: Callable) -> _Rows:
     with _explained(path, role):
         layer = layer or _only_layer(file, role)
+        _refuse_endless_view(file, layer, path, role)
         names = list(pyogrio.read_info(file, layer=layer)["fields"])
     wanted = list(fields(names))
     with _explained(path, role):
@@ -154,6 +160,36 @@ def _read_ogr(file: str, layer: str, path: str | Path, role: str, fields: Callab
     shapes = shapely.from_wkb([] if geometries is None else geometries, on_invalid="ignore")
     read = list(meta["fields"])  # in the order of the layer, not in that asked for
     return _known(meta["crs"]), ids, shapes, dict(zip(read, values, strict=True)) if read else {}
+
+
+def _refuse_endless_view(file: str, layer: str | None, path: str | Path, role: str) -> None:
+    """Refuse a view of a database that does not come to an end: whoever sends a file may have written anything into it.
+
+    Raises:
+        VectorError: it gives more rows than any layer has, or none within ``_VIEW_SECONDS``.
+    """
+    if layer is None or not os.path.isfile(file) or Path(file).suffix.lower() not in _DATABASES:
+        return
+    until = time.monotonic() + _VIEW_SECONDS
+    name = layer.replace('"', '""')
+    try:
+        with closing(sqlite3.connect(f"{Path(file).absolute().as_uri()}?mode=ro", uri=True)) as database:
+            database.set_progress_handler(lambda: time.monotonic() > until, 100_000)
+            kind = database.execute("SELECT type FROM sqlite_master WHERE name = ? COLLATE NOCASE", [layer]).fetchone()
+            if kind != ("view",):
+                return
+            rows = database.execute(f'SELECT count(*) FROM (SELECT 1 FROM "{name}" LIMIT {_MOST_ROWS})').fetchone()[0]  # nosec B608
+    except sqlite3.OperationalError as error:
+        if "interrupted" not in str(error):
+            return  # a function that GDAL has and Python's SQLite has not
+        rows = _MOST_ROWS
+    except sqlite3.Error:
+        return  # whatever is wrong with it, GDAL says it better
+    if rows >= _MOST_ROWS:
+        raise VectorError(
+            f"{role} {path} is a view, {layer}, that did not end within {_VIEW_SECONDS} s or {_MOST_ROWS:,} rows.",
+            hint="Save it as a layer of its own.",
+        )
 
 
 @contextmanager

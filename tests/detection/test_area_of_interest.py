@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 import warnings
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
+from engine.detection import polygon_file
 from engine.detection.area_of_interest import AreaOfInterest
 from engine.detection.tile_grid import TileGrid
 from engine.errors import ArgumentError, VectorError
@@ -184,6 +187,31 @@ def test_a_name_that_looks_like_an_address_is_only_a_name(tmp_path: Path, name: 
         part.rename(tmp_path / f"{name}{part.suffix}")
     assert not source.exists()
     assert AreaOfInterest.from_vector(tmp_path / f"{name}{suffix}", UTM).window() == (50, 0, 90, 50)
+
+
+ENDLESS = "with recursive n(i) as (select 1 union all select i + 1 from n)"
+
+
+@pytest.mark.parametrize(("body", "ends"), [
+    ("select fid, geom from area", True),
+    (f"{ENDLESS} select n.i as fid, geom from area, n", False),
+    (f"{ENDLESS} select n.i as fid, geom from area, n where n.i < 0", False),
+])  # fmt: skip
+def test_a_view_that_does_not_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, ends: bool) -> None:
+    monkeypatch.setattr(polygon_file, "_VIEW_SECONDS", 1)
+    path = write(tmp_path / "a.gpkg", [on_map(UTM, shapely.box(50, 0, 90, 50))], UTM.crs, layer="area")
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"create view seen as {body}")
+        for table, column in (("gpkg_contents", "table_name"), ("gpkg_geometry_columns", "table_name")):
+            columns = [row[1] for row in database.execute(f"pragma table_info({table})")]
+            values = ", ".join("'seen'" if name in (column, "identifier") else name for name in columns)
+            database.execute(f"insert into {table} select {values} from {table} where {column} = 'area'")
+        database.commit()
+    if ends:
+        assert AreaOfInterest.from_vector(f"{path}|layername=seen", UTM).window() == (50, 0, 90, 50)
+    else:
+        with pytest.raises(VectorError, match="is a view, seen, that did not end"):
+            AreaOfInterest.from_vector(f"{path}|layername=seen", UTM)
 
 
 def test_a_pipe_is_refused(tmp_path: Path) -> None:
