@@ -37,6 +37,13 @@ class Precision(str, Enum):
     bfloat16 = "bfloat16"
 
 
+class OnDamage(str, Enum):
+    """What a block of the raster does that cannot be decoded."""
+
+    fail = "fail"
+    skip = "skip"
+
+
 def command(
     raster: str = typer.Argument(help="Anything that GDAL reads.", metavar="RASTER"),
     output: Path = typer.Option(..., "-o", "--output", help="Where the buildings go: .gpkg, .geojson, .fgb or .parquet."),
@@ -61,6 +68,12 @@ def command(
     compile: bool = typer.Option(
         False, "--compile", help="Compile the model first, with torch.compile: takes a minute, and on a CPU a C++ compiler."
     ),
+    on_damage: OnDamage = typer.Option(
+        OnDamage.fail, help="What a damaged block of the raster does: fail the run, or skip it as no data and name it."
+    ),
+    local_only: bool = typer.Option(
+        False, "--local-only", help="Refuse a raster that reads from the network or from outside its own folder."
+    ),
     batch_size: int | None = typer.Option(None, help="Tiles that the model sees at once."),
     workers: int | None = typer.Option(
         None, help="Threads that read, and that draw outlines; by default one beside a CPU, up to eight beside a GPU."
@@ -75,7 +88,8 @@ def command(
     arguments = {
         "raster": raster, "output": str(output), "model": model, "aoi": aoi, "extent": extent, "bands": bands, "gsd": gsd,
         "score": score, "min_area": min_area, "outline": outline.value, "device": device, "precision": precision.value,
-        "compile": compile, "batch_size": batch_size, "workers": workers, "overlap": overlap, "resume": resume,
+        "compile": compile, "on_damage": on_damage.value, "local_only": local_only, "batch_size": batch_size,
+        "workers": workers, "overlap": overlap, "resume": resume,
     }  # fmt: skip
     if json_lines:
         _with_events(arguments)

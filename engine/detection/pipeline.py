@@ -82,6 +82,8 @@ def detect(
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     compile: bool = False,
+    on_damage: Literal["fail", "skip"] = "fail",
+    local_only: bool = False,
     batch_size: int | None = None,
     workers: int | None = None,
     overlap: int | None = None,
@@ -113,7 +115,8 @@ def detect(
     started = time.perf_counter()
     settings = Settings.checked(
         aoi=aoi, extent=extent, bands=bands, gsd=gsd, score=score, min_area=min_area, outline=outline,
-        precision=precision, compile=compile, batch_size=batch_size, workers=workers, overlap=overlap,
+        precision=precision, compile=compile, on_damage=on_damage, local_only=local_only, batch_size=batch_size,
+        workers=workers, overlap=overlap,
     )  # fmt: skip
     refuse_inputs({"output": output}, [raster, settings.aoi, model if isinstance(model, (str, os.PathLike)) else None])
     stages = Stages()
@@ -199,7 +202,8 @@ def _open(raster: str, settings: Settings, wanted: dict[str, Any]) -> tuple[Rast
     """Open the raster as the model wants it, unless the settings want something else, and the area."""
     if settings.gsd is not None:
         wanted = {**wanted, "gsd": settings.gsd}
-    source = RasterSource.open(raster, bands=settings.bands, **wanted)
+    chosen = {"bands": settings.bands, "on_damage": settings.on_damage, "local_only": settings.local_only}
+    source = RasterSource.open(raster, **chosen, **wanted)
     try:
         if settings.aoi is not None:
             return source, AreaOfInterest.from_vector(settings.aoi, source)

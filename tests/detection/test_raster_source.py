@@ -303,6 +303,57 @@ def test_blocks_that_gdal_warns_of_are_damage_whoever_asks_first(tmp_path: Path)
                 whole(source)
 
 
+@pytest.mark.parametrize("gsd", [None, 0.6])
+def test_damaged_blocks_are_no_data_where_that_is_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture, gsd) -> None:
+    path = spoilt_jpeg(tmp_path / "a.tif")
+    with RasterSource.open(path, on_damage="skip", gsd=gsd) as source:
+        seen, valid = whole(source)
+        again = [source.read(Window(0, row, source.width, 1))[1] for row in range(source.height)]
+        assert np.array_equal(np.concatenate(again), valid)
+        side = 128 if gsd is None else 64
+        blocks = valid.reshape(source.height // side, side, source.width // side, side).mean(axis=(1, 3))
+        assert set(blocks.ravel()) == {0.0, 1.0} and 0 < (blocks == 0).sum() < 4
+        assert caplog.text.count("are taken for no data") == (blocks == 0).sum()
+        assert not seen[:, ~valid].any()
+
+
+def mosaic_of(path: Path, source: str) -> Path:
+    path.write_text(
+        '<VRTDataset rasterXSize="50" rasterYSize="40"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+        f"<SourceFilename>{source}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    return path
+
+
+def test_what_a_raster_reads_from_is_listed_and_kept_local_where_that_is_asked_for(tmp_path: Path, caplog) -> None:
+    caplog.set_level("INFO", "engine")
+    (tmp_path / "home").mkdir()
+    write_raster(tmp_path / "home" / "a.tif", picture(bands=1))
+    write_raster(tmp_path / "secret.tif", picture(bands=1))
+    home = tmp_path / "home"
+    inside = mosaic_of(home / "inside.vrt", str(home / "a.tif"))
+    outside = mosaic_of(home / "outside.vrt", str(tmp_path / "secret.tif"))
+    nested = mosaic_of(home / "nested.vrt", str(outside))
+    (home / "link.tif").symlink_to(tmp_path / "secret.tif")
+    linked = mosaic_of(home / "linked.vrt", str(home / "link.tif"))
+    for path in (home / "a.tif", inside):
+        RasterSource.open(path, local_only=True).close()
+    for path in (outside, nested, linked):
+        RasterSource.open(path).close()
+        with pytest.raises(RasterError, match="--local-only"):
+            RasterSource.open(path, local_only=True)
+    assert f"nested.vrt reads from other files: {outside}, {tmp_path / 'secret.tif'}." in caplog.text
+    curl = mosaic_of(home / "curl.vrt", "/vsicurl/http://127.0.0.1:9/a.tif")
+    (home / "wms.xml").write_text(
+        '<GDAL_WMS><Service name="TMS"><ServerUrl>http://127.0.0.1:9/${z}/${x}/${y}.png</ServerUrl></Service><DataWindow>'
+        "<UpperLeftX>0</UpperLeftX><UpperLeftY>9</UpperLeftY><LowerRightX>9</LowerRightX><LowerRightY>0</LowerRightY>"
+        "<TileLevel>1</TileLevel></DataWindow><BandsCount>3</BandsCount></GDAL_WMS>"
+    )
+    for path in (curl, home / "wms.xml", "/vsicurl/http://127.0.0.1:9/a.tif", "WMS:http://127.0.0.1:9/", "/vsimem/a.tif"):
+        with pytest.raises(RasterError, match="--local-only"):
+            RasterSource.open(path, local_only=True)
+
+
 @pytest.mark.parametrize("kind", ["itself", "mosaic"])
 def test_pipes_are_refused(tmp_path: Path, kind: str) -> None:
     os.mkfifo(tmp_path / "pipe.tif")
