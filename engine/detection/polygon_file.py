@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 import pyogrio
 import shapely
-from pyogrio.errors import DataLayerError, DataSourceError, FieldError, GeometryError
 from pyogrio.util import vsi_path
 
-from engine.errors import VectorError
+from engine.errors import MaskDinoError, VectorError
 from engine.input_file import refuse_special
 
 logger = logging.getLogger(__name__)
@@ -216,7 +215,9 @@ def _explained(path: str | Path, role: str) -> Iterator[None]:
     """Turn the errors of reading into one line that names the file."""
     try:
         yield
-    except (DataSourceError, DataLayerError, FieldError, GeometryError, ValueError) as error:
+    except (MaskDinoError, MemoryError):
+        raise
+    except Exception as error:  # of a broken file pyogrio raises whatever its code then runs into, an UnboundLocalError too
         reason = str(error).partition(";")[0].rstrip(".")  # what follows is advice to programmers
         raise VectorError(
             f"{role} {path} cannot be read: {reason}.", hint="Give a polygon layer, such as a GeoPackage."

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from rasterio.crs import CRS
 
 from engine.detection import polygon_file
 from engine.detection.area_of_interest import AreaOfInterest
+from engine.detection.polygon_file import read_layer
 from engine.detection.tile_grid import TileGrid
 from engine.errors import ArgumentError, VectorError
 
@@ -212,6 +213,25 @@ def test_a_view_that_does_not_end_is_refused(tmp_path: Path, monkeypatch: pytest
     else:
         with pytest.raises(VectorError, match="is a view, seen, that did not end"):
             AreaOfInterest.from_vector(f"{path}|layername=seen", UTM)
+
+
+@pytest.mark.parametrize("name", ["a.shp", "a.gpkg", "a.fgb", "a.geojson"])
+def test_a_broken_file_is_read_or_refused(tmp_path: Path, name: str) -> None:
+    rng = np.random.default_rng(0)
+    write(tmp_path / name, [on_map(UTM, shapely.box(n, 0, n + 0.5, 50)) for n in range(20)], UTM.crs)
+    sound = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for _ in range(60):
+        for path, content in sound.items():
+            path.write_bytes(content)
+        path = list(sound)[rng.integers(len(sound))]
+        content = bytearray(sound[path])
+        if rng.random() < 0.5:
+            content = content[: rng.integers(len(content))]
+        else:
+            content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+        path.write_bytes(content)
+        with suppress(VectorError):
+            read_layer(tmp_path / name, fields=lambda names: names)
 
 
 def test_a_pipe_is_refused(tmp_path: Path) -> None:
