@@ -13,8 +13,8 @@ from typer.main import get_command
 from engine.commands import command_modules, load_command
 from engine.device import share_the_cores
 from engine.distribution import version
-from engine.errors import CancelledError, MaskDinoError
-from engine.terminal import CANCELLED, FAILED, leave
+from engine.errors import CancelledError, MaskDinoError, about_a_file
+from engine.terminal import CANCELLED, FAILED, keep_standard_streams, leave
 
 logger = logging.getLogger("engine")
 
@@ -103,6 +103,7 @@ class NotesHandler(logging.Handler):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit: 0 done, 1 failed with one line on standard error, 2 wrong usage, 130 cancelled."""
     share_the_cores()
+    keep_standard_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     for flag in ("--debug", "--quiet"):  # wherever it stands
@@ -110,6 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             given = [flag, *(word for word in given if word != flag)]
     try:
         get_command(app).main(args=given, prog_name="maskdino")
+    except SystemExit as end:
+        if not end.code and (lost := getattr(sys.stdout, "lost", None)) is not None:
+            leave(FAILED, f"the work is done, but what it printed is lost: {lost.strerror}.")
+        raise
     except CancelledError as error:
         leave(CANCELLED, error.message)
     except MaskDinoError as error:
@@ -117,6 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except MemoryError:
         _fail("There is not enough memory. Use a smaller --batch-size, or a smaller model.", debug)
     except Exception as error:  # the last line of defence: a person gets a line, a developer gets the traceback
+        if (known := about_a_file(error)) is not None:
+            _fail(str(known), debug)
         _fail(f"{type(error).__name__}: {error} This should not happen; --debug shows where it did.", debug)
 
 

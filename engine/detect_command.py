@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from engine.commands import check_arguments
-from engine.errors import ArgumentError, CancelledError
+from engine.commands import check_arguments, option_types
+from engine.errors import CancelledError
 from engine.job import Job
 from engine.json_lines import EventHandler, EventStream
 from engine.terminal import CANCELLED, ctrl_c_sets, leave, progress_bar
@@ -35,6 +35,13 @@ class Precision(str, Enum):
     auto = "auto"
     float32 = "float32"
     bfloat16 = "bfloat16"
+
+
+class OnDamage(str, Enum):
+    """What a block of the raster does that cannot be decoded."""
+
+    fail = "fail"
+    skip = "skip"
 
 
 def command(
@@ -61,6 +68,12 @@ def command(
     compile: bool = typer.Option(
         False, "--compile", help="Compile the model first, with torch.compile: takes a minute, and on a CPU a C++ compiler."
     ),
+    on_damage: OnDamage = typer.Option(
+        OnDamage.fail, help="What a damaged block of the raster does: fail the run, or skip it as no data and name it."
+    ),
+    local_only: bool = typer.Option(
+        False, "--local-only", help="Refuse a raster that reads from the network or from outside its own folder."
+    ),
     batch_size: int | None = typer.Option(None, help="Tiles that the model sees at once."),
     workers: int | None = typer.Option(
         None, help="Threads that read, and that draw outlines; by default one beside a CPU, up to eight beside a GPU."
@@ -75,7 +88,8 @@ def command(
     arguments = {
         "raster": raster, "output": str(output), "model": model, "aoi": aoi, "extent": extent, "bands": bands, "gsd": gsd,
         "score": score, "min_area": min_area, "outline": outline.value, "device": device, "precision": precision.value,
-        "compile": compile, "batch_size": batch_size, "workers": workers, "overlap": overlap, "resume": resume,
+        "compile": compile, "on_damage": on_damage.value, "local_only": local_only, "batch_size": batch_size,
+        "workers": workers, "overlap": overlap, "resume": resume,
     }  # fmt: skip
     if json_lines:
         _with_events(arguments)
@@ -138,11 +152,8 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     """Answer a request of the service.
 
     Raises:
-        ArgumentError: an argument is missing, or unknown.
+        RequestError: an argument is missing, unknown, or of the wrong type.
     """
-    known = set(command.__annotations__) - {"json_lines", "return"}
-    check_arguments("detect", arguments, known=known, required=("raster", "output"))
-    for name, kind in (("raster", str), ("output", str), ("model", str), ("device", str), ("resume", bool)):
-        if not isinstance(arguments.get(name, kind()), kind):
-            raise ArgumentError(f"{name} is {arguments[name]!r}; it should be a {kind.__name__}.")
+    types = option_types(command, without=("json_lines",), bands=str | list[int] | None)
+    check_arguments("detect", arguments, types=types, required=("raster", "output"))
     return asdict(run(arguments, job))

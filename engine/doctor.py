@@ -18,7 +18,7 @@ import typer
 
 from engine.commands import check_arguments
 from engine.distribution import version
-from engine.errors import CancelledError, MaskDinoError
+from engine.errors import ArgumentError, CancelledError, MaskDinoError
 from engine.job import Job
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "rasterio", "shapely", "pyogrio", "pyproj", "safetensors")
@@ -28,8 +28,14 @@ _OPTIONAL = ("pyarrow",)
 def command(
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
     device: str = typer.Option("auto", help="Try the small detection here: auto, cpu, cuda, cuda:N or mps."),
+    clean: Path | None = typer.Option(
+        None, help="Instead, remove what killed runs left in a folder; progress to resume is named and kept.", metavar="DIR"
+    ),
 ) -> None:
     """Say what is installed, what the model runs on and why, and whether a small detection succeeds."""
+    if clean is not None:
+        typer.echo("\n".join(clean_folder(clean)))
+        return
     report = examine(device)
     typer.echo(json.dumps(report, indent=2) if as_json else as_text(report))
     if not report["detection"]["succeeded"]:
@@ -38,7 +44,7 @@ def command(
 
 def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     """Answer a request of the service: the report, also where the small detection fails."""
-    check_arguments("doctor", arguments, known={"device"})
+    check_arguments("doctor", arguments, types={"device": str})
     return examine(arguments.get("device", "auto"), job)
 
 
@@ -52,6 +58,26 @@ def examine(device: str = "auto", job: Job | None = None) -> dict[str, Any]:
         "models": models(),
         "detection": small_detection(device, job),
     }
+
+
+def clean_folder(folder: Path) -> list[str]:
+    """Remove what killed runs left in a folder, and return a line on each; what a running one holds is not touched.
+
+    Raises:
+        ArgumentError: there is no such folder.
+    """
+    from engine.detection.journal import is_progress_file
+    from engine.output_lock import left_behind
+
+    if not folder.is_dir():
+        raise ArgumentError(f"clean is {folder}, which is no folder.", hint="Name the folder of the outputs.")
+    lines = [f"removed: {path}" for path in left_behind(folder, remove=True)]
+    lines += [
+        f"kept: {path}, the progress of a run that `maskdino detect --resume` goes on with; remove it if nobody will"
+        for path in sorted(folder.glob("*.progress"))
+        if is_progress_file(path)
+    ]
+    return lines or [f"Killed runs have left nothing in {folder}."]
 
 
 def system() -> dict[str, str]:

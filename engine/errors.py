@@ -7,6 +7,10 @@ it apart, and ``code`` names the kind of error in the JSON Lines protocol.
 
 from __future__ import annotations
 
+import os
+
+_SHOWN = 200  # characters of a file's name in a message
+
 
 class MaskDinoError(Exception):
     """Base of every error that this project raises on purpose."""
@@ -19,10 +23,34 @@ class MaskDinoError(Exception):
         self.hint = hint
 
 
+def about_a_file(error: Exception) -> MaskDinoError | None:
+    """Return what the system says about a file, such as that its name is too long, in one line; None for other errors."""
+    name = getattr(error, "filename", None)
+    if not isinstance(error, OSError) or name is None or error.strerror is None:
+        return None
+    shown = os.fsdecode(name) if isinstance(name, (str, bytes)) else str(name)
+    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+    return MaskDinoError(f"{shown}: {error.strerror[:1].lower()}{error.strerror[1:]}.", hint="Is it the name that was meant?")
+
+
 class ArgumentError(MaskDinoError, ValueError):
     """An argument has a value that cannot work."""
 
     code = "argument"
+
+
+class RequestError(ArgumentError):
+    """A request to the service is not one, or has an argument that is missing, unknown or of the wrong type.
+
+    Attributes:
+        field: which of its fields; None where it is not that far.
+    """
+
+    code = "bad_request"
+
+    def __init__(self, message: str, *, field: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.field = field
 
 
 class ConfigError(ArgumentError):

@@ -8,19 +8,28 @@ import math
 import os
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
+
+from engine.errors import OutputError
 
 
 class EventStream:
     """One JSON object a line. Events of several threads never mix."""
 
     def __init__(self, descriptor: int) -> None:
-        self._file = os.fdopen(descriptor, "w", encoding="utf-8", newline="\n")
+        self._descriptor = descriptor
         self._lock = threading.Lock()
 
     @classmethod
     def take_stdout(cls) -> EventStream:
-        """Take standard output for events alone: from now on, whatever else prints there, C code included, prints to stderr."""
+        """Take standard output for events alone: from now on, whatever else prints there, C code included, prints to stderr.
+
+        Raises:
+            OutputError: standard output is closed.
+        """
+        if sys.stdout is None:
+            raise OutputError("Standard output is closed, and events go there.", hint="Redirect it, for example to a file.")
         sys.stdout.flush()
         stream = cls(os.dup(1))
         os.dup2(2, 1)
@@ -28,14 +37,11 @@ class EventStream:
         return stream
 
     def send(self, event: str, **fields: Any) -> None:
-        """Write one event. A reader that has gone away is not an error: the job ends by its closed standard input."""
-        line = json.dumps(_plain({"event": event, **fields}), allow_nan=False)
-        with self._lock:
-            try:
-                self._file.write(line + "\n")
-                self._file.flush()
-            except (BrokenPipeError, ValueError):
-                return
+        """Write one event. A reader that has gone away, or a full disk, is no error: a job goes on without being watched."""
+        line = (json.dumps(_plain({"event": event, **fields}), allow_nan=False) + "\n").encode()
+        with self._lock, suppress(OSError):
+            while line:
+                line = line[os.write(self._descriptor, line) :]
 
 
 class EventHandler(logging.Handler):

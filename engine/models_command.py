@@ -49,10 +49,10 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     """Answer a request of the service: what a model says of itself, or which models there are where none is named.
 
     Raises:
-        ArgumentError: an argument is unknown.
+        RequestError: an argument is unknown, or of the wrong type.
         ModelFileError: as ``model_document``.
     """
-    check_arguments("models", arguments, known={"model"})
+    check_arguments("models", arguments, types={"model": str | None})
     return model_document(str(arguments["model"])) if arguments.get("model") else models_document()
 
 

@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, TextIO
 
 from engine.job import Progress
 
@@ -68,9 +69,62 @@ def ctrl_c_sets(cancelled: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+class ToTheEnd:
+    """Standard output that outlives its reader: who watches a job is no reason to end it.
+
+    Attributes:
+        lost: what kept the last words from being written; None where nothing did, or where the reader has gone away.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.lost: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """Write if that is possible."""
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush if that is possible."""
+        self._try(self._stream.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _try(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except BrokenPipeError:
+            self._forget()
+        except OSError as error:
+            self.lost = error
+            self._forget()
+
+    def _forget(self) -> None:
+        """Send to nowhere what Python would try to write again at its end."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+
+def keep_standard_streams() -> None:
+    """Make sure that standard input, output and error are open, lest a raster takes the place of one, and that they last."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for as long as the process lives
+    sys.stdout = ToTheEnd(sys.stdout or open(1, "w", closefd=False))  # noqa: SIM115
+
+
 def leave(status: int, message: str) -> None:
     """Say one thing and end the program at once: a thread deep in the model's forward pass cannot be waited for."""
-    sys.stdout.flush()
-    sys.stderr.write(f"maskdino: {message}\n")
-    sys.stderr.flush()
+    for stream, text in ((sys.stdout, ""), (sys.stderr, f"maskdino: {message}\n")):
+        with suppress(OSError, ValueError):  # its reader has gone away, or the disk is full
+            if stream is not None:  # closed from the beginning
+                stream.write(text)
+                stream.flush()
     os._exit(status)

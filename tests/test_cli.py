@@ -52,6 +52,38 @@ def test_each_command_has_a_help_page(command):
     assert "Usage: maskdino" in done.stdout
 
 
+def shell(command: str) -> subprocess.CompletedProcess:
+    program = f"{sys.executable} -m engine"
+    return subprocess.run(["bash", "-c", command.replace("MASKDINO", program)], capture_output=True, text=True, timeout=120)
+
+
+def test_a_job_outlives_its_standard_output(scene, tiny_model, tmp_path):
+    for number, end in enumerate((">&-", "| head -1 > /dev/null; exit ${PIPESTATUS[0]}", "| true; exit ${PIPESTATUS[0]}")):
+        output = tmp_path / f"{number}.gpkg"
+        done = shell(f"MASKDINO detect {scene} -o {output} --model {tiny_model} {end}")
+        assert (done.returncode, done.stderr) == (0, ""), end
+        assert len(geopandas.read_file(output)) >= 0
+
+
+@pytest.mark.parametrize("arguments", ["models list", "models list --json", "--version", "detect --help"])
+def test_words_that_are_lost_on_a_full_disk_are_one_line(arguments):
+    done = shell(f"MASKDINO {arguments} > /dev/full")
+    assert_one_line(done, "No space left")
+    for end in (">&-", "| true; exit ${PIPESTATUS[0]}"):
+        assert shell(f"MASKDINO {arguments} {end}").stderr == ""
+
+
+def test_names_beyond_all_measure_are_one_line(scene, tiny_model, tmp_path):
+    name = tmp_path / ("n" * 300)
+    for arguments in (("detect", f"{name}.tif", "-o", tmp_path / "o.gpkg"), ("detect", scene, "-o", f"{name}.gpkg"),
+                      ("detect", scene, "-o", tmp_path / "o.gpkg", "--aoi", name), ("models", "info", name),
+                      ("detect", scene, "-o", tmp_path / "o.gpkg", "--model", name),
+                      ("detect", scene, "-o", tmp_path / "o.gpkg", "--model", tiny_model, "--aoi", tmp_path)):  # fmt: skip
+        done = maskdino(*arguments)
+        assert_one_line(done)
+        assert "should not happen" not in done.stderr
+
+
 def test_version(project):
     done = maskdino("--version")
     assert f"version={done.stdout.split()[1]}\n" in (project / "metadata.txt").read_text()

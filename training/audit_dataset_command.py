@@ -8,9 +8,10 @@ from typing import Any
 
 import typer
 
-from engine.commands import check_arguments
-from engine.errors import ArgumentError, OutputError
+from engine.commands import check_arguments, option_types
+from engine.errors import ArgumentError
 from engine.job import Job
+from engine.output_file import refuse_inputs, reserved
 from engine.terminal import ctrl_c_sets, progress_bar
 
 
@@ -27,11 +28,17 @@ def command(
         None, help="Write a clean copy: mended annotations, no duplicates, nothing of validation in training.", metavar="DIR"
     ),
     workers: int | None = typer.Option(None, help="Threads that read images; by default one a core."),
+    outside_images: bool = typer.Option(
+        False, "--outside-images", help="Read and copy images outside the data set's folder too, such as ../x.png."
+    ),
 ) -> None:
     """Look for duplicates, leakage and broken annotations in a data set."""
     from training.data.audit_report import summary_lines
 
-    arguments = {"train": train, "val": val, "json": json_file, "report": report, "write": write, "workers": workers}
+    arguments = {
+        "train": train, "val": val, "json": json_file, "report": report, "write": write, "workers": workers,
+        "outside_images": outside_images,
+    }  # fmt: skip
     with progress_bar() as show:
         job = Job(report=show)
         with ctrl_c_sets(job.cancelled):
@@ -43,53 +50,60 @@ def command(
 
 def run(arguments: dict[str, Any], job: Job) -> tuple[Any, list[Any]]:
     """Audit with the arguments of the command line, by name; return the audit and what was written of each split."""
-    from training.data.audit import audit_dataset
+    from training.data.audit import audit_dataset, find_splits
     from training.data.audit_clean import write_clean
     from training.data.audit_report import as_html, as_json
+    from training.data.coco_layout import find_annotations
+    from training.data.export_writer import check_new_folder
 
-    workers = arguments.get("workers")
+    workers, write = arguments.get("workers"), arguments.get("write")
     if workers is not None and workers < 1:
         raise ArgumentError(f"workers is {workers}.", hint="Give 1 or more.")
-    targets = {name: Path(arguments[name]) for name in ("json", "report") if arguments.get(name)}
-    for name, target in targets.items():
-        if not target.absolute().parent.is_dir():  # said before the minutes of work, not after
-            raise OutputError(f"{name} {target} cannot be written: its folder does not exist.", hint="Make it first.")
-    if arguments.get("write") and Path(arguments["write"]).exists() and any(Path(arguments["write"]).iterdir()):
-        raise OutputError(f"The folder {arguments['write']} is there already.", hint="Name another one, or remove it.")
-    audit = audit_dataset(arguments["train"], arguments.get("val"), workers=workers, progress=job.report, cancel=job.cancelled)
-    if "json" in targets:
-        _write(targets["json"], json.dumps(as_json(audit), ensure_ascii=False, indent=1))
-    if "report" in targets:
-        _write(targets["report"], as_html(audit))
+    outputs = {name: arguments.get(name) for name in ("json", "report")}
+    if write:
+        check_new_folder(write)
+        _refuse_within(write, outputs)
+    folders = [folder for _, folder in find_splits(arguments["train"], arguments.get("val"))]
+    inputs = [path for folder in folders for path in (find_annotations(folder), folder / "images")]
     clean = []
-    if arguments.get("write"):
-        clean = write_clean(audit, arguments["write"], progress=job.report, cancel=job.cancelled)
+    with reserved(outputs, inputs=inputs) as files:
+        audit = audit_dataset(
+            arguments["train"],
+            arguments.get("val"),
+            outside_images=bool(arguments.get("outside_images")),
+            workers=workers,
+            progress=job.report,
+            cancel=job.cancelled,
+        )
+        # Images may lie elsewhere in the folder too.
+        refuse_inputs({name: file.path for name, file in files.items()}, audit.paths())
+        if "json" in files:
+            files["json"].write_text(json.dumps(as_json(audit), ensure_ascii=False, indent=1))
+        if "report" in files:
+            files["report"].write_text(as_html(audit))
+        if write:
+            clean = write_clean(audit, write, progress=job.report, cancel=job.cancelled)
     return audit, clean
+
+
+def _refuse_within(folder: str | Path, outputs: dict[str, Any]) -> None:
+    for name, path in outputs.items():
+        if path and Path(path).resolve().is_relative_to(Path(folder).resolve()):
+            raise ArgumentError(f"{name} {path} lies in {folder}, which --write makes.", hint="Name a file elsewhere.")
 
 
 def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     """Answer a request of the service.
 
     Raises:
-        ArgumentError: an argument is missing, or unknown.
+        RequestError: an argument is missing, unknown, or of the wrong type.
     """
     from dataclasses import asdict
 
     from training.data.audit_report import as_json
 
-    known = {"train", "val", "json", "report", "write", "workers"}
-    check_arguments("audit-dataset", arguments, known=known, required=("train",))
+    check_arguments("audit-dataset", arguments, types=option_types(command), required=("train",))
     audit, clean = run(arguments, job)
     found = as_json(audit)
     found.pop("pairs")  # hundreds of thousands, of a large set; the JSON file has them
     return {**found, "written": [asdict(part) for part in clean]}
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written: {error.strerror}.", hint="Name another file.") from error

@@ -110,7 +110,7 @@ def _find(source: str | Path) -> Path:
 def _load(path: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         raise ConfigError(f"The training config {str(path)!r} cannot be read: {error}.") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"The training config {str(path)!r} is not YAML: {_one_line(error)}.") from error
@@ -126,8 +126,8 @@ def _apply(document: dict[str, Any], change: str) -> None:
         raise ConfigError(f"The change {change!r} is not KEY=VALUE.", hint="For example optimizer.learning_rate=5e-5.")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"The value of {change!r} is not YAML: {_one_line(error)}.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"The value of {change[:80]!r} is not YAML: {_one_line(error)}.") from error
     place: Any = document
     *parents, last = key.strip().split(".")
     for depth, part in enumerate(parents):
@@ -153,5 +153,5 @@ def _index(items: list, part: str, key: str) -> int:
     return int(part)
 
 
-def _one_line(error: yaml.YAMLError) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())

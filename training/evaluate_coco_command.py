@@ -9,14 +9,14 @@ from typing import Any
 
 import typer
 
-from engine.commands import check_arguments
+from engine.commands import check_arguments, option_types
 from engine.detect_command import Precision
 from engine.distribution import version
 from engine.errors import ArgumentError, CancelledError
 from engine.job import Job, Progress
+from engine.output_file import OutputFile, reserved
 from engine.terminal import ctrl_c_sets, progress_bar
 from training.errors import require
-from training.evaluation.text_output import check_text_output, write_text
 
 _NUMBERS = ("max_detections", "resize", "batch_size")
 
@@ -59,16 +59,19 @@ def run(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     """
     require("pycocotools", for_what="evaluate-coco")
     require("PIL", for_what="evaluate-coco")
+    for name in _NUMBERS:
+        if arguments.get(name) is not None and arguments[name] < 1:
+            raise ArgumentError(f"{name} is {arguments[name]}.", hint="Give 1 or more.")
+    outputs = {name: arguments.get(name) for name in ("json", "save_results")}
+    with reserved(outputs, inputs=[arguments.get(name) for name in ("images", "annotations", "results", "model")]) as files:
+        return _measure(arguments, files, job)
+
+
+def _measure(arguments: dict[str, Any], files: dict[str, OutputFile], job: Job) -> dict[str, Any]:
     from training.evaluation.coco_predictions import read_results, results_text
     from training.evaluation.coco_table import KINDS, backends, coco_row
     from training.evaluation.coco_truth import read_truth
 
-    for name in _NUMBERS:
-        if arguments.get(name) is not None and arguments[name] < 1:
-            raise ArgumentError(f"{name} is {arguments[name]}.", hint="Give 1 or more.")
-    outputs = {name: Path(arguments[name]) for name in ("json", "save_results") if arguments.get(name)}
-    for path in outputs.values():
-        check_text_output(path)
     most = arguments.get("max_detections") or 100
     truth = read_truth(arguments["annotations"], arguments["images"])
     found = (
@@ -95,10 +98,10 @@ def run(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
             raise CancelledError("Cancelled; nothing was written.")
         row = coco_row(truth.dataset, found, kind, max_detections=most)
         document["figures"][kind] = {name: None if value != value else value for name, value in asdict(row).items()}
-    if "save_results" in outputs:
-        write_text(outputs["save_results"], results_text(found))
-    if "json" in outputs:
-        write_text(outputs["json"], json.dumps(document, indent=2, allow_nan=False) + "\n")
+    if "save_results" in files:
+        files["save_results"].write_text(results_text(found))
+    if "json" in files:
+        files["json"].write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
     return document
 
 
@@ -150,10 +153,9 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     """Answer a request of the service: the document that ``--json`` writes.
 
     Raises:
-        ArgumentError: an argument is missing, or unknown.
+        RequestError: an argument is missing, unknown, or of the wrong type.
     """
-    known = {name.replace("json_file", "json") for name in command.__annotations__} - {"return"}
-    check_arguments("evaluate-coco", arguments, known=known, required=("images", "annotations"))
+    check_arguments("evaluate-coco", arguments, types=option_types(command), required=("images", "annotations"))
     if bool(arguments.get("model")) == bool(arguments.get("results")):
         raise ArgumentError("evaluate-coco needs the argument 'model' or 'results', one of them.")
     return run(arguments, job)

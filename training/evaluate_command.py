@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from engine.commands import check_arguments
-from engine.errors import ArgumentError, CancelledError
+from engine.commands import check_arguments, option_types
+from engine.errors import CancelledError
 from engine.job import Job, Progress
+from engine.output_file import reserved
 from engine.terminal import ctrl_c_sets, progress_bar
 from training.errors import require
-from training.evaluation.text_output import check_text_output, write_text
 
 if TYPE_CHECKING:
     from training.evaluation.layer_evaluation import LayerEvaluation
@@ -60,34 +60,31 @@ def run(arguments: dict[str, Any], job: Job) -> LayerEvaluation:
     Raises:
         CancelledError: the job was cancelled; nothing is written.
     """
+    from engine.detection.sink import reserve_layer
     from training.evaluation.evaluation_document import evaluation_document
     from training.evaluation.layer_evaluation import evaluate_layers
-    from training.evaluation.match_layer import check_output, write_matches
+    from training.evaluation.match_layer import write_matches
 
-    json_file, report, output = (_path(arguments.get(name)) for name in ("json", "report", "output"))
-    inputs = [Path(str(arguments[name]).partition("|")[0]).resolve() for name in ("detections", "annotations")]
-    for path in (json_file, report, output):
-        if path is not None and path.resolve() in inputs:
-            raise ArgumentError(f"The output {path} is one of the layers to be compared.", hint="Name another file.")
-    for path in (json_file, report):
-        if path is not None:
-            check_text_output(path)
-    if output is not None:
-        check_output(output)
-    if report is not None:
-        require("PIL", for_what="A report")
+    names = ("detections", "annotations", "aoi")
     options = {name: arguments[name] for name in ("score_field", "boundary_width") if arguments.get(name) is not None}
-    evaluation = evaluate_layers(
-        arguments["detections"], arguments["annotations"], aoi=arguments.get("aoi"), progress=_reporter(job), **options
-    )
-    if output is not None:
-        write_matches(evaluation, output)
-    if json_file is not None:
-        write_text(json_file, json.dumps(evaluation_document(evaluation), indent=2, allow_nan=False) + "\n")
-    if report is not None:
-        from training.evaluation.report import write_report
+    with reserved(
+        {name: arguments.get(name) for name in ("json", "report", "output")},
+        inputs=[arguments.get(name) for name in names],
+        reserve={"output": reserve_layer},
+    ) as files:
+        if "report" in files:
+            require("PIL", for_what="A report")
+        detections, annotations, aoi = (arguments.get(name) for name in names)
+        evaluation = evaluate_layers(detections, annotations, aoi=aoi, progress=_reporter(job), **options)
+        if "output" in files:
+            write_matches(evaluation, files["output"])
+        if "json" in files:
+            document = evaluation_document(evaluation)
+            files["json"].write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
+        if "report" in files:
+            from training.evaluation.report import write_report
 
-        write_text(report, write_report(evaluation))
+            files["report"].write_text(write_report(evaluation))
     return evaluation
 
 
@@ -95,12 +92,11 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     """Answer a request of the service: the document that ``--json`` writes.
 
     Raises:
-        ArgumentError: an argument is missing, or unknown.
+        RequestError: an argument is missing, unknown, or of the wrong type.
     """
     from training.evaluation.evaluation_document import evaluation_document
 
-    known = {name.replace("json_file", "json") for name in command.__annotations__} - {"return"}
-    check_arguments("evaluate", arguments, known=known, required=("detections", "annotations"))
+    check_arguments("evaluate", arguments, types=option_types(command), required=("detections", "annotations"))
     return evaluation_document(run(arguments, job))
 
 
@@ -116,7 +112,3 @@ def _reporter(job: Job) -> Callable[[float], None]:
             job.report(Progress(done=told, total=_STEPS, unit="%", buildings=None))
 
     return report
-
-
-def _path(value: Any) -> Path | None:
-    return None if value is None else Path(value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from engine.commands import check_arguments
+from engine.commands import check_arguments, option_types
 from engine.errors import ArgumentError
 from engine.job import Job
 from engine.terminal import ctrl_c_sets, progress_bar
@@ -70,10 +70,10 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     """Answer a request of the service.
 
     Raises:
-        ArgumentError: an argument is missing, or unknown.
+        RequestError: an argument is missing, unknown, or of the wrong type.
     """
-    known = set(command.__annotations__) - {"return"}
-    check_arguments("export-dataset", arguments, known=known, required=("raster", "annotations", "output"))
+    types = option_types(command, bands=str | list[int] | None)
+    check_arguments("export-dataset", arguments, types=types, required=("raster", "annotations", "output"))
     return asdict(run(arguments, job))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import lightning.pytorch as lightning
 from torch import Tensor
 
+from engine.output_file import OutputFile
 from training.run_length import RunLength
 
 LOSSES, VALIDATION = "losses.csv", "validation.csv"
@@ -70,10 +71,10 @@ def _forget_after(path: Path, step: int) -> None:
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     kept = [row for row in rows if row and int(row[0]) <= step]
-    partial = path.with_suffix(".part")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *kept])
-    partial.replace(path)
+    with OutputFile(path) as output:
+        with output.part.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([header, *kept])
+        output.finish()
 
 
 def _numbers(metrics: dict[str, Tensor], prefix: str) -> dict[str, float]:

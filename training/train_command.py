@@ -9,7 +9,6 @@ import typer
 from typer.core import TyperCommand
 
 from engine.commands import check_arguments
-from engine.errors import ArgumentError
 from engine.job import Job
 from engine.terminal import ctrl_c_sets, progress_bar
 from training.errors import require
@@ -118,12 +117,11 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     """Answer a request of the service: train in this process, on one device.
 
     Raises:
-        ArgumentError: an argument is missing, or unknown.
+        RequestError: an argument is missing, unknown, or of the wrong type.
     """
-    check_arguments("train", arguments, known={"config", "overrides", "output", "resume"}, required=("config", "output"))
+    types = {"config": str, "overrides": list[str] | None, "output": str, "resume": bool}
+    check_arguments("train", arguments, types=types, required=("config", "output"))
     overrides = arguments.get("overrides") or []
-    if not isinstance(overrides, list) or not all(isinstance(change, str) for change in overrides):
-        raise ArgumentError(f"overrides is {overrides!r}.", hint='Give a list such as ["run.epochs=20"].')
     trained = run({**arguments, "overrides": [*overrides, "run.devices=1", "run.nodes=1"]}, job)
     return {
         "model": str(trained.model), "folder": str(trained.folder), "steps": trained.steps, "seconds": trained.seconds,

@@ -1,24 +1,25 @@
-"""Read the polygons of a vector file as one area."""
+"""Read the polygons of a vector file that stand for one area."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import shapely
+import numpy as np
 
-from engine.detection.polygon_file import read_layer
+from engine.detection.polygon_file import polygons_in, read_layer
 from engine.errors import VectorError
 
 
-def read_polygons(path: str | Path) -> tuple[shapely.Geometry, Any]:
-    """Read all polygons of a layer, mended where they cross themselves, and unite them.
+def read_polygons(path: str | Path) -> tuple[np.ndarray, Any]:
+    """Read all polygons of a layer, mended where they cross themselves.
 
     Args:
         path: as ``read_layer`` takes it.
 
     Returns:
-        The area in the layer's coordinates, and the name or WKT of its CRS; None where it has none.
+        The polygons (K,) in the layer's coordinates, which may overlap, and the name or WKT of its CRS; None where it has
+        none.
 
     Raises:
         VectorError: the file or layer is not there, cannot be read, or holds no polygons.
@@ -29,4 +30,4 @@ def read_polygons(path: str | Path) -> tuple[shapely.Geometry, Any]:
             f"area {path} holds no polygons, in {layer.features} features.",
             hint="Points and lines have no inside; buffer them.",
         )
-    return shapely.union_all(layer.geometries), layer.crs
+    return polygons_in(layer.geometries), layer.crs

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,8 @@ from affine import Affine
 from pyproj.exceptions import ProjError
 
 from engine.detection.area_file import read_polygons
-from engine.detection.area_reprojection import around_raster, to_raster_crs
+from engine.detection.area_reprojection import around_raster, cut_to, to_raster_crs
+from engine.detection.polygon_index import PolygonIndex
 from engine.detection.tile_grid import Tile
 from engine.detection.valid_polygons import polygons_in
 from engine.errors import ArgumentError, VectorError
@@ -44,20 +45,22 @@ class AreaOfInterest:
     areas that share a border share out the buildings on it: each goes to one of them at most.
 
     Attributes:
-        geometry: the area, in pixels, cut to the raster.
+        polygons: (K,) the area, in pixels, cut to the raster; they may overlap.
     """
 
-    def __init__(self, geometry: shapely.Geometry, *, width: int, height: int) -> None:
-        """Take an area in pixels of a working grid of ``width`` by ``height``; some of it has to lie in the raster."""
-        inside = shapely.intersection(geometry, shapely.box(0, 0, width, height))
-        self.geometry = shapely.union_all(polygons_in(inside))
-        if self.geometry.is_empty:
+    def __init__(self, polygons: np.ndarray | shapely.Geometry, *, width: int, height: int) -> None:
+        """Take polygons in pixels of a working grid of ``width`` by ``height``; some have to lie in the raster."""
+        self.polygons = cut_to(polygons_in(polygons), (0, 0, width, height))
+        if not len(self.polygons):
             raise ArgumentError("The area does not meet the raster.")
         self.width = width
         self.height = height
-        shapely.prepare(self.geometry)
-        # GEOS makes the index of a prepared geometry when it is first asked, and crashes where two threads ask at once.
-        self._one_at_a_time = threading.Lock()
+        self._index = PolygonIndex(self.polygons)
+
+    @cached_property
+    def geometry(self) -> shapely.Geometry:
+        """The polygons as one, which takes long of many."""
+        return shapely.union_all(self.polygons)
 
     @classmethod
     def from_extent(cls, extent: Sequence[float], raster: Ground) -> AreaOfInterest:
@@ -71,7 +74,7 @@ class AreaOfInterest:
         xmin, ymin, xmax, ymax = extent
         if xmin >= xmax or ymin >= ymax:
             raise ArgumentError(f"extent is {_numbers(extent)}: it encloses nothing.", hint="The order is XMIN YMIN XMAX YMAX.")
-        area = shapely.box(xmin, ymin, xmax, ymax)
+        area = np.array([shapely.box(xmin, ymin, xmax, ymax)])
         if raster.crs is not None:
             area = around_raster(area, pyproj.CRS.from_wkt(raster.crs.to_wkt()), _raster_bounds(raster))
         area = _mapped(area, ~raster.transform)
@@ -87,7 +90,7 @@ class AreaOfInterest:
             VectorError: the file cannot be read, holds no polygons, or lies beside the raster.
         """
         area, crs_name = read_polygons(path)
-        extent = shapely.bounds(area)
+        extent = shapely.total_bounds(area)
         if crs_name is None and raster.crs is not None:
             logger.info("%s has no CRS; its coordinates are taken for the raster's.", path)
         if crs_name is not None and raster.crs is None:
@@ -118,32 +121,18 @@ class AreaOfInterest:
             smallest: side in pixels to grow to, as far as the raster goes: a model sees better with its tile full of
                 ground than with a stamp in the middle of nothing.
         """
-        left, top, right, bottom = shapely.bounds(self.geometry)
+        left, top, right, bottom = shapely.total_bounds(self.polygons)
         col0, col1 = _span(left - margin, right + margin, smallest, self.width)
         row0, row1 = _span(top - margin, bottom + margin, smallest, self.height)
         return col0, row0, col1, row1
 
     def touches(self, tile: Tile, *, margin: float = 0) -> bool:
         """Say whether a tile comes within ``margin`` pixels of the area, so that it may show a building to keep."""
-        box = shapely.box(*tile.bounds)
-        with self._one_at_a_time:
-            return bool(shapely.dwithin(self.geometry, box, margin) if margin else shapely.intersects(self.geometry, box))
+        return self._index.comes_within(shapely.box(*tile.bounds), margin)
 
     def keeps(self, footprints: Sequence[shapely.Geometry] | np.ndarray) -> np.ndarray:
         """Say which footprints, in pixels, lie inside by more than half of their area: (N,) bool."""
-        with self._one_at_a_time:
-            return more_than_half_inside(self.geometry, np.asarray(footprints, dtype=object))
-
-
-def more_than_half_inside(area: shapely.Geometry, footprints: np.ndarray) -> np.ndarray:
-    """Say which footprints (N,) lie in an area by more than half of their own: (N,) bool. Both share their coordinates."""
-    shapely.prepare(area)
-    inside = shapely.covers(area, footprints)
-    open_question = np.flatnonzero(~inside & shapely.intersects(area, footprints))
-    if len(open_question):
-        asked = footprints[open_question]
-        inside[open_question] = shapely.area(shapely.intersection(area, asked)) > shapely.area(asked) / 2
-    return inside
+        return self._index.holds_most_of(np.asarray(footprints, dtype=object))
 
 
 def _span(low: float, high: float, smallest: int, length: int) -> tuple[int, int]:
@@ -155,7 +144,7 @@ def _span(low: float, high: float, smallest: int, length: int) -> tuple[int, int
     return start, start + size
 
 
-def _mapped(geometry: shapely.Geometry, transform: Affine) -> shapely.Geometry:
+def _mapped(geometry: np.ndarray | shapely.Geometry, transform: Affine) -> np.ndarray | shapely.Geometry:
     a, b, c, d, e, f = transform[:6]
     return shapely.transform(
         geometry, lambda p: np.stack([a * p[:, 0] + b * p[:, 1] + c, d * p[:, 0] + e * p[:, 1] + f], axis=1)
@@ -167,8 +156,8 @@ def _raster_bounds(raster: Ground) -> tuple[float, float, float, float]:
     return tuple(shapely.bounds(_mapped(shapely.box(0, 0, raster.width, raster.height), raster.transform)).tolist())
 
 
-def _shares_ground(area: shapely.Geometry, raster: Ground) -> bool:
-    return shapely.area(shapely.intersection(area, shapely.box(0, 0, raster.width, raster.height))) > 0
+def _shares_ground(area: np.ndarray, raster: Ground) -> bool:
+    return len(cut_to(area, (0, 0, raster.width, raster.height))) > 0
 
 
 def _numbers(bounds: Sequence[float]) -> str:

@@ -7,6 +7,8 @@ import pyproj
 import shapely
 from pyproj.exceptions import ProjError
 
+from engine.detection.polygon_file import polygons_in
+
 # Straight edges become curves in another CRS. Bent at so many points along the raster's side, even those of a raster
 # 100 km wide stay within 2 cm of the curve in the common projections.
 POINTS_ALONG_RASTER = 1024
@@ -16,16 +18,19 @@ MARGIN = 0.1
 Bounds = tuple[float, float, float, float]
 
 
-def to_raster_crs(area: shapely.Geometry, source: pyproj.CRS, target: pyproj.CRS, raster: Bounds) -> shapely.Geometry:
+def to_raster_crs(area: np.ndarray, source: pyproj.CRS, target: pyproj.CRS, raster: Bounds) -> np.ndarray:
     """Reproject what of an area lies around a raster.
 
     Only that part is looked at: an area may be the whole world, which no projection holds.
 
     Args:
-        area: polygons in ``source``.
+        area: (K,) polygons in ``source``.
         source: the area's CRS.
         target: the raster's CRS.
         raster: the raster's bounds in ``target``.
+
+    Returns:
+        (L,) polygons in ``target``.
 
     Raises:
         ProjError: the raster's ground has no place in the area's CRS.
@@ -49,15 +54,31 @@ def to_raster_crs(area: shapely.Geometry, source: pyproj.CRS, target: pyproj.CRS
             x = (x - centre + 180) % 360 - 180 + centre
         return np.stack([x, y], axis=1)
 
-    return shapely.make_valid(shapely.transform(near, reproject))
+    brought = shapely.transform(near, reproject)
+    broken = ~shapely.is_valid(brought)
+    brought[broken] = shapely.make_valid(brought[broken])
+    return polygons_in(brought)
 
 
-def around_raster(area: shapely.Geometry, crs: pyproj.CRS, raster: Bounds) -> shapely.Geometry:
+def around_raster(area: np.ndarray, crs: pyproj.CRS, raster: Bounds) -> np.ndarray:
     """Cut out of an area what lies around a raster in the same CRS, where 181 degrees east is also 179 west."""
-    box = shapely.box(*_grown(raster))
-    turns = (-360, 0, 360) if crs.is_geographic else (0,)
-    turned = [shapely.transform(area, lambda points, turn=turn: points + np.array([turn, 0.0])) for turn in turns]
-    return shapely.union_all(shapely.intersection(turned, box))
+    bounds = _grown(raster)
+    if not crs.is_geographic:
+        return cut_to(area, bounds)
+    turned = [shapely.transform(area, lambda points, turn=turn: points + np.array([turn, 0.0])) for turn in (-360, 0, 360)]
+    return np.concatenate([cut_to(each, bounds) for each in turned])
+
+
+def cut_to(polygons: np.ndarray, bounds: Bounds) -> np.ndarray:
+    """Return what of some polygons (K,) lies in a rectangle: (L,) polygons. Those entirely within stay as they are."""
+    left, bottom, right, top = bounds
+    lows, highs = np.split(shapely.bounds(polygons), 2, axis=1)
+    meets = (lows < (right, top)).all(axis=1) & (highs > (left, bottom)).all(axis=1)
+    within = (lows >= (left, bottom)).all(axis=1) & (highs <= (right, top)).all(axis=1)
+    result = polygons.copy()
+    cut = meets & ~within
+    result[cut] = shapely.intersection(polygons[cut], shapely.box(*bounds))
+    return polygons_in(result[meets])
 
 
 def _grown(bounds: Bounds) -> Bounds:

@@ -28,6 +28,7 @@ def fingerprint_of(
         "bands": ",".join(map(str, settings.bands)) if settings.bands else "chosen by the program",
         "part of the raster": "{} {} {} {}".format(*grid.bounds),
         "area of interest": " ".join([_place_of(settings.aoi), *_state_of(settings.aoi).values()]) if settings.aoi else "none",
+        **({"damaged blocks": settings.on_damage} if settings.on_damage != "fail" else {}),
         "score": str(settings.score),
         "tile size": str(grid.tile_size),
         "overlap": str(grid.overlap),

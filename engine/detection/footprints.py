@@ -92,7 +92,7 @@ class FootprintMaker:
                 "name": self._name,
                 "pixel_size": self._pixel_size,
                 "crs": None if self._crs is None else self._crs.to_wkt(),
-                "area": None if area is None else [shapely.to_wkb(area.geometry, hex=True), area.width, area.height],
+                "area": None if area is None else [shapely.to_wkb(area.polygons, hex=True).tolist(), area.width, area.height],
                 "settings": self._settings.model_dump(mode="json"),
             }
         )
@@ -103,8 +103,8 @@ class FootprintMaker:
         known = json.loads(text)
         area = None
         if known["area"] is not None:
-            geometry, width, height = known["area"]
-            area = AreaOfInterest(shapely.from_wkb(geometry), width=width, height=height)
+            polygons, width, height = known["area"]
+            area = AreaOfInterest(shapely.from_wkb(np.array(polygons, dtype=object)), width=width, height=height)
         return cls(
             grid=TileGrid(1, 1, tile_size=1, overlap=0, transform=Affine(*known["transform"])),
             source=RasterFacts(

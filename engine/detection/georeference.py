@@ -76,6 +76,11 @@ def georeference_of(dataset: DatasetReader | WarpedVRT, *, name: str) -> Georefe
             f"{name} has a geotransform whose pixels have no area: {tuple(transform)[:6]}.",
             hint="Georeference it again, for example with `gdal_edit.py -a_ullr`.",
         )
+    if crs is not None and pyproj.CRS.from_wkt(crs.to_wkt()).is_geocentric:
+        raise RasterFitError(
+            f"{name} has a geocentric CRS ({crs.to_string()}), which counts from the centre of the Earth and is no map.",
+            hint="Reproject it, for example with `gdalwarp -t_srs EPSG:3857`.",
+        )
     size = ground_size(crs, transform, dataset.width, dataset.height)
     if crs is None:
         unit = "metres" if size else "unknown: they look like degrees"
@@ -105,10 +110,8 @@ def ground_size(crs: CRS | None, transform: Affine, width: int, height: int) -> 
 
 
 def _metres_a_unit(crs: CRS) -> float:
-    try:
-        return crs.linear_units_factor[1]
-    except (ValueError, AttributeError):  # an engineering CRS may state no unit
-        return 1.0
+    axes = pyproj.CRS.from_wkt(crs.to_wkt()).axis_info  # rasterio knows no units of an engineering CRS
+    return axes[0].unit_conversion_factor if axes else 1.0
 
 
 def _geodesic_size(crs: CRS, transform: Affine, width: int, height: int) -> tuple[float, float] | None:

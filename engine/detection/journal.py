@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import struct
 import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from engine.detection.pieces import Piece, packed, unpacked
@@ -23,6 +24,8 @@ from engine.errors import ArgumentError, MaskDinoError, OutputError
 logger = logging.getLogger(__name__)
 
 FORMAT = 2
+_APPLICATION = 0x4D444E4F  # "MDNO", where SQLite keeps what a database is for
+_APPLICATION_PLACE = 68  # bytes into the file
 
 
 class Journal:
@@ -38,12 +41,14 @@ class Journal:
 
         Raises:
             ArgumentError: ``resume`` with a file that another raster, model or setting made; the message names what differs.
-            OutputError: the file cannot be written, or another run is using it.
+            OutputError: the file cannot be written, another run is using it, or it is not one of this program.
         """
         self.path = path
         self._lock = threading.Lock()
         self._fingerprint = dict(fingerprint)
         left_over = path.exists()
+        if left_over or any(side.exists() for side in self._files()):
+            self._refuse_foreign()
         if resume and not left_over:
             logger.info("There is nothing to resume at %s: starting from the beginning.", path)
         try:
@@ -52,6 +57,17 @@ class Journal:
             if not left_over:  # what could not be begun is not left lying about
                 self._remove()
             raise
+
+    def _files(self) -> list[Path]:
+        return [Path(f"{self.path}{end}") for end in ("", "-wal", "-shm", "-journal")]
+
+    def _refuse_foreign(self) -> None:
+        """Refuse a file that this program did not make: it is going to be emptied, and removed in the end."""
+        if not is_progress_file(self.path):
+            raise OutputError(
+                f"{self.path}, where progress is to be kept, is damaged or a file of another program.",
+                hint="Rename it and run without --resume, or name another output.",
+            )
 
     def _start(self, left_over: bool, resume: bool) -> None:
         try:
@@ -62,7 +78,7 @@ class Journal:
                 raise OutputError(
                     f"The progress file {self.path} is damaged: {error}.", hint="Run again without --resume to start afresh."
                 ) from error
-            self.path.unlink()
+            self._remove()
             with self._errors():
                 self._connection = self._open()
         try:
@@ -96,6 +112,7 @@ class Journal:
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=0.5, isolation_level=None, check_same_thread=False)
         try:
+            connection.execute(f"PRAGMA application_id = {_APPLICATION}")  # before the log, so that it is in the file itself
             # An exclusive lock keeps a second run out, and spares the shared memory that network file systems lack.
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             connection.execute("PRAGMA journal_mode = WAL")
@@ -147,7 +164,13 @@ class Journal:
         """Return the pieces of a tile that is done, None for one that is not."""
         with self._lock, self._errors():
             row = self._connection.execute("SELECT pieces FROM tiles WHERE tile = ?", [tile.index]).fetchone()
-        return None if row is None else _unpack(tile, row[0])
+        if row is None:
+            return None
+        try:
+            return _unpack(tile, row[0])
+        except (zlib.error, struct.error, ValueError, TypeError) as error:
+            logger.warning("The progress of tile %d in %s is damaged (%s): it is done again.", tile.index, self.path, error)
+            return None
 
     def close(self, *, keep: bool) -> None:
         """Close the file, and remove it unless a later run is to go on with it."""
@@ -157,8 +180,31 @@ class Journal:
             self._remove()
 
     def _remove(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+        for path in self._files():
+            path.unlink(missing_ok=True)
+
+
+def is_progress_file(path: Path) -> bool:
+    """Return whether a file is a progress file, damaged ones and one that is still empty included."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        header = file.read(_APPLICATION_PLACE + 4)
+    if not header:
+        return not Path(f"{path}-wal").exists()
+    if not header.startswith(b"SQLite format 3\0"):
+        return False
+    return header[_APPLICATION_PLACE:] == _APPLICATION.to_bytes(4, "big") or _has_tables(path)
+
+
+def _has_tables(path: Path) -> bool:
+    """Return whether a database has the tables of a progress file: earlier versions wrote nothing else to tell it by."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as connection:
+            rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    except sqlite3.Error:
+        return False
+    return {name for (name,) in rows} == {"run", "tiles"}
 
 
 def _pack(pieces: Sequence[Piece]) -> bytes:

@@ -14,6 +14,7 @@ from rasterio.vrt import WarpedVRT
 
 from engine.detection.georeference import needs_warping
 from engine.errors import RasterError, RasterFitError
+from engine.input_file import refuse_special
 
 # Left alone, GDAL keeps blocks worth 5 % of the machine's memory. The cache is one for the process, and GDAL asks for its
 # size (in MB) once, at first use: an environment that each thread enters and leaves would keep resetting it.
@@ -46,6 +47,7 @@ def open_dataset(path: str | Path, *, overview: int | None = None) -> DatasetRea
         RasterFitError: it holds no raster of its own, but several others.
     """
     name = display_name(path)
+    refuse_special(path, what="raster", error=RasterError)
     options = {} if overview is None else {"OVERVIEW_LEVEL": overview}
     try:
         with gdal_settings(), warnings.catch_warnings():
@@ -61,6 +63,8 @@ def open_dataset(path: str | Path, *, overview: int | None = None) -> DatasetRea
                 f"{name} holds {len(subdatasets)} rasters.", hint=f"Name one of them: {'  '.join(subdatasets[:20])}"
             )
         raise RasterError(f"{name} has no bands to read.", hint="Give a raster with at least one band.")
+    for file in dataset.files:  # of a mosaic they are opened when they are read
+        refuse_special(file, what=f"{name} reads from other files, of which", error=RasterError)
     if needs_warping(dataset):
         return _warped(dataset)
     return dataset

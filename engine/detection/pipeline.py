@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from engine.detection.area_of_interest import AreaOfInterest
@@ -18,15 +17,15 @@ from engine.detection.fingerprint import fingerprint_of
 from engine.detection.footprints import FootprintMaker
 from engine.detection.instances import Predictor
 from engine.detection.journal import Journal
-from engine.detection.polygon_file import LAYER_MARK
 from engine.detection.raster_source import RasterSource
 from engine.detection.settings import Settings
-from engine.detection.sink import DetectionSink, check_output, refuse_input
+from engine.detection.sink import DetectionSink, reserve_layer
 from engine.detection.stages import Stages
 from engine.detection.tile_grid import TileGrid
 from engine.distribution import version
 from engine.errors import ArgumentError, CancelledError
 from engine.job import Progress
+from engine.output_file import OutputFile, refuse_inputs
 
 T = TypeVar("T")
 
@@ -83,6 +82,8 @@ def detect(
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     compile: bool = False,
+    on_damage: Literal["fail", "skip"] = "fail",
+    local_only: bool = False,
     batch_size: int | None = None,
     workers: int | None = None,
     overlap: int | None = None,
@@ -114,10 +115,10 @@ def detect(
     started = time.perf_counter()
     settings = Settings.checked(
         aoi=aoi, extent=extent, bands=bands, gsd=gsd, score=score, min_area=min_area, outline=outline,
-        precision=precision, compile=compile, batch_size=batch_size, workers=workers, overlap=overlap,
+        precision=precision, compile=compile, on_damage=on_damage, local_only=local_only, batch_size=batch_size,
+        workers=workers, overlap=overlap,
     )  # fmt: skip
-    output = Path(output)
-    check_output(output)
+    refuse_inputs({"output": output}, [raster, settings.aoi, model if isinstance(model, (str, os.PathLike)) else None])
     stages = Stages()
     wants_cancel = cancel.is_set if isinstance(cancel, threading.Event) else cancel or (lambda: False)
 
@@ -131,16 +132,17 @@ def detect(
             wanted = {"band_count": predictor.bands, "gsd": predictor.gsd}
         source, area = _open(os.fspath(raster), settings, wanted)
         try:
-            refuse_input(output, [*source.files, *([settings.aoi.partition(LAYER_MARK)[0]] if settings.aoi else [])])
+            refuse_inputs({"output": output}, source.files)
             return predictor or model_predictor(model, device=device, settings=settings), source, area
         except BaseException:
             source.close()
             raise
 
-    with stages.timed("loading"):
-        opened = _interruptible(open_all, wants_cancel)
-    run = _set_up(os.fspath(raster), output, *opened, settings, resume=resume, stages=stages)
-    run.run(progress=progress, wants_cancel=wants_cancel)
+    with reserve_layer(output) as file:
+        with stages.timed("loading"):
+            opened = _interruptible(open_all, wants_cancel)
+        run = _set_up(os.fspath(raster), file, *opened, settings, resume=resume, stages=stages)
+        run.run(progress=progress, wants_cancel=wants_cancel)
     return Summary(
         output=str(output),
         buildings=run.buildings,
@@ -200,7 +202,8 @@ def _open(raster: str, settings: Settings, wanted: dict[str, Any]) -> tuple[Rast
     """Open the raster as the model wants it, unless the settings want something else, and the area."""
     if settings.gsd is not None:
         wanted = {**wanted, "gsd": settings.gsd}
-    source = RasterSource.open(raster, bands=settings.bands, **wanted)
+    chosen = {"bands": settings.bands, "on_damage": settings.on_damage, "local_only": settings.local_only}
+    source = RasterSource.open(raster, **chosen, **wanted)
     try:
         if settings.aoi is not None:
             return source, AreaOfInterest.from_vector(settings.aoi, source)
@@ -214,7 +217,7 @@ def _open(raster: str, settings: Settings, wanted: dict[str, Any]) -> tuple[Rast
 
 def _set_up(
     raster: str,
-    output: Path,
+    output: OutputFile,
     predictor: Predictor,
     source: RasterSource,
     area: AreaOfInterest | None,
@@ -223,7 +226,7 @@ def _set_up(
     resume: bool,
     stages: Stages,
 ) -> DetectionRun:
-    """Cut the tiles, and begin the two files: the output under a temporary name, and the journal."""
+    """Cut the tiles, and begin the two files: the output and the journal."""
     with ExitStack() as undo:
         undo.callback(source.close)
         overlap = settings.tile_overlap(predictor.tile_size)
@@ -240,7 +243,8 @@ def _set_up(
             transform=source.transform,
         )
         fingerprint = fingerprint_of(raster, source=source, grid=grid, predictor=predictor, settings=settings)
-        journal = Journal(output.with_name(f"{output.name}.progress"), fingerprint=fingerprint, resume=resume)
+        progress = output.target.with_name(f"{output.target.name}.progress")
+        journal = Journal(progress, fingerprint=fingerprint, resume=resume)
         undo.callback(lambda: journal.close(keep=len(journal) > 0))
         sink = DetectionSink(output, crs=source.crs, metadata=_metadata(source, fingerprint["model"], settings))
         undo.callback(sink.abort)

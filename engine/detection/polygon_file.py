@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import sqlite3
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,15 +17,19 @@ from typing import Any
 import numpy as np
 import pyogrio
 import shapely
-from pyogrio.errors import DataLayerError, DataSourceError, FieldError, GeometryError
+from pyogrio.util import vsi_path
 
 from engine.detection.valid_polygons import mended, only_polygons
-from engine.errors import VectorError
+from engine.errors import MaskDinoError, VectorError
+from engine.input_file import refuse_special
 
 logger = logging.getLogger(__name__)
 
 LAYER_MARK = "|layername="
 _UNDEFINED = re.compile(r'\w+\["Undefined (geographic|Cartesian) SRS"')
+_DATABASES = {".gpkg", ".sqlite", ".db"}
+_VIEW_SECONDS = 30
+_MOST_ROWS = 20_000_000
 _PARQUET = {".parquet", ".geoparquet"}  # the GDAL that comes with pyogrio's wheels does not read it
 
 
@@ -84,10 +92,12 @@ def read_layer(
     layer = layer.partition("|")[0]
     if "://" not in file and not file.startswith("/vsi") and not Path(file).exists():
         raise VectorError(f"{role} {file} does not exist.", hint="Check the path.")
+    refuse_special(file, what=role, error=VectorError)
     if Path(file).suffix.lower() in _PARQUET:
         crs, ids, shapes, values = _read_parquet(file, role, fields)
     else:
-        crs, ids, shapes, values = _read_ogr(file, layer, path, role, fields)
+        with _plainly_named(file) as plain:
+            crs, ids, shapes, values = _read_ogr(plain, layer, path, role, fields)
     features = len(shapes)
     usable = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
     if not usable.all():
@@ -113,6 +123,7 @@ _Rows = tuple[Any, np.ndarray, np.ndarray, dict[str, np.ndarray]]
 def _read_ogr(file: str, layer: str, path: str | Path, role: str, fields: Callable) -> _Rows:
     with _explained(path, role):
         layer = layer or _only_layer(file, role)
+        _refuse_endless_view(file, layer, path, role)
         names = list(pyogrio.read_info(file, layer=layer)["fields"])
     wanted = list(fields(names))
     with _explained(path, role):
@@ -122,6 +133,50 @@ def _read_ogr(file: str, layer: str, path: str | Path, role: str, fields: Callab
     shapes = shapely.from_wkb([] if geometries is None else geometries, on_invalid="ignore")
     read = list(meta["fields"])  # in the order of the layer, not in that asked for
     return _known(meta["crs"]), ids, shapes, dict(zip(read, values, strict=True)) if read else {}
+
+
+def _refuse_endless_view(file: str, layer: str | None, path: str | Path, role: str) -> None:
+    """Refuse a view of a database that does not come to an end: whoever sends a file may have written anything into it.
+
+    Raises:
+        VectorError: it gives more rows than any layer has, or none within ``_VIEW_SECONDS``.
+    """
+    if layer is None or not os.path.isfile(file) or Path(file).suffix.lower() not in _DATABASES:
+        return
+    until = time.monotonic() + _VIEW_SECONDS
+    name = layer.replace('"', '""')
+    try:
+        with closing(sqlite3.connect(f"{Path(file).absolute().as_uri()}?mode=ro", uri=True)) as database:
+            database.set_progress_handler(lambda: time.monotonic() > until, 100_000)
+            kind = database.execute("SELECT type FROM sqlite_master WHERE name = ? COLLATE NOCASE", [layer]).fetchone()
+            if kind != ("view",):
+                return
+            rows = database.execute(f'SELECT count(*) FROM (SELECT 1 FROM "{name}" LIMIT {_MOST_ROWS})').fetchone()[0]  # nosec B608
+    except sqlite3.OperationalError as error:
+        if "interrupted" not in str(error):
+            return  # a function that GDAL has and Python's SQLite has not
+        rows = _MOST_ROWS
+    except sqlite3.Error:
+        return  # whatever is wrong with it, GDAL says it better
+    if rows >= _MOST_ROWS:
+        raise VectorError(
+            f"{role} {path} is a view, {layer}, that did not end within {_VIEW_SECONDS} s or {_MOST_ROWS:,} rows.",
+            hint="Save it as a layer of its own.",
+        )
+
+
+@contextmanager
+def _plainly_named(file: str) -> Iterator[str]:
+    """Yield a name under which pyogrio opens a file, whatever its own: it takes ``!`` and ``;`` for parts of an address."""
+    if not os.path.exists(file) or (vsi_path(file) == file and "\n" not in file):
+        yield file
+        return
+    path = Path(file).absolute()
+    with tempfile.TemporaryDirectory(prefix="maskdino-") as folder:
+        for part in path.parent.iterdir():  # what belongs to a shapefile has its name
+            if part.stem == path.stem:
+                Path(folder, f"layer{part.suffix}").symlink_to(part)
+        yield str(Path(folder, f"layer{path.suffix}"))
 
 
 def _known(crs: Any) -> Any:
@@ -134,7 +189,9 @@ def _explained(path: str | Path, role: str) -> Iterator[None]:
     """Turn the errors of reading into one line that names the file."""
     try:
         yield
-    except (DataSourceError, DataLayerError, FieldError, GeometryError, ValueError) as error:
+    except (MaskDinoError, MemoryError):
+        raise
+    except Exception as error:  # of a broken file pyogrio raises whatever its code then runs into, an UnboundLocalError too
         reason = str(error).partition(";")[0].rstrip(".")  # what follows is advice to programmers
         raise VectorError(
             f"{role} {path} cannot be read: {reason}.", hint="Give a polygon layer, such as a GeoPackage."

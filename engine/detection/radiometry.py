@@ -48,15 +48,16 @@ class Stretch:
         return ", ".join(f"{low:g}..{high:g}" for low, high in zip(self.low, self.high, strict=True))
 
 
-def check_values(dtype: np.dtype, *, name: str) -> None:
+def check_values(dtypes: Sequence[str], *, name: str) -> None:
     """Refuse values that are no brightness.
 
     Raises:
         RasterFitError: the raster holds complex numbers.
     """
-    if np.issubdtype(dtype, np.complexfloating):
+    complex_ones = [dtype for dtype in dtypes if dtype.startswith("complex")]  # NumPy has no name for complex_int16
+    if complex_ones:
         raise RasterFitError(
-            f"{name} holds complex numbers ({dtype}), such as raw radar data.",
+            f"{name} holds complex numbers ({complex_ones[0]}), such as raw radar data.",
             hint="Turn them into amplitudes first, for example with gdal_calc.",
         )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from affine import Affine
@@ -18,13 +20,18 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from engine.detection.band_selection import select_bands
+from engine.detection.gdal_warnings import gdal_warnings, speaks_of_damage
 from engine.detection.georeference import georeference_of
 from engine.detection.opening import display_name, gdal_settings, open_dataset
-from engine.detection.radiometry import check_values, find_stretch, is_plausible
+from engine.detection.other_files import refuse_distant, refuse_network_driver, report_other_files
+from engine.detection.radiometry import SAMPLE_WINDOWS, SpreadWindows, check_values, find_stretch, is_plausible
 from engine.detection.resampling import AxisResampling, resample, resample_valid
 from engine.detection.working_grid import choose_working_grid
 from engine.errors import ArgumentError, RasterError
 
+logger = logging.getLogger(__name__)
+
+_EXACT = 1 << 24
 # Source pixels of a band resampled at once: bounds the memory of a tile, however fine the raster is.
 PIXELS_AT_ONCE = 1 << 22
 # An overview is read only if at least so many of its pixels make one of the working grid, so that how the overview was
@@ -58,6 +65,8 @@ class RasterSource:
         band_count: int | None = None,
         gsd: float | None = None,
         fill: float | Sequence[float] = 0.0,
+        on_damage: Literal["fail", "skip"] = "fail",
+        local_only: bool = False,
     ) -> None:
         """Open a raster.
 
@@ -68,6 +77,8 @@ class RasterSource:
             gsd: metres a pixel that the model wants; None reads the raster's own pixels, whatever they are. A raster that
                 does not say how large its pixels are is read as it is, and taken to have this size.
             fill: what pixels without data become, 0..255, one value or one a band.
+            on_damage: whether a block that cannot be decoded is an error, or has no data and is named in the log.
+            local_only: refuse a raster that reads from the network or from outside its own folder.
 
         Raises:
             ArgumentError: a value that cannot be used.
@@ -82,7 +93,17 @@ class RasterSource:
         self._local = threading.local()
         self._handles: list[DatasetReader | WarpedVRT] = []
         self._lock = threading.Lock()
+        self._offset = 0
+        self._damaged: list[tuple[tuple[int, int, int, int], RasterError]] = []
+        self._warnings: set[str] = set()
+        self._skips_damage = on_damage == "skip"
+        self._skipped: set[tuple[int, int, int, int]] = set()  # blocks
+        if local_only:
+            refuse_distant(str(path))
         try:
+            report_other_files(str(path))
+            if local_only:
+                refuse_network_driver(str(path), self._dataset().driver)
             self._choose_pixels(bands, band_count, fill)
             self._choose_grid(gsd)
             with gdal_settings():
@@ -165,10 +186,12 @@ class RasterSource:
         self._selection = select_bands(dataset, bands=bands, band_count=band_count, name=self.name)
         self.bands = self._selection.count
         indexes = self._selection.indexes
-        self._dtype = np.result_type(*(dataset.dtypes[index - 1] for index in indexes))
-        check_values(self._dtype, name=self.name)
+        names = [dataset.dtypes[index - 1] for index in indexes]
+        check_values(names, name=self.name)
+        self._dtype = np.result_type(*names)
         self._mask_indexes = _bands_with_mask(dataset, indexes)
         self._has_gaps = bool(self._mask_indexes) or self._dtype.kind == "f" or self._selection.opaque is not None
+        self._has_gaps |= self._skips_damage
         self._fill = np.broadcast_to(np.asarray(fill, np.float32).reshape(-1, 1, 1), (self.bands, 1, 1))
 
     def _choose_grid(self, gsd: float | None) -> None:
@@ -191,6 +214,7 @@ class RasterSource:
     def _choose_values(self) -> None:
         dataset = self._dataset()
         self._stretch = None
+        self._offset = self._find_offset()
         if self._selection.palette is None:
             self._stretch = find_stretch(
                 lambda window: self._raw(*_bounds(window)),
@@ -204,6 +228,8 @@ class RasterSource:
     def _describe(self) -> dict[str, str]:
         selection = self._selection
         values = f"{self._dtype} as it is" if self._stretch is None else f"{self._dtype} stretched: {self._stretch}"
+        if self._offset:
+            values += f", {self._offset} taken off before"
         ways = {self._columns.method, self._rows.method} - {"none"}
         if isinstance(self._dataset(), WarpedVRT):
             ways.add("warped by ground control points")
@@ -234,19 +260,8 @@ class RasterSource:
 
     def _raw(self, col0: int, row0: int, col1: int, row1: int) -> tuple[np.ndarray, np.ndarray]:
         """Read source pixels: (bands, h, w) float32 in the raster's own values, zero without data, and (h, w) bool."""
-        dataset = self._dataset()
-        window = Window(col0, row0, col1 - col0, row1 - row0)
-        try:
-            pixels = dataset.read(list(self._selection.indexes), window=window)
-            valid = np.ones(pixels.shape[1:], bool)
-            if self._mask_indexes:
-                valid = dataset.read_masks(list(self._mask_indexes), window=window).any(axis=0)
-        except (RasterioError, OSError) as error:
-            reason = str(error.__cause__ or error).rstrip(".")
-            raise RasterError(
-                f"{self.name} is damaged at columns {col0} to {col1}, rows {row0} to {row1}: {reason}.",
-                hint="Fetch or export the file again, or leave the place out with --extent.",
-            ) from error
+        read = self._read_around_damage if self._skips_damage else self._read_checked
+        pixels, valid = read(col0, row0, col1, row1)
         if self._selection.palette is not None:
             index = pixels[0].astype(np.int64)
             valid &= self._selection.opaque[index]
@@ -255,10 +270,110 @@ class RasterSource:
             plausible = is_plausible(pixels)
             valid &= plausible.any(axis=0)
             pixels = np.where(plausible, pixels, 0)
+        if self._offset:  # float32 has 24 bits: what is left of a large number is less exact than its differences
+            pixels = pixels.astype(np.int64) - self._offset
         pixels = pixels.astype(np.float32)
         if not valid.all():
             pixels *= valid
         return pixels, valid
+
+    def _read_checked(self, col0: int, row0: int, col1: int, row1: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read a window as the file has it, (bands, h, w) and (h, w) bool.
+
+        Raises:
+            RasterError: the file is damaged there.
+        """
+        dataset = self._dataset()
+        window = Window(col0, row0, col1 - col0, row1 - row0)
+        self._refuse_known_damage(col0, row0, col1, row1)
+        try:
+            with gdal_warnings() as warnings:
+                pixels = dataset.read(list(self._selection.indexes), window=window)
+                valid = np.ones(pixels.shape[1:], bool)
+                if self._mask_indexes:
+                    valid = dataset.read_masks(list(self._mask_indexes), window=window).any(axis=0)
+        except (RasterioError, OSError) as error:
+            raise self._damage((col0, row0, col1, row1), str(error.__cause__ or error)) from error
+        self._heed(warnings, (col0, row0, col1, row1))
+        return pixels, valid
+
+    def _read_around_damage(self, col0: int, row0: int, col1: int, row1: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read a window block by block, as the file is stored; a damaged block has no data, and is named once."""
+        dataset = self._dataset()
+        height, width = dataset.block_shapes[self._selection.indexes[0] - 1]
+        names = [dataset.dtypes[index - 1] for index in self._selection.indexes]
+        pixels = np.zeros((len(names), row1 - row0, col1 - col0), np.result_type(*names))
+        valid = np.zeros(pixels.shape[1:], bool)
+        for top in range(row0 // height * height, row1, height):
+            for left in range(col0 // width * width, col1, width):
+                block = (left, top, min(left + width, dataset.width), min(top + height, dataset.height))
+                with self._lock:
+                    if block in self._skipped:
+                        continue
+                low, high = (max(left, col0), max(top, row0)), (min(block[2], col1), min(block[3], row1))
+                place = np.s_[low[1] - row0 : high[1] - row0, low[0] - col0 : high[0] - col0]
+                try:
+                    pixels[(slice(None), *place)], valid[place] = self._read_checked(*low, *high)
+                except RasterError as error:
+                    self._skip(block, error)
+        return pixels, valid
+
+    def _skip(self, block: tuple[int, int, int, int], error: RasterError) -> None:
+        with self._lock:
+            is_new = block not in self._skipped
+            self._skipped.add(block)
+        if is_new:
+            col0, row0, col1, row1 = block
+            logger.warning("%s Columns %d to %d, rows %d to %d are taken for no data.", error.message, col0, col1, row0, row1)
+
+    def _heed(self, warnings: list[str], bounds: tuple[int, int, int, int]) -> None:
+        """Pass on what GDAL warned of while it read a window.
+
+        Raises:
+            RasterError: what it read cannot be what was once written.
+        """
+        for warning in warnings:
+            if speaks_of_damage(warning):
+                error = self._damage(bounds, warning)
+                with self._lock:
+                    self._damaged.append((bounds, error))
+                raise error
+            with self._lock:
+                is_new = warning not in self._warnings
+                self._warnings.add(warning)
+            if is_new:
+                logger.warning("%s: GDAL says: %s", self.name, warning)
+
+    def _refuse_known_damage(self, col0: int, row0: int, col1: int, row1: int) -> None:
+        """Refuse a window that shares pixels with a damaged one: GDAL keeps its blocks, and warns once."""
+        with self._lock:
+            known = list(self._damaged)
+        for (left, top, right, bottom), error in known:
+            if left < col1 and col0 < right and top < row1 and row0 < bottom:
+                raise error
+
+    def _damage(self, bounds: tuple[int, int, int, int], reason: str) -> RasterError:
+        col0, row0, col1, row1 = bounds
+        return RasterError(
+            f"{self.name} is damaged at columns {col0} to {col1}, rows {row0} to {row1}: {reason.rstrip('.')}.",
+            hint="Fetch or export the file again, or leave the place out with --extent or --on-damage skip.",
+        )
+
+    def _find_offset(self) -> int:
+        """Return what is taken off all values before they become float32, which counts to 2**24 exactly."""
+        if self._dtype.kind not in "iu" or self._dtype.itemsize < 4 or self._selection.palette is not None:
+            return 0
+        dataset = self._dataset()
+        block = dataset.block_shapes[self._selection.indexes[0] - 1]
+        for window in islice(SpreadWindows(dataset.width, dataset.height, block), SAMPLE_WINDOWS):
+            col0, row0, col1, row1 = _bounds(window)
+            self._offset = 0
+            _, valid = self._raw(col0, row0, col1, row1)
+            if valid.any():
+                values = dataset.read(list(self._selection.indexes), window=window).astype(np.int64)[:, valid]
+                low = int(values.min())
+                return low if max(abs(low), abs(int(values.max()))) > _EXACT else 0
+        return 0
 
 
 def _bounds(window: Window) -> tuple[int, int, int, int]:

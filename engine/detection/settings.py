@@ -24,6 +24,9 @@ class Settings(BaseModel):
         precision: of the model's products: ``float32``, ``bfloat16``, or ``auto``, which takes bfloat16 where the device is
             faster at it.
         compile: compile the model first, with torch.compile; docs/performance.md says what it gains.
+        on_damage: whether a block of the raster that cannot be decoded ends the run (``fail``), or is taken for no data and
+            named in the log (``skip``).
+        local_only: refuse a raster that reads from the network or from outside its own folder, such as a VRT from a stranger.
         batch_size: tiles a call of the model; None takes what suits the device.
         workers: threads that read tiles, and as many that crop what was found and that draw outlines; None takes one where the
             model computes on the CPU, which it keeps busy by itself, else one a core, at most eight.
@@ -42,6 +45,8 @@ class Settings(BaseModel):
     outline: Literal["regular", "simplified", "raw"] = "regular"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
+    on_damage: Literal["fail", "skip"] = "fail"
+    local_only: bool = False
     batch_size: Annotated[int, Field(ge=1)] | None = None
     workers: Annotated[int, Field(ge=1)] | None = None
     overlap: Annotated[int, Field(ge=0)] | None = None

@@ -1,7 +1,7 @@
 """Write footprints as they are found, so that a finished file, and nothing else, ever stands under the output's name.
 
-Everything goes to ``NAME.part.EXT`` in the same folder, which takes the name in one step at the end. A GeoPackage is written
-as the footprints come; the other formats cannot grow, so their rows (some 300 bytes each) wait in memory for the end.
+A GeoPackage is written as the footprints come; the other formats cannot grow, so their rows (some 300 bytes each) wait in
+memory for the end.
 
 GeoJSON keeps the raster's CRS in the ``crs`` member that GDAL and QGIS write and read: RFC 7946 would have longitude and
 latitude with seven decimals, and the outlines are exact here.
@@ -9,13 +9,10 @@ latitude with seven decimals, and the outlines are exact here.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import re
-import shutil
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +23,10 @@ from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldE
 from pyogrio.util import vsi_path
 
 from engine.errors import ArgumentError, MaskDinoError, OutputError
+from engine.output_file import OutputFile, explained
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from engine.detection.footprints import Footprints
 
@@ -37,63 +35,40 @@ DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".json": "GeoJSON", ".fgb": "
 ROWS_A_WRITE = 4096
 """Opening a GeoPackage to append takes as long as writing a thousand rows."""
 
-_FULL = 2**20  # bytes; a database that takes back its last transaction leaves some of the disk free
-_WRITE_ERRORS = (DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, RuntimeError)
+WRITE_ERRORS = (DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, RuntimeError)
 
 
 def check_output(path: Path) -> None:
     """Find out, before any work, whether an output can be written.
 
     Raises:
-        ArgumentError: the extension is not that of a format that can be written.
-        OutputError: the folder does not exist or cannot be written to, a folder or a locked file has this name, or what the
-            format needs is not installed.
+        ArgumentError, OutputError: as ``reserve_layer``.
     """
+    reserve_layer(path).close()
+
+
+def reserve_layer(path: str | os.PathLike[str]) -> OutputFile:
+    """Reserve the file of a layer.
+
+    Raises:
+        ArgumentError: the extension is not that of a format that can be written.
+        OutputError: as ``OutputFile``, or what the format needs is not installed.
+    """
+    path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in DRIVERS:
         what = f"the extension {path.suffix!r}" if path.suffix else "no extension"
         raise ArgumentError(f"The output {path} has {what}.", hint="Use .gpkg, .geojson, .fgb or .parquet.")
     if DRIVERS[suffix] == "Parquet":
         _require_pyarrow(path)
-    if path.is_dir():
-        raise OutputError(f"The output {path} is a folder.", hint="Name a file in it.")
-    if not path.parent.is_dir():
-        raise OutputError(f"The folder of the output {path} does not exist.", hint="Create it, or write elsewhere.")
-    part = part_of(path)
-    if vsi_path(part) != str(part):
+    file = OutputFile(path)
+    if vsi_path(file.part) != str(file.part):
+        file.close()
         raise OutputError(
             f"The folder of the output {path} has a character in its name that GDAL takes for part of an address.",
             hint="Write elsewhere.",
         )
-    with _explained(path):
-        if path.exists():
-            # Asks for the right to write without changing anything; on Windows this fails while a program holds the file.
-            with open(path, "r+b"):
-                pass
-        with open(part, "wb"):
-            pass
-        part.unlink()
-    _refuse_unsaved(path)
-
-
-def refuse_input(path: Path, inputs: Iterable[str | os.PathLike[str]]) -> None:
-    """Refuse an output that would replace something that was read: a raster in a GeoPackage, the area.
-
-    Raises:
-        ArgumentError: the output is one of ``inputs``.
-    """
-    if not path.exists():
-        return
-    for name in inputs:
-        if os.path.exists(name) and os.path.samefile(name, path):
-            raise ArgumentError(f"The output {path} is a file that is read too, and would be lost.", hint="Name another file.")
-
-
-def part_of(path: Path) -> Path:
-    """Return the name under which an output grows. The extension stays, since GDAL goes by it."""
-    # pyogrio takes "!" and ";" for parts of an address and would write elsewhere.
-    stem = re.sub(r"[^\w .()+-]", "_", path.stem)
-    return path.absolute().with_name(f"{stem}.part{path.suffix}")
+    return file
 
 
 class DetectionSink:
@@ -103,24 +78,28 @@ class DetectionSink:
     raster's CRS. A GeoPackage has a spatial index, and the metadata as the layer's own, where QGIS shows it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, crs: Any, metadata: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, output: str | os.PathLike[str] | OutputFile, *, crs: Any, metadata: dict[str, str] | None = None
+    ) -> None:
         """Begin the file.
 
         Args:
-            path: the output; a file of that name is replaced by ``close`` and not touched before.
+            output: where, or the reserved file, which then stays so; what stands under the name is replaced by ``close``
+                and not touched before.
             crs: anything with ``to_wkt()``, a string that GDAL understands, or None for a layer without CRS.
             metadata: what to keep of how the layer came to be.
 
         Raises:
-            ArgumentError, OutputError: as ``check_output``.
+            ArgumentError, OutputError: as ``reserve_layer``, or it cannot be begun.
         """
-        self.path = Path(path)
-        check_output(self.path)
+        self._is_own = not isinstance(output, OutputFile)
+        self._file = reserve_layer(output) if self._is_own else output
+        self.path = self._file.path
         self.rows = 0
+        self._closed = False
         self._driver = DRIVERS[self.path.suffix.lower()]
         self._crs = crs.to_wkt() if hasattr(crs, "to_wkt") else crs
         self._metadata = {name: str(value) for name, value in (metadata or {}).items()}
-        self._part: Path | None = part_of(self.path)
         self._waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._rows_waiting = 0
         if self._driver == "GPKG":
@@ -147,7 +126,7 @@ class DetectionSink:
         Raises:
             OutputError: it cannot be finished or named; what stood under the name still does.
         """
-        if self._part is None:
+        if self._closed:
             return
         with self._undone_on_error():
             if self._driver == "Parquet":
@@ -155,25 +134,23 @@ class DetectionSink:
             elif self._driver != "GPKG" or self._rows_waiting:
                 self._write_ogr(append=self._driver == "GPKG")
             self._verify()
-            _refuse_unsaved(self.path)
-            with open(self._part, "r+b") as file:
-                os.fsync(file.fileno())
-            os.replace(self._part, self.path)
-        self._part = None
+            self._file.finish()
+        self._let_go()
 
     def abort(self) -> None:
         """Leave nothing of an unfinished file. After ``close``, or a second time, this does nothing."""
-        if self._part is not None:
-            for name in (self._part, *(Path(f"{self._part}{end}") for end in ("-journal", "-wal", "-shm"))):
-                with suppress(OSError):
-                    name.unlink(missing_ok=True)
-        self._part = None
+        self._let_go()
         self._waiting = []
+
+    def _let_go(self) -> None:
+        self._closed = True
+        if self._is_own:  # whoever reserved it otherwise has the end of the run to wait for
+            self._file.close()
 
     @contextmanager
     def _undone_on_error(self) -> Iterator[None]:
         try:
-            with _explained(self.path):
+            with explained(self.path, *WRITE_ERRORS):
                 yield
         except MaskDinoError:
             self.abort()
@@ -199,7 +176,7 @@ class DetectionSink:
             # The raster has none either, and whoever opened it has said so.
             warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
             pyogrio.raw.write(
-                self._part,
+                self._file.part,
                 wkb,
                 [scores, areas],
                 np.array(["score", "area_m2"], dtype=object),
@@ -234,54 +211,15 @@ class DetectionSink:
             },
             metadata={"geo": json.dumps(geo), "maskdino": json.dumps(self._metadata)},
         )
-        pyarrow.parquet.write_table(table, self._part)
+        pyarrow.parquet.write_table(table, self._file.part)
 
     def _verify(self) -> None:
         """Read back how many rows there are: a full disk is not always noticed while a database is being closed."""
         if self._driver == "Parquet":
             return
-        found = pyogrio.read_info(self._part, layer=LAYER, force_feature_count=True)["features"]
+        found = pyogrio.read_info(self._file.part, layer=LAYER, force_feature_count=True)["features"]
         if found != self.rows:
             raise OSError(f"{found} of {self.rows} rows arrived")
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn the errors of writing into one line that names the output."""
-    try:
-        yield
-    except PermissionError as error:
-        raise OutputError(
-            f"The output {path} cannot be written: permission denied.",
-            hint="Choose another folder, or close the program that has the file open.",
-        ) from error
-    except (OSError, *_WRITE_ERRORS) as error:
-        if _is_full(path.parent, error):
-            raise OutputError(
-                f"The output {path} cannot be written: the disk is full.", hint="Make room, or write to another disk."
-            ) from error
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise OutputError(
-            f"The output {path} cannot be written: {reason.removesuffix('.')}.", hint="Choose another folder or disk."
-        ) from error
-
-
-def _is_full(folder: Path, error: Exception) -> bool:
-    """Say whether a write failed for want of room. GDAL rarely says why; the system does."""
-    number = getattr(error, "errno", None)
-    if number is not None:
-        return number in (errno.ENOSPC, errno.EDQUOT)
-    return shutil.disk_usage(folder).free < _FULL
-
-
-def _refuse_unsaved(path: Path) -> None:
-    """Refuse to replace a database that another program has open with changes not yet in it: they would end in the new one."""
-    with suppress(FileNotFoundError):
-        if os.path.getsize(f"{path}-wal"):
-            raise OutputError(
-                f"The output {path} is open in another program, which has changes to save.",
-                hint="Save and close it there, or choose another name.",
-            )
 
 
 def _require_pyarrow(path: Path) -> None:

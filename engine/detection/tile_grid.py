@@ -100,8 +100,8 @@ class TileGrid(Sequence[Tile]):
         self.overlap = overlap
         self.origin = origin
         self.transform = Affine.identity() if transform is None else transform
-        self._cols = _starts(origin[0], width, tile_size, overlap)
-        self._rows = _starts(origin[1], height, tile_size, overlap)
+        self._cols = _Starts(origin[0], width, tile_size, overlap)
+        self._rows = _Starts(origin[1], height, tile_size, overlap)
         self._tile_width = min(width, tile_size)
         self._tile_height = min(height, tile_size)
 
@@ -169,15 +169,22 @@ class TileGrid(Sequence[Tile]):
         return shapely.transform(geometries, apply)
 
 
-def _starts(first: int, length: int, tile_size: int, overlap: int) -> list[int]:
-    """Return where the tiles start along one side; the last one ends at the far edge."""
-    if length <= tile_size:
-        return [first]
-    last = length - tile_size
-    return [first + start for start in range(0, last, tile_size - overlap)] + [first + last]
+class _Starts(Sequence[int]):
+    """Where the tiles start along one side, the last one so that it ends at the far edge. A raster may claim any length."""
+
+    def __init__(self, first: int, length: int, tile_size: int, overlap: int) -> None:
+        self._first, self._last, self._step = first, max(length - tile_size, 0), tile_size - overlap
+
+    def __len__(self) -> int:
+        return -(-self._last // self._step) + 1
+
+    def __getitem__(self, number: int) -> int:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return self._first + min(number * self._step, self._last)
 
 
-def _spans_meeting(starts: list[int], length: int, low: float, high: float) -> range:
+def _spans_meeting(starts: Sequence[int], length: int, low: float, high: float) -> range:
     """Return which of the spans ``start .. start + length`` overlap ``low .. high`` by more than a border."""
     if not high > low:
         return range(0)

@@ -18,6 +18,7 @@ from engine.model.model_header import DataSource, ModelHeader, TrainingRecord
 from engine.model.published import LICENCE, PublishedModel, find_published
 from engine.model.published_config import preset_of, published_config
 from engine.model.published_file import read_published
+from engine.output_file import refuse_inputs
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ def convert_published(
     output = Path(output)
     if output.suffix != ".safetensors":
         raise ArgumentError(f"The output {output.name!r} is not a model file.", hint="Let its name end on .safetensors.")
+    refuse_inputs({"output": output}, [published])
     checkpoint = read_published(published)  # before the imports that take seconds: most faults show here
 
     import torch

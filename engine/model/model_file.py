@@ -13,11 +13,13 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from engine.errors import CheckpointMismatchError, DeviceError, ModelFileError, OutputError
+from engine.errors import CheckpointMismatchError, DeviceError, ModelFileError
 from engine.model.file_errors import about_file
+from engine.model.header_bounds import check_bounds
 from engine.model.model_header import ModelHeader, parse_header
 from engine.model.presets import PRESETS
 from engine.model.published import PUBLISHED
+from engine.output_file import OutputFile, explained
 
 if TYPE_CHECKING:
     import torch
@@ -113,22 +115,11 @@ def save_model(
             if not torch.isfinite(tensor).all():
                 raise ModelFileError(f"{name} is not finite as {dtype}; the model is not saved as {path.name!r}.")
         tensors[name] = tensor.contiguous().clone()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.touch(exist_ok=False)
-        mode = partial.stat().st_mode
-        save_file(tensors, partial, metadata={METADATA_KEY: header.to_json()})
-        partial.chmod(mode)  # safetensors makes files that their owner alone may read
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(
-            f"The model file {str(path)!r} cannot be written: {getattr(error, 'strerror', None) or error}.",
-            hint="Is the folder there, writable, and the disk not full?",
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with OutputFile(path) as output, explained(path, SafetensorError):
+        mode = output.part.stat().st_mode
+        save_file(tensors, output.part, metadata={METADATA_KEY: header.to_json()})
+        output.part.chmod(mode)  # safetensors makes files that their owner alone may read
+        output.finish()
     return path
 
 
@@ -156,6 +147,8 @@ def load_model(name_or_path: str | os.PathLike[str], *, device: str | torch.devi
             with safe_open(path, framework="pt") as file, torch.no_grad():
                 for name, parameter in _distinct_tensors(model).items():
                     tensor = file.get_tensor(name)
+                    if tensor.dtype != parameter.dtype and not tensor.is_floating_point():
+                        raise ModelFileError(f"its tensor {name} holds {tensor.dtype} where {parameter.dtype} belongs.")
                     if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                         raise ModelFileError(f"its tensor {name} holds values that are not finite.")
                     parameter.copy_(tensor)
@@ -197,7 +190,9 @@ def _read(path: Path) -> tuple[ModelHeader, dict[str, tuple[int, ...]]]:
         content = json.loads(document)
     except (ValueError, RecursionError) as error:
         raise ModelFileError("its header is not JSON.") from error
-    return parse_header(content), shapes
+    header = parse_header(content)
+    check_bounds(header, size)
+    return header, shapes
 
 
 def _way_out(path: Path, start: bytes) -> str | None:

@@ -63,6 +63,8 @@ def read_published(path: str | os.PathLike[str]) -> PublishedCheckpoint:
     with about_file("The checkpoint", path):
         if path.is_dir():
             raise ModelFileError("it is a folder.", hint="Give the file in it.")
+        if path.exists() and not path.is_file():
+            raise ModelFileError("it is a pipe or a device.", hint="Save it as a file first.")
         container, content = _read(path)
         tensors, others = _state_dict(content, path.stat().st_size)
         log.debug("%s: %d tensors (%s); left out: %s", path, len(tensors), container, ", ".join(others) or "nothing")

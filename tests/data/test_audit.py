@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ from training.data.audit_annotations import AnnotationChecker
 from training.data.audit_clean import write_clean
 from training.data.audit_report import as_html, as_json, summary_lines
 from training.data.coco import CocoFolder
+from training.data.image_files import look_at_file
 
 SQUARE = [2.0, 3.0, 12.0, 3.0, 12.0, 8.0, 2.0, 8.0]
 SOUND = {"segmentation": [SQUARE], "bbox": [2.0, 3.0, 10.0, 5.0], "area": 50.0}
@@ -56,6 +58,8 @@ def write_split(folder: Path, pictures: dict[str, Image.Image], annotations: lis
         ({**SOUND, "image_id": 9}, ["no_image"], None),
         ({**SOUND, "image_id": [1]}, ["no_image"], None),
         ({**SOUND, "category_id": 5}, ["unknown_category"], SOUND),
+        ({**SOUND, "category_id": [1]}, ["malformed"], None),
+        ({**SOUND, "category_id": {"id": 100}}, ["malformed"], None),
         ({**SOUND, "segmentation": []}, ["no_outline"], None),
         ({**SOUND, "segmentation": [[]]}, ["no_outline"], None),
         ({**SOUND, "segmentation": None}, ["no_outline"], None),
@@ -197,9 +201,68 @@ def test_a_file_outside_the_folder_is_copied_into_it(tmp_path) -> None:
     split = write_split(tmp_path / "set", {"a.png": picture(6)}, [], images=names)
     (split / "images" / "s").mkdir()
     picture(7).save(split / "images" / "s" / "a.png")
-    write_clean(audit_dataset(split, workers=1), tmp_path / "clean")
+    write_clean(audit_dataset(split, workers=1, outside_images=True), tmp_path / "clean")
     assert sorted(p.name for p in (tmp_path / "clean/images").iterdir()) == ["a-1.png", "a-2.png", "a.png"]
     assert len(CocoFolder(tmp_path / "clean")) == 3
+
+
+def entries(*names: str) -> list[dict]:
+    return [{"id": n, "file_name": name, "width": SIDE, "height": SIDE} for n, name in enumerate(names)]
+
+
+def test_files_outside_the_folder_are_not_read_unless_asked_for(tmp_path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    for n, name in enumerate(("secret.png", "elsewhere/a.png", "elsewhere/b.png")):
+        picture(10 + n).save(tmp_path / name)
+    inside = ("a.png", "../images/b.png", str(tmp_path / "set/images/c.png"))
+    outside = ("../../secret.png", str(tmp_path / "elsewhere/a.png"), "link.png", "linked/b.png")
+    pictures = {"a.png": picture(6), "b.png": picture(7), "c.png": picture(8)}
+    split = write_split(tmp_path / "set", pictures, [], images=entries(*inside, *outside, "a\0b.png"))
+    (split / "images/link.png").symlink_to(tmp_path / "secret.png")
+    (split / "images/linked").symlink_to(tmp_path / "elsewhere")
+    audit = audit_dataset(split, workers=1)
+    assert {kind: fault.count for kind, fault in audit.splits[0].faults.items()} == {"outside_folder": 4, "unreadable": 1}
+    write_clean(audit, tmp_path / "clean")
+    assert sorted(p.name for p in (tmp_path / "clean/images").iterdir()) == ["a.png", "b.png", "c.png"]
+
+
+def test_images_may_be_a_link_as_a_whole(tmp_path) -> None:
+    split = write_split(tmp_path / "set", {"a.png": picture(6)}, [])
+    (split / "images").rename(tmp_path / "disk")
+    (split / "images").symlink_to(tmp_path / "disk")
+    assert not audit_dataset(split, workers=1).splits[0].faults
+
+
+@settings(max_examples=40)
+@given(names=st.lists(st.sampled_from(["a.png", "A.png", "a-1.png", "a-2.png", "a-1-2.png", "x.jpg"]), max_size=8))
+def test_a_clean_copy_gives_each_image_a_file_of_its_own(tmp_path_factory, names: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("names")
+    paths = [f"{n}/{name}" for n, name in enumerate(names)]
+    (folder / "set/images").mkdir(parents=True)
+    for n, path in enumerate(paths):
+        (folder / "set/images" / path).parent.mkdir()
+        picture(n).save(folder / "set/images" / path, "PNG")
+    content = {"images": entries(*paths), "annotations": [], "categories": []}
+    (folder / "set/annotation.json").write_text(json.dumps(content))
+    write_clean(audit_dataset(folder / "set", workers=1), folder / "clean")
+    copied = json.loads((folder / "clean/annotation.json").read_text())["images"]
+    assert len({entry["file_name"].casefold() for entry in copied}) == len(names)
+    for entry in copied:
+        original = folder / "set/images" / paths[entry["id"]]
+        assert (folder / "clean/images" / entry["file_name"]).read_bytes() == original.read_bytes()
+
+
+def test_what_training_does_not_take_is_flagged(tmp_path) -> None:
+    deep = Image.fromarray(np.arange(SIDE * SIDE, dtype=np.uint16).reshape(SIDE, SIDE))
+    split = write_split(
+        tmp_path / "set", {"deep.png": deep, "a.png": picture(1)}, [], images=entries("deep.png", "a.png", "pipe")
+    )
+    os.mkfifo(split / "images/pipe")
+    audit = audit_dataset(split, workers=1)
+    assert audit.splits[0].faults["unreadable"].examples == [
+        f"{name} {look_at_file(split / 'images' / name).fault}" for name in ("deep.png", "pipe")
+    ]
+    assert audit.splits[0].usable.tolist() == [False, True, False]
 
 
 def test_images_on_the_same_ground_leak_whatever_they_show(tmp_path) -> None:
@@ -277,6 +340,19 @@ def test_a_file_that_breaks_off_is_one_clear_error(tmp_path, content: str) -> No
         audit_dataset(tmp_path)
 
 
+@pytest.mark.parametrize("value", ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000, "9" * 5000])
+def test_values_beyond_all_measure_are_one_clear_error(tmp_path, value: str) -> None:
+    (tmp_path / "annotation.json").write_text(f'{{"images": [{value}], "annotations": []}}')
+    with pytest.raises(ArgumentError, match=r"annotation\.json cannot be read"):
+        audit_dataset(tmp_path)
+
+
+def test_numbers_that_no_picture_has_are_a_fault(tmp_path) -> None:
+    images = [{"id": 1, "file_name": "a.png", "width": 10**30, "height": 5}]
+    audit = audit_dataset(write_split(tmp_path / "s", {}, [], images=images), workers=1)
+    assert audit.splits[0].faults["malformed_image"].count == 1
+
+
 @pytest.mark.parametrize("content", ["{}", '{"images": []}', '{"annotations": []}'])
 def test_a_file_that_is_not_coco_is_refused(tmp_path, content: str) -> None:
     (tmp_path / "annotation.json").write_text(content)
@@ -304,8 +380,52 @@ def test_the_service_answers_with_the_figures(faulty) -> None:
             serve(arguments, job)
 
 
+def test_an_input_is_never_written_over(faulty, tmp_path) -> None:
+    train, val = faulty
+    picture(20).save(train / "cover.png")
+    content = json.loads((train / "annotation.json").read_text())
+    content["images"].append({"id": 50, "file_name": "../cover.png", "width": SIDE, "height": SIDE})
+    (train / "annotation.json").write_text(json.dumps(content))
+    paths = [
+        train / "annotation.json",
+        val / "annotation.json",
+        train / "images/a.png",
+        val / "images/x.png",
+        train / "cover.png",
+    ]
+    before = [path.read_bytes() for path in paths]
+    for name in ("json", "report"):
+        for path in paths:
+            with pytest.raises(ArgumentError, match="would be lost"):
+                serve({"train": str(train), "val": str(val), name: str(path)}, Job(report=lambda progress: None))
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_places_where_no_copy_can_be(faulty, tmp_path) -> None:
+    (tmp_path / "file").touch()
+    for write in (tmp_path / "file", tmp_path / ("n" * 300), tmp_path / "file" / "clean", tmp_path):
+        with pytest.raises(OutputError):
+            serve({"train": str(faulty[0]), "write": str(write)}, Job(report=lambda progress: None))
+    (tmp_path / "clean").mkdir()
+    with pytest.raises(ArgumentError, match="--write"):
+        arguments = {"train": str(faulty[0]), "json": str(tmp_path / "clean/a.json"), "write": str(tmp_path / "clean")}
+        serve(arguments, Job(report=lambda progress: None))
+
+
+def test_two_copies_to_one_folder_do_not_mix(faulty, tmp_path) -> None:
+    audit = audit_dataset(*faulty, workers=1)
+
+    def again(progress) -> None:
+        with pytest.raises(OutputError, match="Another run"):
+            write_clean(audit, tmp_path / "clean")
+
+    write_clean(audit, tmp_path / "clean", progress=again)
+    assert not audit_dataset(tmp_path / "clean", workers=1).splits[0].faults
+    assert not list(tmp_path.glob("*maskdino*"))
+
+
 def test_an_output_without_a_folder_is_said_before_the_work(faulty, tmp_path) -> None:
-    with pytest.raises(OutputError, match="folder does not exist"):
+    with pytest.raises(OutputError, match=r"folder of the output .* does not exist"):
         serve({"train": str(faulty[0]), "json": str(tmp_path / "none" / "a.json")}, Job(report=lambda progress: None))
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import sqlite3
 import subprocess
 import sys
+import time
 import warnings
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
+from engine.detection import polygon_file
 from engine.detection.area_of_interest import AreaOfInterest
+from engine.detection.polygon_file import read_layer
 from engine.detection.tile_grid import TileGrid
 from engine.errors import ArgumentError, VectorError
 
@@ -174,6 +180,66 @@ def test_one_of_several_layers_has_to_be_named(tmp_path: Path) -> None:
         AreaOfInterest.from_vector(f"{path}|layername=north", UTM)
 
 
+@pytest.mark.parametrize("name", ["a;b", "a!b", "a\nb", "!", "50 % #1?", "a.zip!b"])
+@pytest.mark.parametrize("suffix", [".gpkg", ".shp", ".geojson"])
+def test_a_name_that_looks_like_an_address_is_only_a_name(tmp_path: Path, name: str, suffix: str) -> None:
+    source = write(tmp_path / f"plain{suffix}", [on_map(UTM, shapely.box(50, 0, 90, 50))], UTM.crs)
+    for part in tmp_path.glob("plain.*"):
+        part.rename(tmp_path / f"{name}{part.suffix}")
+    assert not source.exists()
+    assert AreaOfInterest.from_vector(tmp_path / f"{name}{suffix}", UTM).window() == (50, 0, 90, 50)
+
+
+ENDLESS = "with recursive n(i) as (select 1 union all select i + 1 from n)"
+
+
+@pytest.mark.parametrize(("body", "ends"), [
+    ("select fid, geom from area", True),
+    (f"{ENDLESS} select n.i as fid, geom from area, n", False),
+    (f"{ENDLESS} select n.i as fid, geom from area, n where n.i < 0", False),
+])  # fmt: skip
+def test_a_view_that_does_not_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, ends: bool) -> None:
+    monkeypatch.setattr(polygon_file, "_VIEW_SECONDS", 1)
+    path = write(tmp_path / "a.gpkg", [on_map(UTM, shapely.box(50, 0, 90, 50))], UTM.crs, layer="area")
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"create view seen as {body}")
+        for table, column in (("gpkg_contents", "table_name"), ("gpkg_geometry_columns", "table_name")):
+            columns = [row[1] for row in database.execute(f"pragma table_info({table})")]
+            values = ", ".join("'seen'" if name in (column, "identifier") else name for name in columns)
+            database.execute(f"insert into {table} select {values} from {table} where {column} = 'area'")
+        database.commit()
+    if ends:
+        assert AreaOfInterest.from_vector(f"{path}|layername=seen", UTM).window() == (50, 0, 90, 50)
+    else:
+        with pytest.raises(VectorError, match="is a view, seen, that did not end"):
+            AreaOfInterest.from_vector(f"{path}|layername=seen", UTM)
+
+
+@pytest.mark.parametrize("name", ["a.shp", "a.gpkg", "a.fgb", "a.geojson"])
+def test_a_broken_file_is_read_or_refused(tmp_path: Path, name: str) -> None:
+    rng = np.random.default_rng(0)
+    write(tmp_path / name, [on_map(UTM, shapely.box(n, 0, n + 0.5, 50)) for n in range(20)], UTM.crs)
+    sound = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for _ in range(60):
+        for path, content in sound.items():
+            path.write_bytes(content)
+        path = list(sound)[rng.integers(len(sound))]
+        content = bytearray(sound[path])
+        if rng.random() < 0.5:
+            content = content[: rng.integers(len(content))]
+        else:
+            content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+        path.write_bytes(content)
+        with suppress(VectorError):
+            read_layer(tmp_path / name, fields=lambda names: names)
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.gpkg")
+    with pytest.raises(VectorError, match="pipe or a device"):
+        AreaOfInterest.from_vector(tmp_path / "a.gpkg", UTM)
+
+
 def test_a_layer_of_points_beside_the_polygons_needs_no_name(tmp_path: Path) -> None:
     path = write(tmp_path / "a.gpkg", [shapely.Point(0, 0)], UTM.crs, layer="points")
     write(path, [on_map(UTM, shapely.box(50, 0, 90, 50))], UTM.crs, layer="area")
@@ -222,6 +288,34 @@ def test_a_footprint_belongs_where_more_than_half_of_it_lies(area: list[Any], fo
     union = shapely.intersection(shapely.union_all(area), shapely.box(0, 0, 200, 100))
     shares = [shapely.intersection(union, footprint).area / footprint.area for footprint in footprints]
     assert area_of(union).keeps(footprints).tolist() == [share > 0.5 for share in shares]
+
+
+@given(st.lists(boxes, min_size=1, max_size=12), st.lists(boxes, min_size=1, max_size=30), st.integers(0, 30))
+def test_polygons_that_overlap_are_one_area(area: list[Any], shapes: list[Any], margin: int) -> None:
+    union, apart = area_of(shapely.union_all(area)), AreaOfInterest(np.array(area), width=200, height=100)
+    assert apart.keeps(shapes).tolist() == union.keeps(shapes).tolist()
+    assert apart.window(margin) == union.window(margin)
+    for tile in TileGrid(200, 100, tile_size=30, overlap=5):
+        assert apart.touches(tile, margin=margin) == union.touches(tile, margin=margin)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32645", "EPSG:4326"])
+def test_a_cadastre_takes_no_longer_than_it_takes_to_read(tmp_path: Path, crs: str) -> None:
+    """Against reading the file, so that a busy machine is slow at both."""
+    side = 220
+    col, row = (axis.ravel() for axis in np.meshgrid(np.arange(side), np.arange(side)))
+    parcels = shapely.box(360_000 + col * 0.4, 3_049_960 + row * 0.15, 360_000.3 + col * 0.4, 3_049_960.1 + row * 0.15)
+    path = write(tmp_path / "cadastre.fgb", geopandas.GeoSeries(parcels, crs="EPSG:32645").to_crs(crs), crs)
+
+    started = time.process_time()
+    geopandas.read_file(path)
+    reading = time.process_time() - started
+    started = time.process_time()
+    area = AreaOfInterest.from_vector(path, UTM)
+    assert len(area.polygons) > 40_000
+    assert all(area.touches(tile, margin=8) for tile in TileGrid(200, 80, tile_size=50, overlap=0))
+    assert area.keeps(shapely.box([20, 20], [20, 20], [24, 24], [20.2, 20.2])).shape == (2,)
+    assert time.process_time() - started < 5 * reading + 1
 
 
 @given(st.integers(1, 199), st.lists(boxes, min_size=1, max_size=30))

@@ -108,6 +108,19 @@ def test_ground_control_points_that_bend_are_warped_to_north_up(tmp_path: Path) 
         assert dataset.read(1)[mask > 0].min() > 0
 
 
+@pytest.mark.parametrize(("unit", "metres"), [("foot", 0.3048), ("metre", 1.0), ("US survey foot", 1200 / 3937)])
+def test_a_local_crs_has_the_size_that_its_unit_says(unit: str, metres: float) -> None:
+    crs = CRS.from_wkt(f'LOCAL_CS["site",UNIT["{unit}",{metres}]]')
+    assert ground_size(crs, Affine(2, 0, 0, 0, -2, 600), 600, 600) == pytest.approx((2 * metres, 2 * metres))
+
+
+@pytest.mark.parametrize("code", [4978, 7842, 4936])
+def test_a_geocentric_crs_is_no_map(tmp_path: Path, code: int) -> None:
+    path = write_raster(tmp_path / "a.tif", picture(), crs=CRS.from_epsg(code))
+    with open_dataset(path) as dataset, pytest.raises(RasterFitError, match="geocentric"):
+        georeference_of(dataset, name="a.tif")
+
+
 def test_rational_polynomials_alone_are_refused(tmp_path: Path) -> None:
     one = [1.0] + [0.0] * 19
     rpc = RPC(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import zlib
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from engine.detection.journal import Journal
+from engine.detection.journal import _pack as packed_row
 from engine.detection.pieces import Piece
 from engine.detection.tile_grid import Tile
 from engine.errors import ArgumentError, OutputError
@@ -86,10 +90,75 @@ def test_resume_with_nothing_there_starts_from_the_beginning(tmp_path):
 
 
 def test_a_damaged_file_is_replaced_unless_it_was_to_be_resumed(tmp_path):
-    (tmp_path / "p").write_bytes(b"this is no database" * 100)
+    path = tmp_path / "p"
+    Journal(path, fingerprint=MADE_WITH, resume=False).close(keep=True)
+    content = bytearray(path.read_bytes())
+    content[100:] = b"\xff" * (len(content) - 100)
+    path.write_bytes(content)
     with pytest.raises(OutputError, match="without --resume"):
-        Journal(tmp_path / "p", fingerprint=MADE_WITH, resume=True)
-    Journal(tmp_path / "p", fingerprint=MADE_WITH, resume=False).close(keep=False)
+        Journal(path, fingerprint=MADE_WITH, resume=True)
+    Journal(path, fingerprint=MADE_WITH, resume=False).close(keep=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_row_of_a_tile_that_is_damaged_is_as_good_as_none(tmp_path, caplog):
+    path = tmp_path / "p"
+    whole = piece([[1, 0], [0, 1]])
+    blob = packed_row([whole])
+    rng = np.random.default_rng(0)
+    spoilt = [b"", b"x", blob[:-1], blob[: len(blob) // 2], zlib.compress(b"short")]
+    for _ in range(40):
+        copy = bytearray(blob)
+        copy[rng.integers(len(copy))] ^= 1 << rng.integers(8)
+        spoilt.append(bytes(copy))
+    journal = Journal(path, fingerprint=MADE_WITH, resume=False)
+    journal.add(TILE, [piece([[1]])])
+    for each in spoilt:
+        journal._connection.execute("update tiles set pieces = ?", [each])
+        found = journal.load(TILE)
+        assert found is None or same(found[0], whole)  # a few bits at the end of a compressed row mean nothing
+    assert "is done again" in caplog.text
+    journal.add(TILE, [piece([[1]])])
+    assert len(journal.load(TILE)) == 1
+    journal.close(keep=False)
+
+
+def their_notes(path):
+    path.write_text("my notes\n")
+
+
+def their_database(path):
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("create table mine (a)")
+        database.execute("create table tiles (a)")
+        database.commit()
+
+
+def their_log(path):
+    path.with_name(f"{path.name}-wal").write_text("a log of something else")
+
+
+def their_folder(path):
+    path.mkdir()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("make", [their_notes, their_database, their_log, their_folder, os.mkfifo])
+def test_a_file_of_somebody_else_is_left_alone(tmp_path, make, resume):
+    make(tmp_path / "p")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with pytest.raises(OutputError, match="of another program"):
+        Journal(tmp_path / "p", fingerprint=MADE_WITH, resume=resume)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_file_of_an_earlier_version_is_known_by_its_tables(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "p")) as database:
+        database.execute("create table run (fingerprint text not null)")
+        database.execute("create table tiles (tile integer primary key, pieces blob not null)")
+        database.commit()
+    Journal(tmp_path / "p", fingerprint=MADE_WITH, resume=True).close(keep=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_second_run_on_the_same_output_is_refused(tmp_path):
@@ -110,6 +179,7 @@ import os, signal, sys
 import numpy as np
 from pathlib import Path
 from engine.detection.journal import Journal
+from engine.detection.journal import _pack as packed_row
 from engine.detection.pieces import Piece
 from engine.detection.tile_grid import Tile
 journal = Journal(Path(sys.argv[1]), fingerprint={"raster": "town.tif", "score": "0.5"}, resume=False)

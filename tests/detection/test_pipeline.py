@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+import subprocess
+import sys
 import threading
 import time
+from contextlib import closing
 
 import geopandas
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
 import rasterio.shutil
@@ -296,6 +301,94 @@ class TestErrors:
             detect(raster, area, aoi=f"{area}|layername=area")
         assert area.read_bytes() == before
         assert sorted(path.suffix for path in tmp_path.iterdir()) == [".gpkg", ".gpkg", ".vrt"]
+
+    def test_names_that_a_run_might_use_for_itself_are_left_to_others(self, tmp_path):
+        raster = write_label_raster(tmp_path / "town.tif", town())
+        areas = [tmp_path / f"out{end}" for end in (".part.gpkg", ".gpkg.part", "-part.gpkg", ".tmp.gpkg")]
+        for area in areas:
+            geopandas.GeoSeries([shapely.box(500_000, 4_999_950, 500_050, 5_000_000)], crs=UTM).to_file(area, driver="GPKG")
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        for area in areas:
+            detect(raster, tmp_path / "out.gpkg", aoi=area)
+        assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.name != "out.gpkg"} == before
+
+    @pytest.mark.parametrize("mode", ["delete", "wal", "persist", "truncate"])
+    def test_what_a_crashed_program_left_beside_the_output_does_not_get_into_the_new_one(self, tmp_path, mode):
+        raster, output = write_label_raster(tmp_path / "town.tif", town()), tmp_path / "out.gpkg"
+        detect(raster, output)
+        crash = f"""
+import os, sqlite3
+c = sqlite3.connect({str(output)!r}, isolation_level=None)
+c.execute("pragma journal_mode = {mode}"); c.execute("pragma cache_size = 5"); c.execute("begin")
+c.execute("update gpkg_contents set description = 'edited'"); c.execute("create table filler (a)")
+for _ in range(2000):
+    c.execute("insert into filler values (?)", ("x" * 500,))
+if {mode!r} == "wal":
+    c.execute("commit")
+os._exit(9)"""
+        subprocess.run([sys.executable, "-c", crash])
+        assert len(list(tmp_path.glob("out.gpkg-*"))) >= 1
+        summary = detect(raster, output)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["out.gpkg", "town.tif"]
+        with closing(sqlite3.connect(output)) as database:
+            assert database.execute("select count(*) from buildings").fetchone() == (summary.buildings,)
+            assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+
+    def test_journals_without_their_database_are_left_alone(self, tmp_path):
+        raster = write_label_raster(tmp_path / "town.tif", town())
+        for end in ("-journal", "-wal"):
+            path = tmp_path / f"out.gpkg{end}"
+            path.write_bytes(b"\xd9\xd5\x05\xf9" + bytes(600))
+            with pytest.raises(OutputError, match=path.name):
+                detect(raster, tmp_path / "out.gpkg")
+            assert [name for name in (path.name,) if (tmp_path / name).stat().st_size == 604] == [path.name]
+            path.unlink()
+        assert [path.name for path in tmp_path.iterdir()] == ["town.tif"]
+
+    @pytest.mark.parametrize("mode", ["delete", "wal"])
+    @pytest.mark.parametrize("kind", ["immediate", "exclusive"])
+    def test_a_transaction_under_way_in_another_program_is_not_lost(self, tmp_path, kind, mode):
+        raster, output = write_label_raster(tmp_path / "town.tif", town()), tmp_path / "out.gpkg"
+        detect(raster, output)
+        with closing(sqlite3.connect(output, isolation_level=None)) as editing:
+            editing.execute(f"pragma journal_mode = {mode}")
+            editing.execute(f"begin {kind}")
+            editing.execute("create table edits (a)")
+            editing.execute("insert into edits values (42)")
+            with pytest.raises(OutputError, match="open in another program"):
+                detect(raster, output)
+            editing.execute("commit")
+        with closing(sqlite3.connect(output)) as database:
+            assert database.execute("select a from edits").fetchall() == [(42,)]
+
+    def test_a_second_run_is_refused_and_harms_the_first_in_no_way(self, tmp_path):
+        raster, output = write_label_raster(tmp_path / "town.tif", town(2, 500, 500)), tmp_path / "out.gpkg"
+        (tmp_path / "link.gpkg").symlink_to(output)
+        refused = []
+
+        def try_again(progress):
+            for name in ("out.gpkg", "link.gpkg"):
+                with pytest.raises(OutputError, match="Another run is writing"):
+                    detect(raster, tmp_path / name)
+                refused.append(name)
+
+        predictor = LabelPredictor(64, seconds=0.01)
+        options = {"outline": "raw", "min_area": 0, "overlap": 32}
+        engine.detect(raster, output, predictor=predictor, progress=try_again, **options)
+        assert len(refused) > 4
+        assert rows_of(output) == truth_of(town(2, 500, 500))
+        assert pyogrio.read_info(output)["layer_metadata"]["model"] == "labels"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["link.gpkg", "out.gpkg", "town.tif"]
+
+    def test_a_link_as_output_is_written_through(self, tmp_path):
+        raster = write_label_raster(tmp_path / "town.tif", town())
+        (tmp_path / "disk").mkdir()
+        for name in ("out.gpkg", "out.geojson"):
+            (tmp_path / name).symlink_to(tmp_path / "disk" / name)
+            for _ in range(2):
+                detect(raster, tmp_path / name)
+            assert (tmp_path / name).is_symlink()
+            assert len(geopandas.read_file(tmp_path / "disk" / name)) > 0
 
     def test_a_truncated_raster(self, tmp_path):
         raster = write_label_raster(tmp_path / "town.tif", town(0, 600, 600, "noise"))

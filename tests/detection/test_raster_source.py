@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -260,6 +261,114 @@ def test_a_raster_without_data_is_all_fill(tmp_path: Path) -> None:
 def test_complex_numbers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RasterFitError, match="complex"):
         RasterSource.open(write_raster(tmp_path / "a.tif", picture(bands=1).astype(np.complex64)))
+    with rasterio.open(
+        tmp_path / "radar.tif", "w", driver="GTiff", width=8, height=8, count=1, dtype="complex_int16"
+    ) as target:
+        target.write(np.zeros((1, 8, 8), np.complex64))
+    with pytest.raises(RasterFitError, match="complex"):
+        RasterSource.open(tmp_path / "radar.tif")
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "int64", "uint64"])
+@pytest.mark.parametrize("gsd", [None, 0.6])
+def test_large_numbers_keep_their_differences(tmp_path: Path, dtype: str, gsd: float | None) -> None:
+    small = picture().astype(dtype) * 3
+    large = small + np.array(2_000_000_000 if dtype.endswith("32") else 2**52 + 1, dtype)
+    paths = [write_raster(tmp_path / f"{n}.tif", pixels) for n, pixels in enumerate((small, large))]
+    seen = []
+    for path in paths:
+        with RasterSource.open(path, gsd=gsd) as source:
+            seen.append(whole(source)[0])
+    np.testing.assert_allclose(seen[0], seen[1], atol=0.01)
+
+
+def spoilt_jpeg(path: Path) -> Path:
+    """A tiled JPEG GeoTIFF in the middle of which a disk lost some bytes."""
+    rng = np.random.default_rng(0)
+    pixels = np.kron(rng.integers(0, 256, (3, 64, 64)), np.ones((1, 8, 8))).astype(np.uint8)
+    blocks = {"tiled": True, "blockxsize": 128, "blockysize": 128}
+    write_raster(path, pixels, compress="jpeg", photometric="ycbcr", **blocks)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 300] = rng.integers(0, 255, 300, dtype=np.uint8).tobytes()
+    path.write_bytes(content)
+    return path
+
+
+def test_blocks_that_gdal_warns_of_are_damage_whoever_asks_first(tmp_path: Path) -> None:
+    path = spoilt_jpeg(tmp_path / "a.tif")
+    with RasterSource.open(path) as source:
+        for _ in range(2):  # GDAL keeps the block and warns once
+            with pytest.raises(RasterError, match=r"a\.tif is damaged at columns 0 to 512"):
+                whole(source)
+
+
+@pytest.mark.parametrize("gsd", [None, 0.6])
+def test_damaged_blocks_are_no_data_where_that_is_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture, gsd) -> None:
+    path = spoilt_jpeg(tmp_path / "a.tif")
+    with RasterSource.open(path, on_damage="skip", gsd=gsd) as source:
+        seen, valid = whole(source)
+        again = [source.read(Window(0, row, source.width, 1))[1] for row in range(source.height)]
+        assert np.array_equal(np.concatenate(again), valid)
+        side = 128 if gsd is None else 64
+        blocks = valid.reshape(source.height // side, side, source.width // side, side).mean(axis=(1, 3))
+        assert set(blocks.ravel()) == {0.0, 1.0} and 0 < (blocks == 0).sum() < 4
+        assert caplog.text.count("are taken for no data") == (blocks == 0).sum()
+        assert not seen[:, ~valid].any()
+
+
+def mosaic_of(path: Path, source: str) -> Path:
+    path.write_text(
+        '<VRTDataset rasterXSize="50" rasterYSize="40"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+        f"<SourceFilename>{source}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    return path
+
+
+def test_what_a_raster_reads_from_is_listed_and_kept_local_where_that_is_asked_for(tmp_path: Path, caplog) -> None:
+    caplog.set_level("INFO", "engine")
+    (tmp_path / "home").mkdir()
+    write_raster(tmp_path / "home" / "a.tif", picture(bands=1))
+    write_raster(tmp_path / "secret.tif", picture(bands=1))
+    home = tmp_path / "home"
+    inside = mosaic_of(home / "inside.vrt", str(home / "a.tif"))
+    outside = mosaic_of(home / "outside.vrt", str(tmp_path / "secret.tif"))
+    nested = mosaic_of(home / "nested.vrt", str(outside))
+    (home / "link.tif").symlink_to(tmp_path / "secret.tif")
+    linked = mosaic_of(home / "linked.vrt", str(home / "link.tif"))
+    for path in (home / "a.tif", inside):
+        RasterSource.open(path, local_only=True).close()
+    for path in (outside, nested, linked):
+        RasterSource.open(path).close()
+        with pytest.raises(RasterError, match="--local-only"):
+            RasterSource.open(path, local_only=True)
+    assert f"nested.vrt reads from other files: {outside}, {tmp_path / 'secret.tif'}." in caplog.text
+    curl = mosaic_of(home / "curl.vrt", "/vsicurl/http://127.0.0.1:9/a.tif")
+    (home / "wms.xml").write_text(
+        '<GDAL_WMS><Service name="TMS"><ServerUrl>http://127.0.0.1:9/${z}/${x}/${y}.png</ServerUrl></Service><DataWindow>'
+        "<UpperLeftX>0</UpperLeftX><UpperLeftY>9</UpperLeftY><LowerRightX>9</LowerRightX><LowerRightY>0</LowerRightY>"
+        "<TileLevel>1</TileLevel></DataWindow><BandsCount>3</BandsCount></GDAL_WMS>"
+    )
+    for path in (curl, home / "wms.xml", "/vsicurl/http://127.0.0.1:9/a.tif", "WMS:http://127.0.0.1:9/", "/vsimem/a.tif"):
+        with pytest.raises(RasterError, match="--local-only"):
+            RasterSource.open(path, local_only=True)
+
+
+@pytest.mark.parametrize("kind", ["itself", "mosaic"])
+def test_pipes_are_refused(tmp_path: Path, kind: str) -> None:
+    os.mkfifo(tmp_path / "pipe.tif")
+    name = tmp_path / "pipe.tif"
+    if kind == "mosaic":
+        name = tmp_path / "a.vrt"
+        name.write_text(
+            '<VRTDataset rasterXSize="8" rasterYSize="8"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+            '<SourceFilename relativeToVRT="1">pipe.tif</SourceFilename><SourceBand>1</SourceBand>'
+            '<SourceProperties RasterXSize="8" RasterYSize="8" DataType="Byte" BlockXSize="8" BlockYSize="8"/>'
+            '<SrcRect xOff="0" yOff="0" xSize="8" ySize="8"/><DstRect xOff="0" yOff="0" xSize="8" ySize="8"/>'
+            "</SimpleSource></VRTRasterBand></VRTDataset>"
+        )
+    with pytest.raises(RasterError, match="pipe or a device"):
+        RasterSource.open(name)
 
 
 @pytest.mark.parametrize("gsd", [None, 0.3, 0.1])

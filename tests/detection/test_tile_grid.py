@@ -122,3 +122,13 @@ def test_to_map_is_the_affine_and_keeps_shared_edges_shared() -> None:
 def test_without_a_transform_map_coordinates_are_pixels() -> None:
     grid = TileGrid(10, 10, tile_size=5, overlap=1)
     assert shapely.equals_exact(grid.to_map(shapely.box(1, 2, 3, 4)), shapely.box(1, 2, 3, 4))
+
+
+def test_a_grid_takes_no_memory_by_its_size() -> None:
+    grid = TileGrid(2**31 - 1, 2**31 - 1, tile_size=512, overlap=128)
+    assert len(grid) == grid.columns**2
+    last = grid[len(grid) - 1]
+    assert last.bounds[2:] == (2**31 - 1, 2**31 - 1)
+    middle = grid[len(grid) // 2]
+    assert middle.index in grid.tiles_meeting(*middle.bounds)
+    assert len(grid.tiles_meeting(*middle.bounds)) == 9

@@ -75,6 +75,20 @@ def test_what_a_resized_image_shows_comes_back_in_its_own_pixels(folder, tiny_mo
         assert {tuple(result["segmentation"]["size"]) for result in results} == {(96, 96)}
 
 
+def test_an_input_is_never_written_over(folder, tmp_path):
+    results = tmp_path / "results.json"
+    results.write_text("[]")
+    inputs = [folder / "annotation.json", folder / "images" / "0.png", results]
+    before = [path.read_bytes() for path in inputs]
+    for name in ("json", "save_results"):
+        for path in inputs:
+            with pytest.raises(ArgumentError, match="would be lost"):
+                ask(folder, results=str(results), **{name: str(path)})
+    with pytest.raises(ArgumentError, match="are both"):
+        ask(folder, results=str(results), json=str(tmp_path / "a"), save_results=str(tmp_path / "a"))
+    assert [path.read_bytes() for path in inputs] == before
+
+
 def test_batches_find_the_same(folder, tiny_model):
     truth = read_truth(folder / "annotation.json", folder / "images")
     model = engine.load_model(tiny_model)

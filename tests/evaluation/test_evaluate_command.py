@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -122,11 +123,22 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_work(layers, tmp_
 
 
 def test_an_input_is_never_written_over(layers):
-    before = layers[0].read_bytes()
+    area = layers[0].with_name("area.gpkg")
+    area.write_bytes(layers[1].read_bytes())
+    os.link(area, area.with_name("hard.gpkg"))
+    area.with_name("link.gpkg").symlink_to(area)
+    before = {path: path.read_bytes() for path in area.parent.iterdir()}
     for name in ("output", "json", "report"):
-        with pytest.raises(ArgumentError, match="one of the layers to be compared"):
-            ask(detections=f"{layers[0]}|layername=found", annotations=layers[1], **{name: layers[0]})
-    assert layers[0].read_bytes() == before
+        for path in before:
+            with pytest.raises(ArgumentError, match="would be lost"):
+                ask(detections=f"{layers[0]}|layername=found", annotations=layers[1], aoi=str(area), **{name: path})
+    assert {path: path.read_bytes() for path in area.parent.iterdir()} == before
+
+
+def test_two_outputs_are_not_one_file(layers, tmp_path):
+    with pytest.raises(ArgumentError, match="json and report are both"):
+        ask(detections=layers[0], annotations=layers[1], json=tmp_path / "e", report=tmp_path / "." / "e")
+    assert not (tmp_path / "e").exists()
 
 
 def test_without_the_packages_of_training_a_report_is_refused_in_one_sentence(layers, tmp_path, monkeypatch):

@@ -312,3 +312,33 @@ def test_a_full_disk_leaves_the_old_model_and_no_part_of_the_new(model, file):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert file.read_bytes() == before
     assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("size_divisibility", value) for value in (0, -32, 257, 4096, 16384, 10**9)),
+        *(("pixel_std", value) for value in ([0, 1, 1], [1, -1, 1])),
+        ("detections_per_image", 10**9),
+        *((f"decoder.{key}", 10**9) for key in ("queries", "layers", "points", "heads", "feedforward")),
+        *((f"pixel_decoder.{key}", 10**9) for key in ("levels", "layers", "points", "heads", "mask_dim", "feedforward")),
+        ("hidden_dim", 10**12),
+    ],
+)
+def test_numbers_that_the_size_of_the_file_does_not_justify_are_refused(file, name, value):
+    document = _document()
+    place = document["config"]
+    *parents, last = name.split(".")
+    for parent in parents:
+        place = place[parent]
+    place[last] = value
+    with pytest.raises(ModelFileError, match=last):
+        read_header(_rewritten(file, document=document))
+
+
+def test_whole_numbers_are_no_weights(file):
+    tensors = load_file(file)
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[name] = torch.ones(tensors[name].shape, dtype=torch.int32)
+    with pytest.raises(ModelFileError, match=f"{name} holds torch.int32"):
+        load_model(_rewritten(file, tensors=tensors))

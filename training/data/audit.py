@@ -41,6 +41,10 @@ class Audit:
         """Return the number of a split's first image."""
         return sum(len(s.ids) for s in self.splits[:split])
 
+    def paths(self) -> list[Path]:
+        """Return the files of all images, by their numbers."""
+        return [split.path(index) for split in self.splits for index in range(len(split.ids))]
+
     def place(self, number: int) -> tuple[int, int]:
         """Return split and index of an image."""
         for split, content in enumerate(self.splits):
@@ -71,6 +75,7 @@ def audit_dataset(
     train: str | Path,
     val: str | Path | None = None,
     *,
+    outside_images: bool = False,
     workers: int | None = None,
     progress: Callable[[Progress], None] = lambda progress: None,
     cancel: Event | None = None,
@@ -80,6 +85,7 @@ def audit_dataset(
     Args:
         train: a folder with ``images/`` and ``annotation.json``, or one with two such folders ``train`` and ``val``.
         val: another such folder.
+        outside_images: read images outside a split's folder too; otherwise to name one is a fault.
         workers: threads that read images; as many as there are cores by default.
         progress: called now and then.
         cancel: ends it.
@@ -89,8 +95,8 @@ def audit_dataset(
         CancelledError: ``cancel`` was set.
     """
     started = time.monotonic()
-    audit = Audit([read_images(name, folder) for name, folder in find_splits(train, val)])
-    paths = [split.path(index) for split in audit.splits for index in range(len(split.ids))]
+    audit = Audit([read_images(name, folder, outside=outside_images) for name, folder in find_splits(train, val)])
+    paths = audit.paths()
     pictures = read_pictures(
         paths,
         workers=workers or os.cpu_count() or 1,

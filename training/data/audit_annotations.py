@@ -20,7 +20,8 @@ BORDER_TOLERANCE = 0.5  # pixels; many programs count the last pixel's far side
 FAULTS = {
     "no_image": "belongs to no image of the file; left out",
     "no_outline": "has no segmentation, or an empty one; left out",
-    "malformed": "has a segmentation that is neither rings of numbers nor a run-length mask of the image's size; left out",
+    "malformed": "has a segmentation that is neither rings of numbers nor a run-length mask of the image's size, or a category"
+    " that is neither number nor name; left out",
     "no_area": "has an outline that encloses nothing; left out",
     "outside": "lies outside its image; left out",
     "repeated": "is on its image a second time; left out",
@@ -65,7 +66,10 @@ class AnnotationChecker:
         if identity in self._ids:
             faults.append("duplicate_id")
         self._ids.add(identity)
-        if annotation.get("category_id") not in self.categories:
+        category = annotation.get("category_id")
+        if isinstance(category, (list, dict)):
+            return Checked([*faults, "malformed"], None)
+        if category not in self.categories:
             faults.append("unknown_category")
         image = annotation.get("image_id")
         size = self.sizes.get(image) if isinstance(image, (int, str)) else None
@@ -77,7 +81,7 @@ class AnnotationChecker:
         outline = _Mask.read(segmentation, size) if isinstance(segmentation, dict) else _Rings.read(segmentation)
         if outline is None:
             return Checked([*faults, "malformed"], None)
-        key = hash((image, annotation.get("category_id"), outline.key))
+        key = hash((image, category, outline.key))
         if key in self._outlines:
             return Checked([*faults, "repeated"], None)
         self._outlines.add(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -79,15 +80,15 @@ def _head(split: Split) -> tuple[dict[str, Any], list[dict]]:
 
 
 def _new_names(split: Split) -> dict[int, str]:
-    """Return file names without folders, each once, by the index of the image."""
+    """Return file names without folders, each once, by the index of the image; upper and lower case are the same here."""
     names: dict[int, str] = {}
     taken: set[str] = set()
     for index, name in enumerate(split.names):
         if not split.drop[index]:
             path = Path(name)
-            plain = path.name if path.name not in taken else f"{path.stem}-{index}{path.suffix}"
-            taken.add(plain)
-            names[index] = plain
+            numbered = (f"{path.stem}-{number}{path.suffix}" for number in count(index))
+            names[index] = next(each for each in chain([path.name], numbered) if each.casefold() not in taken)
+            taken.add(names[index].casefold())
     return names
 
 

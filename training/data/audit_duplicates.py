@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from engine.errors import CancelledError
+from training.data.image_files import look_at_file
 from training.data.perceptual_hash import (
     HASH_BITS,
     ORIENTATIONS,
@@ -131,10 +132,11 @@ def stop_if(cancel: Event | None) -> None:
 
 
 def _read(path: Path) -> tuple[np.ndarray, tuple[int, int]] | str:
+    fault = look_at_file(path).fault  # what training would say of it
+    if fault:
+        return fault
     try:
         return read_thumbnail(path)
-    except FileNotFoundError:
-        return "is not there"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow raises all of them
         return f"cannot be read: {error}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +17,15 @@ from training.data.audit_duplicates import stop_if
 from training.data.audit_stream import walk
 from training.data.coco_layout import find_annotations
 
+_LARGEST_SIDE = 2**31  # pixels; no picture format goes beyond
 EXAMPLES = 20  # kept of each fault, in words
 DRAWN = 6  # kept of each fault, to be drawn
 Place = tuple[str, tuple[tuple[float, float], ...]]
 
 IMAGE_FAULTS = {
     "missing": "names a file that is not there; left out",
-    "unreadable": "names a file that is no picture; left out",
+    "unreadable": "names a file that is no picture of 8 bit values; left out",
+    "outside_folder": "names a file outside the data set's folder, which was not read; left out without --outside-images",
     "wrong_size": "is of another size than the file says; left out",
     "duplicate_image_id": "has the id of another image; left out",
     "duplicate_file": "names the file of another image; left out",
@@ -99,8 +102,13 @@ class Split:
         return AnnotationChecker(dict(zip(self.ids, self.sizes, strict=True)), set(self.categories))
 
 
-def read_images(name: str, folder: Path) -> Split:
+def read_images(name: str, folder: Path, *, outside: bool = False) -> Split:
     """Read what a file says of its images.
+
+    Args:
+        name: of the split.
+        folder: that holds it.
+        outside: take images outside the folder too.
 
     Raises:
         ArgumentError: there is no annotation file, or it is not COCO.
@@ -109,6 +117,7 @@ def read_images(name: str, folder: Path) -> Split:
     seen_ids: set[Any] = set()
     seen_names: set[str] = set()
     keys = set()
+    is_inside = _InsideFolder(folder)
     for key, item in walk(split.annotation_file, {"images", "categories", "annotations"}):
         keys.add(key)
         if item is None or key == "annotations":
@@ -124,6 +133,8 @@ def read_images(name: str, folder: Path) -> Split:
             split.fault("duplicate_image_id", f"{entry[1]} (id {entry[0]})")
         elif entry[1] in seen_names:
             split.fault("duplicate_file", f"{entry[1]} (id {entry[0]})")
+        elif not outside and not is_inside(entry[1]):
+            split.fault("outside_folder", f"{entry[1]} (id {entry[0]})")
         else:
             seen_ids.add(entry[0])
             seen_names.add(entry[1])
@@ -136,11 +147,32 @@ def read_images(name: str, folder: Path) -> Split:
     return split
 
 
+class _InsideFolder:
+    """Tells the images of a data set from files elsewhere, symbolic links followed; ``images`` itself may be one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._images = folder / "images"
+        self._homes = [os.path.realpath(folder), os.path.realpath(self._images)]
+        self._folders: dict[str, str] = {}  # where each leads: there may be hundreds of thousands of images in it
+
+    def __call__(self, name: str) -> bool:
+        """Return whether an image lies in the folder."""
+        try:
+            parent, base = os.path.split(self._images / name)
+            if parent not in self._folders:
+                self._folders[parent] = os.path.realpath(parent)
+            path = os.path.join(self._folders[parent], base)
+            real = os.path.realpath(path) if base in ("", ".", "..") or os.path.islink(path) else path
+        except (OSError, ValueError):  # no file can have this name
+            return False
+        return any(os.path.commonpath([home, real]) == home for home in self._homes)
+
+
 def _image_entry(item: Any) -> tuple[Any, str, tuple[int, int], Place | None] | None:
     if not isinstance(item, dict) or not isinstance(item.get("id"), (int, str)) or not isinstance(item.get("file_name"), str):
         return None
     size = item.get("width"), item.get("height")
-    if not all(isinstance(value, int) and value > 0 for value in size):
+    if not all(isinstance(value, int) and 0 < value < _LARGEST_SIDE for value in size):
         return None
     return item["id"], item["file_name"], size, _place(item, size)
 

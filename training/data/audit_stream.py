@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from engine.errors import ArgumentError
+from engine.input_file import refuse_special
 
 _CHUNK = 1 << 20  # characters
 _LARGEST_ITEM = 1 << 26  # characters; a longer one is no annotation, but a file that is broken
@@ -26,10 +27,11 @@ def walk(path: str | Path, wanted: set[str]) -> Iterator[tuple[str, Any]]:
     Raises:
         ArgumentError: it cannot be read, or is no JSON object.
     """
+    refuse_special(path, what="The annotation file", error=ArgumentError)
     try:
         with Path(path).open(encoding="utf-8-sig") as source:
             yield from _walk(_Reader(source), wanted)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         raise ArgumentError(f"The annotation file {path} cannot be read: {error}.", hint="Give a COCO file.") from error
 
 

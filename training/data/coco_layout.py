@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import ArgumentError
+from engine.input_file import refuse_special
 
 ANNOTATION_NAMES = ("annotation.json", "annotation-small.json", "annotations.json")
 
@@ -52,9 +53,10 @@ def read_coco(path: Path) -> dict:
     Raises:
         ArgumentError: it cannot be read, or has no images or annotations.
     """
+    refuse_special(path, what="The annotation file", error=ArgumentError)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         raise ArgumentError(f"The annotation file {path} cannot be read: {error}.", hint="Give a COCO file.") from error
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
         raise ArgumentError(f"The annotation file {path} has no images or no annotations.", hint="Give a COCO file.")

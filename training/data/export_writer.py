@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from engine.errors import MaskDinoError, OutputError
+from engine.output_lock import OutputLock, part_of, remove_part
 
 CATEGORY = 100  # what MapChallenge calls a building
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EROFS}
@@ -26,13 +26,15 @@ def finished_folder(output: str | Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder exists and holds something, or cannot be made.
     """
-    output = Path(os.path.abspath(output))
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise OutputError(f"The folder {output} is there already.", hint="Name another one, or remove it.")
-    partial = output.with_name(f".{output.name}.maskdino-unfinished")
+    check_new_folder(output)
+    output = Path(os.path.realpath(output))
+    partial = part_of(output)
     try:
-        shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
-        partial.mkdir(parents=True)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        lock = OutputLock(output, partial)
+        partial.mkdir()
+    except MaskDinoError:
+        raise
     except OSError as error:
         raise OutputError(f"The folder {output} cannot be made: {error.strerror}.", hint="Name another one.") from error
     try:
@@ -47,7 +49,24 @@ def finished_folder(output: str | Path) -> Iterator[Path]:
             raise
         raise OutputError(f"{output} cannot be written: {error.strerror}.", hint="Is the disk full?") from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove_part(partial)
+        lock.release()
+
+
+def check_new_folder(output: str | Path) -> None:
+    """Find out, before any work, whether a folder can be made.
+
+    Raises:
+        OutputError: there is a file of this name, a folder that holds something, or no file system takes the name.
+    """
+    output = Path(output)
+    try:
+        taken = output.exists() and (not output.is_dir() or any(output.iterdir()))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"The folder {output} cannot be made: {reason}.", hint="Name another one.") from error
+    if taken:
+        raise OutputError(f"The folder {output} is there already.", hint="Name another one, or remove it.")
 
 
 class CocoWriter:

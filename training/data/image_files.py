@@ -41,6 +41,8 @@ def look_at_files(paths: Sequence[Path]) -> list[ImageFile]:
 def look_at_file(path: Path) -> ImageFile:
     """Read the header of a file, and the whole of it where its end looks cut off."""
     try:
+        if path.exists() and not path.is_file():  # to open a pipe would wait for ever
+            return ImageFile(fault="is no file")
         with path.open("rb") as source, Image.open(source) as image:
             if image.mode not in _EIGHT_BIT:
                 return ImageFile(*image.size, image.mode, f"holds {image.mode} values, which have to be made 8 bit first")

@@ -13,6 +13,7 @@ from PIL import Image
 from pycocotools import mask as run_lengths
 
 from engine.errors import ArgumentError
+from engine.input_file import refuse_special
 from engine.model.instance_model import InstanceModel
 from training.data.coco_layout import CocoImage
 from training.evaluation.coco_truth import CocoTruth, encoded_mask
@@ -114,6 +115,7 @@ def read_results(path: Path, truth: CocoTruth) -> list[Result]:
     Raises:
         ArgumentError: it cannot be read, or a detection is of an image or category that the annotations do not have.
     """
+    refuse_special(path, what="The results", error=ArgumentError)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, list):

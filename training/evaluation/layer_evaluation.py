@@ -14,9 +14,9 @@ import shapely
 from pyproj.exceptions import ProjError
 
 from engine.detection.area_file import read_polygons
-from engine.detection.area_of_interest import more_than_half_inside
 from engine.detection.area_reprojection import to_raster_crs
-from engine.detection.polygon_file import PolygonLayer, read_layer
+from engine.detection.polygon_file import PolygonLayer, polygons_in, read_layer
+from engine.detection.polygon_index import PolygonIndex
 from engine.errors import ArgumentError, VectorError
 from training.evaluation.average_precision import IOU_THRESHOLDS, Curve, precision_recall
 from training.evaluation.ground_plane import GroundPlane
@@ -46,7 +46,7 @@ class LayerEvaluation:
         shapes: of the matched pairs, the annotations that they are matched with among them.
         figures: what it comes to.
         plane: on which all was measured.
-        area: the area on the plane; None without one.
+        area: the polygons of the area on the plane; None without one.
         boundary_width: of boundary IoU.
         warnings: what a reader of the figures has to know.
     """
@@ -63,7 +63,7 @@ class LayerEvaluation:
     shapes: ShapeAgreement
     figures: LayerFigures
     plane: GroundPlane
-    area: shapely.Geometry | None
+    area: np.ndarray | None
     boundary_width: float
     warnings: tuple[str, ...]
 
@@ -144,7 +144,7 @@ def evaluate_layers(
     return LayerEvaluation(
         detections=found, annotations=there, detected=detected, annotated=annotated, scores=scores, matched=matched,
         detection_iou=detection_iou, annotation_iou=annotation_iou, curve=curves[0], shapes=shapes, figures=figures,
-        plane=plane, area=area, boundary_width=boundary_width, warnings=tuple(warnings),
+        plane=plane, area=None if area is None else area.polygons, boundary_width=boundary_width, warnings=tuple(warnings),
     )  # fmt: skip
 
 
@@ -196,15 +196,13 @@ def _common_crs(found: PolygonLayer, there: PolygonLayer, warnings: _Warnings) -
     return found.crs, there.crs
 
 
-def _area(
-    aoi: str | Path, plane: GroundPlane, layers_crs: Any, footprints: np.ndarray, warnings: _Warnings
-) -> shapely.Geometry:
+def _area(aoi: str | Path, plane: GroundPlane, layers_crs: Any, footprints: np.ndarray, warnings: _Warnings) -> PolygonIndex:
     area, crs = read_polygons(aoi)
     if (crs is None) != (layers_crs is None):
         bare = f"area {aoi} has" if crs is None else "The layers have"
         warnings.add(f"{bare} no CRS; its coordinates are taken for those of the {'layers' if crs is None else 'area'}.")
     if plane.crs is None:
-        return plane.bring(np.array([area], dtype=object), crs, name=str(aoi))[0]
+        return PolygonIndex(polygons_in(plane.bring(area, crs, name=str(aoi))))
     crs = layers_crs if crs is None else crs
     bounds = shapely.total_bounds(footprints)
     left, bottom, right, top = bounds.tolist() if np.isfinite(bounds).all() else (0.0, 0.0, 0.0, 0.0)
@@ -213,16 +211,16 @@ def _area(
         area = to_raster_crs(area, pyproj.CRS.from_user_input(crs), plane.crs, around)
     except ProjError as error:
         raise VectorError(f"area {aoi} cannot be brought to the ground: {error}.", hint="Save it in another CRS.") from error
-    if area.is_empty:
+    if not len(area):
         warnings.add("The area lies beside both layers.")
-    return area
+    return PolygonIndex(area)
 
 
-def _inside(area: shapely.Geometry | None, footprints: np.ndarray) -> np.ndarray:
+def _inside(area: PolygonIndex | None, footprints: np.ndarray) -> np.ndarray:
     """Return the rows of the footprints that count."""
     has_place = ~shapely.is_empty(footprints)
     if area is not None and len(footprints):
-        has_place &= more_than_half_inside(area, footprints)
+        has_place &= area.holds_most_of(footprints)
     return np.flatnonzero(has_place)
 
 

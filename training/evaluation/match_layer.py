@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +10,17 @@ import numpy as np
 import pyogrio
 import pyproj
 import shapely
-from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 
-from engine.detection.sink import DRIVERS, check_output, part_of
-from engine.errors import OutputError
+from engine.detection.sink import DRIVERS, WRITE_ERRORS
+from engine.output_file import OutputFile, explained
 from training.evaluation.layer_evaluation import LayerEvaluation
 from training.evaluation.matching import by_score
 
 LAYER = "matches"
 TRUE_POSITIVE, FALSE_POSITIVE, MISS = "true positive", "false positive", "miss"
-_ERRORS = (OSError, RuntimeError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError)
 
 
-def write_matches(evaluation: LayerEvaluation, path: Path) -> int:
+def write_matches(evaluation: LayerEvaluation, output: OutputFile) -> int:
     """Write one row a detection, best score first, and then one a missed annotation, the largest first.
 
     Outlines are those of the detections as they came, and those of missed annotations brought to the detections' CRS. Fields:
@@ -39,20 +35,13 @@ def write_matches(evaluation: LayerEvaluation, path: Path) -> int:
         The number of rows.
 
     Raises:
-        ArgumentError, OutputError: as ``check_output``, or it cannot be written. What stood under the name still does then.
+        OutputError: it cannot be written. What stood under the name still does then.
     """
-    check_output(path)
     columns = _columns(evaluation)
     geometries, crs = _outlines(evaluation)
-    part = part_of(path)
-    try:
-        _write(part, geometries, crs, columns)
-        os.replace(part, path)
-    except _ERRORS as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split()).removesuffix(".")
-        raise OutputError(f"The output {path} cannot be written: {reason}.") from error
+    with explained(output.path, *WRITE_ERRORS):
+        _write(output.part, geometries, crs, columns)
+    output.finish()
     return len(geometries)
 
 

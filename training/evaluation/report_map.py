@@ -40,7 +40,7 @@ def map_picture(evaluation: LayerEvaluation) -> str | None:
         return [[tuple(point) for point in outline.tolist()] for outline in np.split(points, ends)] if len(points) else []
 
     if evaluation.area is not None:
-        for outline in pixels(np.array([evaluation.area], dtype=object)):
+        for outline in pixels(evaluation.area):
             draw.polygon(outline, fill=(255, 255, 255), outline=(120, 120, 120))
     groups = (
         (evaluation.annotated[evaluation.missed], (*MISSED, 235)),
