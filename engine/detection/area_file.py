@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.detection.polygon_file import polygons_in, read_layer
+from engine.detection.polygon_file import read_layer
+from engine.detection.valid_polygons import polygons_in
 from engine.errors import VectorError
 
 
