@@ -15,8 +15,9 @@ from pyproj.exceptions import ProjError
 
 from engine.detection.area_file import read_polygons
 from engine.detection.area_reprojection import to_raster_crs
-from engine.detection.polygon_file import PolygonLayer, polygons_in, read_layer
+from engine.detection.polygon_file import PolygonLayer, read_layer
 from engine.detection.polygon_index import PolygonIndex
+from engine.detection.valid_polygons import polygons_in
 from engine.errors import ArgumentError, VectorError
 from training.evaluation.average_precision import IOU_THRESHOLDS, Curve, precision_recall
 from training.evaluation.ground_plane import GroundPlane
