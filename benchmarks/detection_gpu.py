@@ -26,7 +26,7 @@ _PROFILED = 3072  # pixels
 _NEEDED = ("rasterio", "pyogrio", "pyproj", "shapely")
 
 
-def main(model: str = "maskdino_tiny", size: int = 8192, device: str = "cuda", score: float = 0.5) -> None:
+def main(model: str = "maskdino_lite", size: int = 8192, device: str = "cuda", score: float = 0.5) -> None:
     """Print the table."""
     share_the_cores()
     import torch

@@ -22,7 +22,7 @@ STAGES = ("reading", "model", "cropping", "journal", "seams", "polygons", "writi
 
 def main(
     raster: Path | None = typer.Argument(None),
-    model: str = "maskdino_tiny",
+    model: str = "maskdino_lite",
     device: str = "auto",
     batch_size: int | None = None,
     score: float = 0.5,

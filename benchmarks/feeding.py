@@ -74,7 +74,7 @@ def _look(tile: np.ndarray) -> bytes:
     return tile[:, ::8, ::8].tobytes()
 
 
-def main(raster: Path | None = typer.Argument(None), model: str = "maskdino_tiny", workers: int | None = None) -> None:
+def main(raster: Path | None = typer.Argument(None), model: str = "maskdino_lite", workers: int | None = None) -> None:
     """Print the table."""
     share_the_cores()
     from measuring import machine  # it imports torch, which has to be told before

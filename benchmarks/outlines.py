@@ -76,7 +76,7 @@ class Pairs:
     pixel_size: tuple[float, float]
 
 
-def main(model: str = "maskdino_tiny", data: Path = DATA, cache: Path | None = None, score: float = 0.5) -> None:
+def main(model: str = "maskdino_lite", data: Path = DATA, cache: Path | None = None, score: float = 0.5) -> None:
     """Print a table for each place and source of masks."""
     from measuring import machine
 

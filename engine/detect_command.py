@@ -47,7 +47,7 @@ class OnDamage(str, Enum):
 def command(
     raster: str = typer.Argument(help="Anything that GDAL reads.", metavar="RASTER"),
     output: Path = typer.Option(..., "-o", "--output", help="Where the buildings go: .gpkg, .geojson, .fgb or .parquet."),
-    model: str = typer.Option("maskdino_tiny", help="An embedded model by name, or a model file."),
+    model: str = typer.Option("maskdino_lite", help="An embedded model by name, or a model file."),
     aoi: str | None = typer.Option(None, help="Polygons, in any format and CRS: detect inside them alone.", metavar="VECTOR"),
     extent: tuple[float, float, float, float] | None = typer.Option(
         None, help="Detect inside a rectangle alone, in the raster's CRS.", metavar="XMIN YMIN XMAX YMAX"

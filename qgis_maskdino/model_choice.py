@@ -7,7 +7,7 @@ import os
 from qgis_maskdino import settings
 from qgis_maskdino.engine_environment import EngineEnvironment
 
-DEFAULT = "maskdino_tiny"
+DEFAULT = "maskdino_lite"
 _SUFFIX = ".safetensors"
 
 

@@ -33,7 +33,7 @@ def test_it_names_the_device_and_the_kernel_with_its_reason(report):
 
 
 def test_the_embedded_model_is_there_and_whole(report):
-    assert set(report["models"]) == set(embedded_models()) >= {"maskdino_tiny"}
+    assert set(report["models"]) == set(embedded_models()) >= {"maskdino_lite"}
     for model in report["models"].values():
         assert len(model["sha256"]) == 64
         assert "error" not in model

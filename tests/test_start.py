@@ -89,12 +89,12 @@ def test_a_model_file_gives_all_of_its_weights(model_file):
 
 
 def test_an_embedded_model_is_found_by_its_name():
-    model = fresh("maskdino_tiny")
+    model = fresh("maskdino_lite")
     before = weights(model)
-    report = start_from(model, "maskdino_tiny")
+    report = start_from(model, "maskdino_lite")
     assert len(changed(model, before)) > 0.9 * len(before)
     assert report.loaded == len(before)
-    assert "Starting from maskdino_tiny, a model file" in report.summary()
+    assert "Starting from maskdino_lite, a model file" in report.summary()
 
 
 def test_of_other_classes_all_but_the_class_heads_is_taken(model_file):
@@ -148,7 +148,7 @@ def test_a_published_mask_dino_checkpoint_of_other_classes(tmp_path):
 def test_a_published_mask_dino_checkpoint_of_another_architecture(tmp_path):
     path = save_checkpoint(tmp_path / "model_final.pth", export_official(fresh(seed=1)))
     with pytest.raises(CheckpointMismatchError, match=r"hidden_dim is 32, not 128"):
-        start_from(fresh("maskdino_tiny"), path)
+        start_from(fresh("maskdino_lite"), path)
 
 
 NAMES = [

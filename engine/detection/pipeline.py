@@ -70,7 +70,7 @@ def detect(
     raster: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    model: str | os.PathLike[str] | InstanceModel = "maskdino_tiny",
+    model: str | os.PathLike[str] | InstanceModel = "maskdino_lite",
     predictor: Predictor | None = None,
     aoi: str | os.PathLike[str] | None = None,
     extent: tuple[float, float, float, float] | None = None,

@@ -25,7 +25,7 @@ PRESETS: dict[str, AnyModelConfig] = {
         decoder=DecoderConfig(box_initialisation="bitmask"),
         detections_per_image=300,
     ),
-    # The embedded default: small enough for a laptop without a GPU, trained from scratch.
+    # Small enough to be trained from nothing on a CPU.
     "maskdino_tiny": ModelConfig(
         num_classes=1,
         backbone=ResNetConfig(block="basic", depths=(2, 2, 2, 2), widths=(40, 80, 160, 256), norm="batch", stem="deep"),
@@ -34,7 +34,8 @@ PRESETS: dict[str, AnyModelConfig] = {
         decoder=DecoderConfig(queries=150, layers=4, feedforward=512, box_initialisation="bitmask"),
         detections_per_image=150,
     ),
-    # On a backbone that can be had trained on ImageNet; its mean and deviation are those that these weights were trained with.
+    # The embedded default, for machines without a GPU, on a backbone that can be had trained on ImageNet. Mean and deviation are
+    # those that these weights were trained with.
     "maskdino_lite": ModelConfig(
         num_classes=1,
         backbone=TimmConfig(model="tf_efficientnet_lite2", channels=(24, 48, 120, 352)),

@@ -54,7 +54,7 @@ def on_a_fake_gpu(module: nn.Module) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize("name", ["maskdino_tiny", "maskdino_r50", "maskdino_swinl"])
+@pytest.mark.parametrize("name", ["maskdino_lite", "maskdino_r50", "maskdino_swinl"])
 @pytest.mark.parametrize("kind", ["training", "inference", "inference in bfloat16"])
 def test_a_forward_pass_stays_on_its_device(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "can_pack", lambda device: False)  # as it is on a GPU

@@ -87,7 +87,7 @@ def test_bfloat16_stays_near_on_every_backbone(config) -> None:
 
 def test_bfloat16_finds_the_same_buildings() -> None:
     """With trained weights, on a picture with houses on it: every sure one is found in both, and looks the same."""
-    model = engine.load_model("maskdino_tiny")
+    model = engine.load_model("maskdino_lite")
     picture = torch.full((1, 3, 256, 256), 90.0)
     for left in range(20, 220, 70):
         for top in range(20, 220, 70):

@@ -95,7 +95,7 @@ def test_the_engine_hears_the_arguments_by_their_names(engine, scene, tmp_path):
     assert not Path(output).exists()  # it was a place in between
     assert request["command"] == "detect"
     assert request["arguments"] == {
-        "raster": str(scene), "model": "maskdino_tiny", "score": 0.25, "gsd": 0.4, "min_area": 7.0, "outline": "raw",
+        "raster": str(scene), "model": "maskdino_lite", "score": 0.25, "gsd": 0.4, "min_area": 7.0, "outline": "raw",
         "device": "cpu", "bands": [3, 2, 1], "extent": [500010.0, 4999950.0, 500050.0, 4999990.0],
     }  # fmt: skip
 

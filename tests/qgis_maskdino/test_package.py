@@ -114,7 +114,7 @@ class TestContents:
             assert [module for module in modules if not (root / module).is_file()] == []
 
     def test_the_embedded_model_and_the_training_configs_are_in_it(self, plugin):
-        assert (plugin / "sources/engine/weights/maskdino_tiny.safetensors").stat().st_size > 1e6
+        assert (plugin / "sources/engine/weights/maskdino_lite.safetensors").stat().st_size > 1e6
         assert list((plugin / "sources/training/configs").glob("*.yaml"))
 
     def test_the_face_is_python_3_9(self, plugin):
@@ -141,7 +141,7 @@ class TestContents:
         with EngineProcess(engine_python, sources=str(plugin / "sources")) as engine:
             report = engine.run("doctor", {"device": "cpu"})
         assert report["detection"]["succeeded"]
-        assert report["models"]["maskdino_tiny"]["file"].startswith(str(plugin))
+        assert report["models"]["maskdino_lite"]["file"].startswith(str(plugin))
 
 
 @pytest.mark.slow

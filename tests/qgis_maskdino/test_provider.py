@@ -97,7 +97,7 @@ def test_models_of_the_users_folder_can_be_chosen(provider, tmp_path):
         options = algorithm.parameterDefinition("MODEL").options()
     finally:
         settings.set_model_folder(before)
-    assert options[0] == "maskdino_tiny"
+    assert options[0] == "maskdino_lite"
     assert "our town" in options
 
 

@@ -153,7 +153,7 @@ for request in requests():
             "overrides": [
                 f"data.sources=[{{kind: coco, folder: {json.dumps(str(dataset / 'train'))}}}]",
                 f"data.validation=[{{kind: coco, folder: {json.dumps(str(dataset / 'val'))}}}]",
-                'start_from="maskdino_tiny"',
+                'start_from="maskdino_lite"',
                 'name="our town"',
                 "run.steps=null",
                 "run.epochs=3",
