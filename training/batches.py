@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from engine.errors import ConfigError
 from training.config import RunConfig
-from training.data.dataset import collate
+from training.data.batch import collate
 from training.data.sample import Sample
 from training.data.training_data import TrainingData
 

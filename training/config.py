@@ -67,8 +67,8 @@ class RunConfig(StrictModel):
     accumulate: parts in which each device computes its share of a batch, one after the other, to save memory.
     validate_every: steps between two validations and between two checkpoints; None is once an epoch, or four times in a run
         that is measured in minutes, but not every minute.
-    average: decay of the exponential moving average of the weights, the average being what is validated and kept beside
-        the raw ones; None keeps the raw ones alone.
+    average: decay of the exponential moving average of the weights, lower in the first steps; the average is what is validated
+        and kept beside the raw ones. None keeps the raw ones alone.
     device: as in detection, ``auto`` being all GPUs that there are, or the CPU.
     devices: processes on one machine, a device each; None is all GPUs, or one process on a CPU.
     nodes: machines.

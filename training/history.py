@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from engine.output_file import OutputFile
 from training.run_length import RunLength
+
+log = logging.getLogger(__name__)
 
 LOSSES, VALIDATION = "losses.csv", "validation.csv"
 
@@ -44,6 +47,7 @@ class History(lightning.Callback):
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero and pl_module.scores is not None:
             values = _numbers(trainer.callback_metrics, "val/")
+            log.info("step %d: %s", pl_module.validated, ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
             self._append(VALIDATION, {"step": pl_module.validated, "seconds": round(self.length.seconds, 1), **values})
 
     def _append(self, name: str, row: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config import TrainConfig
-from training.data.dataset import Batch
+from training.data.batch import Batch
 from training.data.sample import Sample
 from training.errors import DivergedError
 from training.evaluation.mask_scores import LOWEST, MaskScores, MaskTally

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import lightning.pytorch as lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
@@ -33,6 +33,7 @@ from training.job_progress import JobProgress
 from training.machine import choose_machine
 from training.model_card import save_trained
 from training.module import TrainingModule
+from training.moving_average import MovingAverage
 from training.objectives import build_objective
 from training.prediction_pictures import PredictionPictures
 from training.run_folder import RunFolder
@@ -177,7 +178,7 @@ def _architecture_of(start_from: str) -> AnyModelConfig:
 def _callbacks(config: TrainConfig, data: TrainingData, folder: RunFolder, every: int | timedelta) -> list[Callback]:
     callbacks: list[Callback] = []
     if config.run.average is not None:
-        callbacks.append(EMAWeightAveraging(decay=config.run.average))
+        callbacks.append(MovingAverage(config.run.average))
     keep = {"dirpath": folder.checkpoints, "enable_version_counter": False, "save_on_train_epoch_end": False}
     when = {"every_n_train_steps": every} if isinstance(every, int) else {"train_time_interval": every}
     callbacks.append(ModelCheckpoint(filename="last", **when, **keep))

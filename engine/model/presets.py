@@ -34,8 +34,8 @@ PRESETS: dict[str, AnyModelConfig] = {
         decoder=DecoderConfig(queries=150, layers=4, feedforward=512, box_initialisation="bitmask"),
         detections_per_image=150,
     ),
-    # The embedded default, for machines without a GPU, on a backbone that can be had trained on ImageNet. Mean and deviation are
-    # those that these weights were trained with.
+    # The embedded default, for machines without a GPU, on a backbone that can be had trained on ImageNet. Mean and deviation
+    # are those that these weights were trained with.
     "maskdino_lite": ModelConfig(
         num_classes=1,
         backbone=TimmConfig(model="tf_efficientnet_lite2", channels=(24, 48, 120, 352)),

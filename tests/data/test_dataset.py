@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader
 
 from engine.errors import ArgumentError
 from training.data.augmentation_config import AugmentationConfig
+from training.data.batch import collate
 from training.data.coco import CocoFolder
-from training.data.dataset import TrainingCrops, collate, target_of_masks
+from training.data.dataset import TrainingCrops, target_of_masks
 from training.data.sample import Sample, masks_of_labels
 from training.data.scene import Scene
 from training.data.sources import ImageSource, SceneSource, SyntheticSource

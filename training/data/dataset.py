@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -141,25 +140,3 @@ def target_of_masks(masks: Tensor, labels: Tensor | None = None) -> Target:
     (left, right), (top, bottom) = edges
     boxes = torch.stack([left, top, right, bottom], dim=1).float()
     return Target.from_pixels(torch.zeros(count, dtype=torch.int64) if labels is None else labels, boxes, masks)
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Images (B, 3, H, W) uint8 and the target of each, as they travel from the processes that prepare them to a device."""
-
-    images: Tensor
-    targets: list[Target]
-
-    def pin_memory(self) -> Batch:
-        """Move to memory from which a GPU copies by itself."""
-        return Batch(self.images.pin_memory(), [target.pin_memory() for target in self.targets])
-
-    def to(self, device: torch.device | str, **how: Any) -> Batch:
-        """Copy to a device, without waiting for the copy where the memory is pinned."""
-        return Batch(self.images.to(device, non_blocking=True), [target.to(device) for target in self.targets])
-
-
-def collate(batch: Sequence[tuple[Tensor, Target]]) -> Batch:
-    """Put samples together to a batch."""
-    images, targets = zip(*batch, strict=True)
-    return Batch(torch.stack(images), list(targets))
