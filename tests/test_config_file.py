@@ -75,7 +75,7 @@ def test_a_folder_stands_for_a_coco_source(minimal: Path) -> None:
         ("losses.denoising.numbr=1", "Did you mean losses.denoising.number?"),
         ("optimizer.learning_rate=-1", "optimizer.learning_rate: input should be greater than 0 (it is '-1')"),
         ("run.batch=many", "run.batch: input should be a valid integer"),
-        ("run.epochs=2", "give steps or epochs, one of them"),
+        ("run.epochs=2", "give steps, epochs or minutes, one of them"),
         ("data.sources.3.gsd=1", "'3' is none of the 1 entries"),
         ("name", "'name' is not KEY=VALUE"),
         ("name=[", "is not YAML"),
