@@ -39,21 +39,27 @@ PYTHON, PLATFORMS = "3.12", ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "
 def main() -> None:
     """Write the folder that the command line names."""
     parser = argparse.ArgumentParser(description="Write the folder that trains the embedded model elsewhere.")
-    parser.add_argument("-o", "--output", type=Path, default=PROJECT / "dist" / "embedded-bundle", help="is replaced")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=PROJECT / "dist" / "embedded-bundle", help="an earlier one is replaced"
+    )
     parser.add_argument("--config", default="embedded", help="a config with a timm backbone and places that can be read here")
+    parser.add_argument("--no-wheels", action="store_true", help="the machine has pydantic, shapely and pycocotools")
     arguments = parser.parse_args()
     bundle = arguments.output
+    if bundle.exists() and not (bundle / "train.py").is_file():
+        parser.error(f"{bundle} is there and no earlier bundle; name another folder, or remove it")
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir(parents=True)
     config = read_config(arguments.config, [])
     _write_code(bundle / "code")
-    _write_wheels(bundle / "wheels")
-    document = config.model_dump(mode="json", exclude_defaults=True) | {"version": config.version}
+    if not arguments.no_wheels:
+        _write_wheels(bundle / "wheels")
+    document = config.model_dump(mode="json")
     with tempfile.TemporaryDirectory() as folder:
         document["data"] |= _write_places(Path(folder), config)
         shutil.make_archive(str(bundle / "data"), "zip", folder)  # annotations shrink to a quarter
     document["start_from"] = _write_start(bundle / "start" / f"{config.name}_start.safetensors", config)
-    document["run"] = {key: value for key, value in document["run"].items() if key not in ("steps", "epochs")} | {"minutes": 1}
+    document["run"] |= {"steps": None, "epochs": None, "validate_every": None, "minutes": 1}
     (bundle / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
     shutil.copy(PROJECT / "packaging" / "train_embedded.py", bundle / "train.py")
     size = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())

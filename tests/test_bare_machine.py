@@ -76,3 +76,39 @@ def test_training_on_coco_folders_and_towns_needs_no_geospatial_package(project:
     done = run_bare(project, "-m", "training", str(config), "-o", str(folder), MASKDINO_TEST_CARRIED=carried)
     assert done.returncode == 0, done.stderr
     assert read_header(folder / "houses.safetensors").training.steps == 2
+
+
+@pytest.mark.slow
+def test_the_bundle_trains_the_embedded_model_within_its_time(project: Path, tmp_path: Path) -> None:
+    """A small stand-in for the places and the model; the real ones are a matter of half an hour and of imagery."""
+    document = config_document(tmp_path, calibrate=True, average=0.9)
+    place = {
+        "kind": "coco", "folder": str(write_houses(tmp_path / "houses", images=4, size=128)), "name": "Houses",
+        "in_memory": True, "gsd": 0.3, "hold_out": ["000.png", "001.png"],
+    }  # fmt: skip
+    towns = {"kind": "towns", "count": 1, "size": 128, "weight": 0.2}
+    document["data"] |= {"sources": [place, towns], "validation": [], "gsd": 0.3, "samples_per_epoch": 4}
+    config, bundle = tmp_path / "config.yaml", tmp_path / "bundle"
+    config.write_text(yaml.safe_dump(document))
+    build = [sys.executable, "packaging/embedded_bundle.py", "--no-wheels", "--config", str(config), "-o", str(bundle)]
+    environment = {**os.environ, "PYTHONPATH": str(project)}
+    built = subprocess.run(build, cwd=project, capture_output=True, text=True, timeout=300, env=environment)
+    assert built.returncode == 0, built.stderr
+    assert sorted(path.name for path in bundle.iterdir()) == ["code", "config.yaml", "data.zip", "start", "train.py"]
+
+    environment = {**os.environ, "PYTHONPATH": str(HIDING), "MASKDINO_TEST_CARRIED": "shapely,pycocotools"}
+    train = [sys.executable, str(bundle / "train.py"), "--minutes", "0.5", "--device", "cpu", "--workers", "1"]
+    done = subprocess.run(
+        [*train, "-o", str(tmp_path / "run"), "run.minutes=0.1"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "AP50 0." in done.stdout
+    record = read_header(tmp_path / "run" / "houses.safetensors").training
+    assert record.steps >= 1 and record.data[0].name == "Houses" and record.data[0].images == 2
+
+    occupied = tmp_path / "mine"
+    occupied.mkdir()
+    (occupied / "notes.txt").write_text("keep")
+    refused = subprocess.run([*build[:-1], str(occupied)], cwd=project, capture_output=True, text=True, env=environment)
+    assert refused.returncode == 2 and "name another folder" in refused.stderr and (occupied / "notes.txt").exists()
