@@ -65,6 +65,7 @@ def test_folded_norms_change_nothing(config, size):
     [
         ("tf_efficientnet_lite9", "has no model 'tf_efficientnet_lite9'.*tf_efficientnet_lite"),
         ("vit_tiny_patch16_224", "cannot be a backbone"),
+        ("efficientvit_m0", "strides 4, 8, 16 and 32"),
         ("swin_tiny_patch4_window7_224", "cannot be a backbone"),
         ("tf_efficientnet_lite2", r"channels is \[1, 2, 3, 4\].*\[24, 48, 120, 352\]"),
     ],
