@@ -112,18 +112,15 @@ def test_a_block_drawn_as_one_is_neither_hit_nor_miss(tmp_path, field) -> None:
 
 
 def test_ignored_ground_is_none_of_any_category(tmp_path) -> None:
-    plain = annotated(tmp_path, categories=2)
-    box = (110, 110, 30, 30)
-
-    def spoiled(truth: CocoTruth, kind: str, category: int) -> CocoRow:
-        results = detected(truth, box)
-        return coco_row(truth.dataset, [*results[:-1], {**results[-1], "category_id": category}], kind)
-
+    plain, ground = annotated(tmp_path, categories=2), annotated(tmp_path, ignore=CORNER, categories=2)
+    *right, wrong = detected(plain, (110, 110, 30, 30))
+    right = [{**result, "category_id": category} for result, category in zip(right, (2, 1, 2), strict=True)]
     for kind in KINDS:
-        before = coco_row(plain.dataset, detected(plain), kind)
+        before = coco_row(plain.dataset, right, kind)
         for category in (1, 2):
-            found = spoiled(annotated(tmp_path, ignore=CORNER, categories=2), kind, category)
-            assert astuple(found) == pytest.approx(astuple(before), nan_ok=True)
+            results = [*right, {**wrong, "category_id": category}]
+            assert coco_row(plain.dataset, results, kind).ap < before.ap
+            assert astuple(coco_row(ground.dataset, results, kind)) == pytest.approx(astuple(before), nan_ok=True)
 
 
 def test_the_command_says_what_it_left_out(tmp_path) -> None:
