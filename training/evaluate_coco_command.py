@@ -86,6 +86,8 @@ def _measure(arguments: dict[str, Any], files: dict[str, OutputFile], job: Job) 
         "images_without_objects": truth.empty_images,
         "objects": truth.objects,
         "crowds": truth.crowds,
+        "merged": truth.merged,
+        "images_with_ignored_ground": truth.ignored_images,
         "detections": len(found),
         "max_detections": most,
         "resize": arguments.get("resize"),
@@ -134,12 +136,18 @@ def table_lines(document: dict[str, Any]) -> list[str]:
     """Return the figures as a person reads them: what they rest on, then a row a kind."""
     from training.evaluation.coco_table import COLUMNS
 
-    empty, crowds, repairs = document["images_without_objects"], document["crowds"], document["repairs"]
+    empty, repairs = document["images_without_objects"], document["repairs"]
+    regions = {
+        "annotated crowds": document["crowds"],
+        "objects that are several drawn as one": document["merged"],
+        "images with ground that is not labelled": document["images_with_ignored_ground"],
+    }
+    anywhere = "" if not any(regions.values()) else " outside the regions named below"
     lines = [
         f"{document['images']:,} images with {document['objects']:,} annotated objects, "
         f"{document['detections']:,} detections, at most {document['max_detections']} of an image counted",
-        *([f"images without an annotated object, where every detection counts as wrong: {empty:,}"] if empty else []),
-        *([f"annotated crowds, which are not counted: {crowds:,}"] if crowds else []),
+        *([f"images without an annotated object, where every detection{anywhere} counts as wrong: {empty:,}"] if empty else []),
+        *(f"{what}, where nothing is counted as found, missed or wrong: {count:,}" for what, count in regions.items() if count),
         *(f"{what}: {count:,}" for what, count in repairs.items()),
         "",
         "          " + "".join(f"{name:>7}" for name in COLUMNS),

@@ -192,6 +192,40 @@ def test_a_clean_copy_is_clean(faulty, tmp_path) -> None:
         write_clean(audit, tmp_path / "clean")
 
 
+@pytest.mark.parametrize("broken", [[], [1, 2, 3, 4], [1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, float("inf")], 5, None, "123456"])
+def test_a_clean_copy_keeps_ignored_ground_and_objects_drawn_as_one(tmp_path, broken: Any) -> None:
+    rings = [[20.0, 20.0, 30.0, 20.0, 30.0, 30.0], [0.0, 30.0, 10.0, 30.0, 10.0, 40.0]]
+    images = [entry | {"ignore": [rings[0], broken, rings[1]]} for entry in entries("a.png")] + entries("a.png", "b.png")[1:]
+    block = {**SOUND, "image_id": 1, "merged": 1}
+    split = write_split(tmp_path / "set", {"a.png": picture(1), "b.png": picture(2)}, [{**SOUND, "image_id": 0}, block],
+                        images=images)  # fmt: skip
+    with pytest.raises(ArgumentError, match=r"The image 0 in .*'ignore'"):
+        CocoFolder(split)
+    audit = audit_dataset(split, workers=1)
+    assert {kind: fault.count for kind, fault in audit.splits[0].faults.items()} == {"malformed_ignore": 1}
+    assert "a.png (id 0)" in audit.splits[0].faults["malformed_ignore"].examples[0]
+    found = as_json(audit)["splits"][0]
+    assert (found["merged"], found["images_with_ignored_ground"], found["crowds"]) == (1, 1, 0)
+    assert any("1 annotations that are several" in line and "1 images with ground" in line for line in summary_lines(audit))
+    assert "malformed_ignore" in as_html(audit)
+
+    write_clean(audit, tmp_path / "clean")
+    again = audit_dataset(tmp_path / "clean", workers=1).splits[0]
+    assert not again.faults and (again.merged, again.ignored) == (1, 1)
+    first, second = CocoFolder(tmp_path / "clean")
+    assert first.crowd.tolist() == [False, True] and second.crowd.tolist() == second.merged.tolist() == [True]
+    assert json.loads((tmp_path / "clean/annotation.json").read_text())["images"][0]["ignore"] == rings
+
+
+@pytest.mark.parametrize("ignore", [7, "x", {"a": 1}, True])
+def test_ignored_ground_that_is_no_list_is_a_fault(tmp_path, ignore: Any) -> None:
+    split = write_split(tmp_path / "set", {"a.png": picture(1)}, [], images=[entries("a.png")[0] | {"ignore": ignore}])
+    audit = audit_dataset(split, workers=1)
+    assert audit.splits[0].faults["malformed_ignore"].count == 1 and audit.splits[0].ignored == 0
+    write_clean(audit, tmp_path / "clean")
+    assert CocoFolder(tmp_path / "clean").image(0).ignore == ()
+
+
 def test_a_file_outside_the_folder_is_copied_into_it(tmp_path) -> None:
     picture(5).save(tmp_path / "a.png")
     names = [

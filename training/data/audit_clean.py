@@ -13,7 +13,7 @@ from typing import Any
 from engine.job import Progress
 from training.data.audit import Audit
 from training.data.audit_duplicates import stop_if
-from training.data.audit_split import Split
+from training.data.audit_split import Split, ignore_rings
 from training.data.audit_stream import walk
 from training.data.export_writer import CocoWriter, finished_folder
 
@@ -93,9 +93,10 @@ def _new_names(split: Split) -> dict[int, str]:
 
 
 def _kept_images(split: Split, names: dict[int, str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield index and entry of the images that stay, each entry as the file has it but for the name."""
+    """Yield index and entry of the images that stay, as the file has them but for names and malformed ``ignore`` rings."""
     number_of = {identity: index for index, identity in enumerate(split.ids)}
     for _, item in walk(split.annotation_file, {"images"}):
         index = number_of.get(item.get("id")) if isinstance(item, dict) and isinstance(item.get("id"), (int, str)) else None
         if index in names and item["file_name"] == split.names[index]:
-            yield index, {**item, "file_name": names.pop(index)}
+            unlabelled, malformed = ignore_rings(item)
+            yield index, {**item, "file_name": names.pop(index), **({"ignore": unlabelled} if malformed else {})}

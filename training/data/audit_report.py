@@ -50,6 +50,11 @@ def summary_lines(audit: Audit) -> list[str]:
         lines.append(
             f"  {empty} images without annotations, {split.blank} blank, {audit.redundant(number)} that repeat another"
         )
+        if split.crowds or split.merged or split.ignored:
+            lines.append(
+                f"  {split.crowds} crowds, {split.merged} annotations that are several objects drawn as one, "
+                f"{split.ignored} images with ground that is not labelled: there is nothing to find or to miss there"
+            )
         for kind, fault in sorted(split.faults.items(), key=lambda item: -item[1].count):
             what = "image" if kind in IMAGE_FAULTS else "annotation"
             lines.append(f"  {kind}: {fault.count}; the {what} {_meaning(kind)}, e.g. {fault.examples[0]}")
@@ -72,6 +77,8 @@ def as_json(audit: Audit) -> dict[str, Any]:
                 "images": len(split.ids),
                 "annotations": split.annotations,
                 "crowds": split.crowds,
+                "merged": split.merged,
+                "images_with_ignored_ground": split.ignored,
                 "classes": dict(split.classes),
                 "images_without_annotations": int((split.annotation_counts == 0).sum()),
                 "blank_images": split.blank,
@@ -135,6 +142,8 @@ def _figures(audit: Audit, number: int, split: Split) -> str:
         "annotations": split.annotations,
         **{f"of class {name}": count for name, count in split.classes.most_common()},
         "crowds": split.crowds,
+        "several objects drawn as one": split.merged,
+        "images with ground that is not labelled": split.ignored,
         "images without annotations": int((split.annotation_counts == 0).sum()),
         "blank images": split.blank,
         "images that repeat another": audit.redundant(number),

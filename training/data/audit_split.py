@@ -15,7 +15,7 @@ from engine.errors import ArgumentError
 from training.data.audit_annotations import AnnotationChecker, are_numbers
 from training.data.audit_duplicates import stop_if
 from training.data.audit_stream import walk
-from training.data.coco_layout import find_annotations
+from training.data.coco_layout import find_annotations, ignore_ring
 
 _LARGEST_SIDE = 2**31  # pixels; no picture format goes beyond
 EXAMPLES = 20  # kept of each fault, in words
@@ -29,6 +29,7 @@ IMAGE_FAULTS = {
     "wrong_size": "is of another size than the file says; left out",
     "duplicate_image_id": "has the id of another image; left out",
     "duplicate_file": "names the file of another image; left out",
+    "malformed_ignore": "has an ignore polygon that is not three points or more; the polygon is left out",
     "malformed_image": "has no id, file name, width or height; left out",
 }
 
@@ -65,7 +66,8 @@ class Split:
         ids, names, sizes, places: of the images that can be used as far as the file says; a place is a CRS and four corners.
         usable: (N,) bool, which of them are pictures of the size that the file says.
         annotation_counts: (N,) sound annotations of each.
-        annotations, crowds: how many the file holds.
+        annotations, crowds, merged: how many the file holds; ``merged`` ones are several objects drawn as one.
+        ignored: images with ground that is not labelled.
         classes: annotations by the name of their category.
         faults: by name, those of ``IMAGE_FAULTS`` and ``audit_annotations.FAULTS``.
         blank: images that show nothing to compare.
@@ -84,6 +86,8 @@ class Split:
     annotation_counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     annotations: int = 0
     crowds: int = 0
+    merged: int = 0
+    ignored: int = 0
     classes: Counter = field(default_factory=Counter)
     faults: dict[str, Fault] = field(default_factory=dict)
     blank: int = 0
@@ -140,6 +144,10 @@ def read_images(name: str, folder: Path, *, outside: bool = False) -> Split:
             seen_names.add(entry[1])
             for target, value in zip((split.ids, split.names, split.sizes, split.places), entry, strict=True):
                 target.append(value)
+            rings, malformed = ignore_rings(item)
+            split.ignored += bool(rings)
+            for ring in malformed:
+                split.fault("malformed_ignore", f"{entry[1]} (id {entry[0]}): {str(ring)[:60]}")
     if not {"images", "annotations"} <= keys:
         raise ArgumentError(
             f"The annotation file {split.annotation_file} has no images or no annotations.", hint="Give a COCO file."
@@ -175,6 +183,20 @@ def _image_entry(item: Any) -> tuple[Any, str, tuple[int, int], Place | None] | 
     if not all(isinstance(value, int) and 0 < value < _LARGEST_SIDE for value in size):
         return None
     return item["id"], item["file_name"], size, _place(item, size)
+
+
+def ignore_rings(entry: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+    """Return the rings around ground of an image that is not labelled, and what stands in their place but is no ring."""
+    listed = entry.get("ignore") or []
+    sound, malformed = [], []
+    for ring in listed if isinstance(listed, list) else [listed]:
+        try:
+            ignore_ring(ring)
+        except ValueError:
+            malformed.append(ring)
+        else:
+            sound.append(ring)
+    return sound, malformed
 
 
 def _place(item: dict, size: tuple[int, int]) -> Place | None:
@@ -228,5 +250,6 @@ def check_annotations(split: Split, cancel: Event | None) -> None:
         if checked.mended is not None:
             split.annotation_counts[number_of[item["image_id"]]] += 1
             split.crowds += bool(item.get("iscrowd"))
+            split.merged += bool(item.get("merged"))
             category = item.get("category_id")
             split.classes[split.categories.get(category, f"unknown ({category})")] += 1

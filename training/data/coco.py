@@ -159,11 +159,9 @@ class CocoFolder(Sequence[Sample]):
         merged = self._merged.values[numbers]
         labels, crowd = self._labels.values[numbers], self._crowds.values[numbers] | merged
         if entry.ignore:
-            unlabelled = np.array([polygon_of_rings([ring]) for ring in entry.ignore], dtype=object)
-            polygons = np.concatenate([polygons, unlabelled])
-            nothing = np.zeros(len(unlabelled), dtype=bool)
-            labels, crowd = np.append(labels, nothing.astype(np.int64)), np.append(crowd, ~nothing)
-            merged = np.append(merged, nothing)
+            # One region: a detection across two adjacent rings lies on both together.
+            polygons = np.append(polygons, polygon_of_rings(entry.ignore))
+            labels, crowd, merged = np.append(labels, 0), np.append(crowd, True), np.append(merged, False)
         drawn = ~shapely.is_empty(polygons) if len(polygons) else np.zeros(0, dtype=bool)
         return Outlines(polygons[drawn], labels[drawn], crowd[drawn], merged[drawn])
 

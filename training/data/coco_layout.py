@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.errors import ArgumentError
 from engine.input_file import refuse_special
@@ -81,7 +82,7 @@ def image_entry(entry: dict, directory: Path, source: Path) -> CocoImage:
             bounds=bounds if bounds is not None and len(bounds) == 4 else None,
             gsd=gsd if 0 < gsd < math.inf else None,
             place=str(entry["place"]) if entry.get("place") else None,
-            ignore=tuple(_ring(ring) for ring in entry.get("ignore") or ()),
+            ignore=tuple(ignore_ring(ring) for ring in entry.get("ignore") or ()),
         )
     except KeyError as error:
         raise ArgumentError(f"An image in {source} has no {error}.", hint="Give a COCO file.") from error
@@ -91,8 +92,16 @@ def image_entry(entry: dict, directory: Path, source: Path) -> CocoImage:
         ) from error
 
 
-def _ring(ring: list) -> tuple[float, ...]:
-    numbers = tuple(float(number) for number in ring)
+def ignore_ring(ring: Any) -> tuple[float, ...]:
+    """Read a ring of an image's ``ignore``.
+
+    Raises:
+        ValueError: it is not three points or more.
+    """
+    try:
+        numbers = tuple(float(number) for number in ring) if isinstance(ring, list) else ()
+    except (TypeError, ValueError, OverflowError):  # something in it is no number
+        numbers = ()
     if len(numbers) < 6 or len(numbers) % 2 or not all(map(math.isfinite, numbers)):
         raise ValueError(f"a ring of its 'ignore' is {str(ring)[:60]}, not three points or more")
     return numbers

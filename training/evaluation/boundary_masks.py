@@ -9,6 +9,8 @@ from pycocotools import mask as run_lengths
 from pycocotools.cocoeval import COCOeval
 from scipy import ndimage
 
+from training.evaluation.box_overlap import compared_detections
+
 WIDTH = 0.02  # of the image's diagonal, as for COCO
 _ROUNDING = 1e-9
 
@@ -31,23 +33,25 @@ def boundary_of(encoded: dict[str, Any]) -> dict[str, Any]:
 
 
 class BoundaryEvaluation(COCOeval):
-    """COCO's evaluation with the smaller of mask IoU and boundary IoU: boundary AP, as in the paper's code."""
+    """COCO's evaluation with the smaller of mask IoU and boundary IoU: boundary AP, as in the paper's code.
+
+    Crowds and other regions go by the mask alone: a detection deep inside of one lies on it, but far from its boundary.
+    """
 
     def computeIoU(self, imgId: Any, catId: Any) -> Any:
         """Return (D, G) IoUs of one image and category, as the base class has it."""
         ious = super().computeIoU(imgId, catId)
         if len(ious) == 0:
             return ious
-        found, known = self._dts[imgId, catId], self._gts[imgId, catId]
-        order = np.argsort([-detection["score"] for detection in found], kind="mergesort")[: self.params.maxDets[-1]]
+        found, known = compared_detections(self, imgId, catId), self._gts[imgId, catId]
         # Boundaries are slow to draw, and no boundary makes a match of masks that are none.
-        close = ious >= self.params.iouThrs[0] - _ROUNDING
+        close = (ious >= self.params.iouThrs[0] - _ROUNDING) & ~np.array([bool(entry["iscrowd"]) for entry in known])
         rows, columns = np.flatnonzero(close.any(axis=1)), np.flatnonzero(close.any(axis=0))
         if len(rows):
             of_boundaries = run_lengths.iou(
-                [boundary_of(found[order[row]]["segmentation"]) for row in rows],
+                [boundary_of(found[row]["segmentation"]) for row in rows],
                 [boundary_of(known[column]["segmentation"]) for column in columns],
-                [int(known[column]["iscrowd"]) for column in columns],
+                [0] * len(columns),
             )
             block = np.ix_(rows, columns)
             ious[block] = np.minimum(ious[block], of_boundaries)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from engine.errors import ArgumentError
+from training.evaluation.coco_truth import IGNORED
 
 Kind = Literal["box", "mask", "boundary"]
 KINDS: tuple[Kind, ...] = ("box", "mask", "boundary")
@@ -68,7 +69,8 @@ def coco_row(
         results: detections, in COCO's format of results with ``bbox`` and run-length ``segmentation``.
         kind: by which IoU they are matched.
         max_detections: how many an image, the best ones; COCO has 100.
-        backend: one of ``backends()``, the quickest by default. Boundaries are compared by pycocotools with an IoU of ours.
+        backend: one of ``backends()``, the quickest by default. Boundaries, and boxes where there is ignored ground, are
+            compared by pycocotools with an IoU of ours.
 
     Raises:
         ArgumentError: there is no such backend here.
@@ -100,16 +102,17 @@ def coco_row(
 
 
 def _evaluation(truth: dict[str, Any], results: list[dict[str, Any]], kind: Kind, backend: str) -> Any:
-    if kind != "boundary" and backend == "faster-coco-eval":
+    from pycocotools.coco import COCO
+
+    if kind == "boundary":
+        from training.evaluation.boundary_masks import BoundaryEvaluation as Evaluation
+    elif kind == "box" and any(annotation.get("region") == IGNORED for annotation in truth["annotations"]):
+        from training.evaluation.box_overlap import BoxEvaluation as Evaluation
+    elif backend == "faster-coco-eval":
         from faster_coco_eval import COCO
         from faster_coco_eval import COCOeval_faster as Evaluation
     else:
-        from pycocotools.coco import COCO
-
-        if kind == "boundary":
-            from training.evaluation.boundary_masks import BoundaryEvaluation as Evaluation
-        else:
-            from pycocotools.cocoeval import COCOeval as Evaluation
+        from pycocotools.cocoeval import COCOeval as Evaluation
     known, found = COCO(), COCO()
     known.dataset = copy.deepcopy(truth)  # both write into the entries
     found.dataset = {

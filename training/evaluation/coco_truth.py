@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from engine.errors import ArgumentError
 from training.data.coco_layout import CocoImage, image_entry, read_coco
 from training.data.run_counts import runs_fill
 
+CROWD, MERGED, IGNORED = "crowd", "merged", "ignored"
+"""Regions, in which detections are neither right nor wrong: COCO's crowds, several objects drawn as one, unlabelled ground."""
 _BOX_SLACK = 1.5  # pixels: boxes of outlines and boxes of pixels differ by up to one
 _AREA_SLACK = 0.1  # of the area, for the same reason, and some pixels for small objects
 
@@ -25,7 +28,8 @@ class CocoTruth:
     Attributes:
         file: the annotation file.
         images: where each lies, how large it is.
-        dataset: as pycocotools wants it: ``images``, ``annotations`` with run-length masks, ``categories``.
+        dataset: as pycocotools wants it: ``images``, ``annotations`` with run-length masks, ``categories``. Regions have
+            ``iscrowd`` 1, and in ``region`` which kind they are.
         repairs: what was wrong with the file, and how often.
     """
 
@@ -36,19 +40,32 @@ class CocoTruth:
 
     @property
     def objects(self) -> int:
-        """Objects that count, which crowds do not."""
+        """Objects that count, which regions do not."""
         return sum(not annotation["iscrowd"] for annotation in self.dataset["annotations"])
 
     @property
     def crowds(self) -> int:
-        """Regions in which detections are neither right nor wrong."""
-        return len(self.dataset["annotations"]) - self.objects
+        """Annotations that are COCO's crowds."""
+        return self._regions(CROWD)
+
+    @property
+    def merged(self) -> int:
+        """Annotations that are several objects drawn as one."""
+        return self._regions(MERGED)
+
+    @property
+    def ignored_images(self) -> int:
+        """Images with ground that is not labelled."""
+        return len({entry["image_id"] for entry in self.dataset["annotations"] if entry.get("region") == IGNORED})
 
     @property
     def empty_images(self) -> int:
-        """Images without any object that counts; whatever is detected there is wrong."""
+        """Images without any object that counts; whatever is detected there, but on regions, is wrong."""
         with_objects = {entry["image_id"] for entry in self.dataset["annotations"] if not entry["iscrowd"]}
         return len(self.images) - len(with_objects)
+
+    def _regions(self, kind: str) -> int:
+        return sum(annotation.get("region") == kind for annotation in self.dataset["annotations"])
 
 
 def read_truth(annotations: str | Path, images: str | Path) -> CocoTruth:
@@ -56,6 +73,7 @@ def read_truth(annotations: str | Path, images: str | Path) -> CocoTruth:
 
     Masks are drawn by pycocotools, as for published figures. Boxes and areas that do not fit the outline are made anew from
     it, for MapChallenge carries wrong ones. Objects that cover no pixel stay, as misses: so they do in published figures.
+    ``"merged": 1`` annotations, and each image's ``"ignore"`` rings together for every category, are regions like crowds.
 
     Args:
         annotations: the file.
@@ -89,6 +107,8 @@ def read_truth(annotations: str | Path, images: str | Path) -> CocoTruth:
         seen.add(annotation.get("id"))
         # Numbered from 1: pycocotools takes a match with number 0 for none.
         objects.append({**_object(annotation, image, repairs), "id": len(objects) + 1})
+    for region in _ignored_ground(entries.values(), categories):
+        objects.append({**region, "id": len(objects) + 1})
     pictures = [{"id": image.id, "height": image.height, "width": image.width} for image in entries.values()]
     dataset = {"images": pictures, "annotations": objects, "categories": list(categories)}
     return CocoTruth(file, list(entries.values()), dataset, {what: count for what, count in repairs.items() if count})
@@ -113,7 +133,8 @@ def encoded_mask(segmentation: Any, *, height: int, width: int) -> dict[str, Any
 def _object(annotation: dict[str, Any], image: CocoImage, repairs: Counter[str]) -> dict[str, Any]:
     mask = encoded_mask(annotation.get("segmentation"), height=image.height, width=image.width)
     area, box = float(run_lengths.area(mask)), run_lengths.toBbox(mask).tolist()
-    if area == 0:
+    crowd, merged = bool(annotation.get("iscrowd")), bool(annotation.get("merged"))
+    if area == 0 and not (crowd or merged):
         repairs["objects that cover no pixel, which count as misses"] += 1
     told_area, told_box = annotation.get("area"), annotation.get("bbox")
     if not _is_box(told_box) or (area and not np.allclose(_corners(told_box), _corners(box), rtol=0, atol=_BOX_SLACK)):
@@ -126,10 +147,21 @@ def _object(annotation: dict[str, Any], image: CocoImage, repairs: Counter[str])
         "image_id": image.id,
         "category_id": annotation["category_id"],
         "segmentation": mask,
-        "iscrowd": int(bool(annotation.get("iscrowd", 0))),
+        "iscrowd": int(crowd or merged),
         "area": float(told_area),
         "bbox": [float(value) for value in told_box],
+        **({"region": MERGED if merged else CROWD} if crowd or merged else {}),
     }
+
+
+def _ignored_ground(images: Iterable[CocoImage], categories: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield what is not labelled of each image as one region: a detection across two adjacent rings lies on both together."""
+    for image in images:
+        mask = encoded_mask(image.ignore, height=image.height, width=image.width)
+        area = float(run_lengths.area(mask))
+        about = {"iscrowd": 1, "region": IGNORED, "area": area, "bbox": run_lengths.toBbox(mask).tolist()}
+        for category in categories if area else ():
+            yield {"image_id": image.id, "category_id": category["id"], "segmentation": mask, **about}
 
 
 def _is_box(box: Any) -> bool:
