@@ -40,14 +40,16 @@ class BoundaryEvaluation(COCOeval):
             return ious
         found, known = self._dts[imgId, catId], self._gts[imgId, catId]
         order = np.argsort([-detection["score"] for detection in found], kind="mergesort")[: self.params.maxDets[-1]]
-        # Boundaries are slow to draw, and no boundary makes a match of masks that are none.
-        close = ious >= self.params.iouThrs[0] - _ROUNDING
+        # Boundaries are slow to draw, and no boundary makes a match of masks that are none. The boundary of a crowd is that of
+        # no object: what lies in one is told by its mask alone.
+        crowd = np.array([bool(annotation["iscrowd"]) for annotation in known])
+        close = (ious >= self.params.iouThrs[0] - _ROUNDING) & ~crowd
         rows, columns = np.flatnonzero(close.any(axis=1)), np.flatnonzero(close.any(axis=0))
         if len(rows):
             of_boundaries = run_lengths.iou(
                 [boundary_of(found[order[row]]["segmentation"]) for row in rows],
                 [boundary_of(known[column]["segmentation"]) for column in columns],
-                [int(known[column]["iscrowd"]) for column in columns],
+                [0] * len(columns),
             )
             block = np.ix_(rows, columns)
             ious[block] = np.minimum(ious[block], of_boundaries)
