@@ -62,7 +62,7 @@ def _picture(model: InstanceModel, sample: Sample, caption: str, scores: MaskSco
     drawn = pair(Sample(pixels, sample.masks[~sample.crowd]), _instances(model, sample))
     text = Image.new("RGB", (drawn.shape[1], _CAPTION), "white")
     counts = f"{scores.buildings} buildings, {scores.detections} detected"
-    figures = f"F1 {scores.f1:.2f}, precision {scores.precision:.2f}, recall {scores.recall:.2f}"
+    figures = f"F1 {scores.f1:.2f}, P {scores.precision:.2f}, R {scores.recall:.2f}"
     ImageDraw.Draw(text).text((2, 4), f"{caption}: {figures} ({counts})", fill="black", font=ImageFont.load_default(12))
     return np.vstack([np.array(text), drawn])
 
