@@ -1,77 +1,106 @@
-"""How good the embedded model is on real ground that it never saw, and next to it on the ground that it did see.
+"""How good a model is on real ground that it never saw, place by place.
 
-    python benchmarks/model_quality.py [--model NAME_OR_FILE] [--data FOLDER]
+    python benchmarks/model_quality.py [--model NAME_OR_FILE] [--data FOLDER] [--config NAME_OR_FILE] [--gallery FILE.png]
 
-Two measures: masks on crops (COCO's average precision), and the layer that `maskdino detect` writes for the whole image of
-Banepa against the annotated footprints. Needs the real imagery, which is not part of the project.
+Two measures: masks on the crops of each place's held-out ground, and the layer that `maskdino detect` writes for a whole image
+beside the annotated footprints, inside the held-out and inside the training part of the labelled area. Precision, recall and
+F1 are at a score and an IoU of 0.5; AP is COCO's; boundary AP is that of arXiv 2103.16562. Needs the real imagery, which is not
+part of the project.
 """
 
 from __future__ import annotations
 
 import platform
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import geopandas
-import numpy as np
 import shapely
 import torch
 import typer
+from confusion_gallery import draw_gallery
+from held_out import DATA, FIRST_PLACES, MAPCHALLENGE, held_out_samples, read_ground
 
 import engine
-from training.data.scene import SceneWindows
-from training.data.tiny_model_data import read_ground, split_banepa
-from training.evaluation.mask_scores import score_model
+from engine.model.instance_model import InstanceModel
+from training.data.config import RasterData
+from training.data.raster_tiles import split_ground
+from training.data.training_data import Places
+from training.evaluation.layer_evaluation import evaluate_layers
+from training.evaluation.mask_scores import MaskTally, tally_model
 
-CROP, GSD = 256, 0.3  # pixels, and metres a pixel: what the embedded model is trained on and measured with
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+SCORE = 0.5
 
 
-def main(model: str = "maskdino_tiny", data: Path = DATA, score: float = 0.5) -> None:
+def main(
+    model: str = "maskdino_lite",
+    data: Path = DATA,
+    config: str = typer.Option("embedded", help="The training config that names the places."),
+    gallery: Path | None = typer.Option(None, help="Draw the best, a typical and the worst crop of each place into this file."),
+) -> None:
     """Print both measures."""
-    if not data.is_dir():
-        raise typer.BadParameter(f"{data} is not there: the real imagery does not come with the project")
-    print(f"{model} on {platform.machine()}, torch {torch.__version__}")
+    ground = read_ground(config, data)
     loaded = engine.load_model(model)
-    training, validation = read_ground(data)
-    for name, ground in (("unseen ground", validation), ("training ground", training)):
-        found = score_model(loaded, SceneWindows(ground.scenes, size=CROP, gsd=GSD, smallest=12), threshold=score)
-        rests_on = f"{found.images} crops of {CROP} pixels, {found.buildings} buildings"
-        at_score = f"precision {found.precision:.3f}, recall {found.recall:.3f}, F1 {found.f1:.3f}"
-        print(f"{name}, {rests_on}: AP50 {found.ap50:.3f}, AP {found.ap:.3f}; at score {score:g}: {at_score}")
-    image, annotated = data / "banepa" / "image.tif", geopandas.read_file(data / "banepa" / "buildings.gpkg")
+    places = held_out_samples(ground)
+    print(f"{model} on {platform.machine()}, torch {torch.__version__}\n")
+    tally = tally_model(loaded, places)
+    coarse = {source.name for source in ground.sources if source.scale is not None}
+    print_masks(tally, dict(places.ranges) | groups(places, coarse=coarse))
+    for source in ground.sources:
+        if isinstance(source, RasterData) and source.hold_out:
+            print_layer(loaded, source)
+    if gallery is not None:
+        draw_gallery(loaded, places, tally).save(gallery)
+        print(f"\n{gallery}: the best, a typical and the worst crop of each place")
+
+
+def groups(places: Places, *, coarse: set[str]) -> dict[str, list[int]]:
+    """Return the crops of places that are measured together, by the name of the group.
+
+    Args:
+        places: all crops.
+        coarse: names of places whose imagery is much coarser or finer than the rest.
+    """
+    together = {"the first four places": FIRST_PLACES} if set(FIRST_PLACES) <= set(places.ranges) else {}
+    trained = [name for name in places.ranges if name != MAPCHALLENGE]
+    if coarse:
+        together[f"all places but {', '.join(sorted(coarse))}"] = [name for name in trained if name not in coarse]
+    together["all places"] = trained
+    return {group: [number for name in names for number in places.ranges[name]] for group, names in together.items()}
+
+
+def print_masks(tally: MaskTally, rows: dict[str, Sequence[int]]) -> None:
+    """Print a row of figures for each set of crops."""
+    print("| held-out ground | crops | buildings | AP50 | AP | boundary AP | precision | recall | F1 |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name, numbers in rows.items():
+        found = tally.scores(threshold=SCORE, numbers=set(numbers), boundary=True)
+        figures = (found.ap50, found.ap, found.boundary_ap, found.precision, found.recall, found.f1)
+        print(f"| {name} | {found.images} | {found.buildings} | {' | '.join(f'{figure:.3f}' for figure in figures)} |")
+
+
+def print_layer(model: InstanceModel, source: RasterData) -> None:
+    """Detect in the first raster of a source and print a row for each part of its labelled area."""
+    raster = source.rasters[0]
+    aside = shapely.union_all([shapely.box(*box) for box in source.hold_out])
+    split = split_ground(geopandas.read_file(source.area).geometry, aside, margin=source.margin)
     with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder, "buildings.gpkg")
-        summary = engine.detect(image, output, model=loaded, score=score)
-        detected = geopandas.read_file(output)
-    split = split_banepa(data / "banepa")
-    print(f"detect on {image.name}: {summary.megapixels:.1f} MPix in {summary.seconds['total']:.0f} s on {summary.device}")
-    for name, area in (("unseen part", split.validation), ("training part", split.training)):
-        inside = [_within(layer.to_crs(split.crs), area) for layer in (detected, annotated)]
-        right = _right(*inside)
-        precision, recall = right / max(len(inside[0]), 1), right / max(len(inside[1]), 1)
-        print(
-            f"{name} of the labelled area: {len(inside[0])} detected, {len(inside[1])} annotated, {right} agree at IoU 0.5: "
-            f"precision {precision:.3f}, recall {recall:.3f}, F1 {2 * precision * recall / max(precision + recall, 1e-9):.3f}"
-        )
-
-
-def _within(layer: geopandas.GeoDataFrame, area: shapely.Geometry) -> np.ndarray:
-    """Footprints of which more than half lies in the area."""
-    shapes = shapely.make_valid(layer.geometry.to_numpy())
-    return shapes[shapely.area(shapely.intersection(shapes, area)) > 0.5 * shapely.area(shapes)]
-
-
-def _right(detected: np.ndarray, annotated: np.ndarray) -> int:
-    """Pairs with an IoU above a half; above a half no footprint agrees with two others."""
-    if not len(detected) or not len(annotated):
-        return 0
-    first, second = shapely.STRtree(annotated).query(detected, predicate="intersects")
-    shared = shapely.area(shapely.intersection(detected[first], annotated[second]))
-    union = shapely.area(detected[first]) + shapely.area(annotated[second]) - shared
-    # annotated footprints may overlap each other, so a pair counts once a side
-    good = shared > 0.5 * union
-    return min(len(set(first[good])), len(set(second[good])))
+        layer = Path(folder, "buildings.gpkg")
+        summary = engine.detect(raster, layer, model=model, score=SCORE)
+        seconds = summary.seconds["total"]
+        print(f"\ndetect on {raster.name}: {summary.megapixels:.1f} MPix in {seconds:.0f} s on {summary.device}\n")
+        print("| layer, part of the labelled area | annotated | detected | right | precision | recall | F1 |")
+        print("|---|---|---|---|---|---|---|")
+        for name, area in (("held out", split.validation), ("trained on", split.training)):
+            part = Path(folder, f"{name}.gpkg")
+            geopandas.GeoSeries([area], crs=split.crs).to_file(part)
+            found = evaluate_layers(layer, source.footprints, aoi=part).figures
+            counts = f"{found.annotations} | {found.detections} | {found.true_positives}"
+            print(
+                f"| {source.name or raster.name}, {name} | {counts} | "
+                f"{found.precision:.3f} | {found.recall:.3f} | {found.f1:.3f} |"
+            )
 
 
 if __name__ == "__main__":

@@ -58,10 +58,10 @@ def outlined(image: np.ndarray, masks: np.ndarray, colour: tuple[int, int, int])
     return picture.astype(np.uint8)
 
 
-def sheet(pictures: list[np.ndarray]) -> np.ndarray:
-    """Lay pictures of any sizes out in rows on white: (H, W, 3) uint8."""
+def sheet(pictures: list[np.ndarray], *, columns: int = _COLUMNS) -> np.ndarray:
+    """Lay pictures of any sizes out in rows of so many on white: (H, W, 3) uint8."""
     height, width = (max(picture.shape[axis] for picture in pictures) + _GAP for axis in (0, 1))
-    columns = min(_COLUMNS, len(pictures))
+    columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     whole = np.full((rows * height, columns * width, 3), 255, np.uint8)
     for number, picture in enumerate(pictures):

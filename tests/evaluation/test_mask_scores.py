@@ -9,7 +9,7 @@ import torch
 from engine.model.outputs import Prediction
 from engine.model.postprocess import ImageInstances, image_instances
 from training.data.sample import Sample
-from training.evaluation.mask_scores import score_model
+from training.evaluation.mask_scores import score_model, tally_model
 from training.score_calibration import balance_scores
 
 SIZE = 64
@@ -71,6 +71,26 @@ def test_balanced_scores_put_the_best_threshold_at_a_half() -> None:
     model = KnownAnswers(answers)
     samples = [_sample(number, 0) for number in range(4)]
     assert score_model(model, samples).f1 == 0
-    assert balance_scores(model, samples) == pytest.approx(1)
+    assert balance_scores(model, tally_model(model, samples)) == pytest.approx(1)
     assert score_model(model, samples).f1 == 1
     assert 0.9 <= model.heads.classify.bias.item() <= 2.2
+
+
+def test_boundary_ap_is_measured_on_request_and_asks_more_of_outlines() -> None:
+    wider = np.roll(_house(8), 1, axis=1) | _house(8)
+    tally = tally_model(KnownAnswers([[(3.0, _house(8))], [(3.0, wider)]]), [_sample(0, 8), _sample(1, 8)])
+    assert tally.scores().boundary_ap is None
+    assert tally.scores(numbers=[0], boundary=True).boundary_ap == pytest.approx(1, abs=1e-9)
+    scores = tally.scores(boundary=True)
+    assert 0 < scores.boundary_ap < scores.ap
+
+
+def test_a_detection_on_unlabelled_ground_counts_for_nothing() -> None:
+    unlabelled = _house(8) | _house(24) | _house(40)
+    sample = Sample(np.zeros((SIZE, SIZE, 3), np.uint8), np.stack([_house(0), unlabelled]), crowd=np.array([False, True]))
+    inside = np.zeros_like(unlabelled)
+    inside[16:32, 32:48] = True
+    model = KnownAnswers([[(2.0, _house(0)), (3.0, inside)]])
+    scores = tally_model(model, [sample]).scores(boundary=True)
+    assert (scores.buildings, scores.detections, scores.precision, scores.recall) == (1, 1, 1, 1)
+    assert scores.ap == pytest.approx(1, abs=1e-9) and scores.boundary_ap == pytest.approx(1, abs=1e-9)

@@ -44,8 +44,10 @@ class BoundaryEvaluation(COCOeval):
         if len(ious) == 0:
             return ious
         found, known = compared_detections(self, imgId, catId), self._gts[imgId, catId]
-        # Boundaries are slow to draw, and no boundary makes a match of masks that are none.
-        close = (ious >= self.params.iouThrs[0] - _ROUNDING) & ~np.array([bool(entry["iscrowd"]) for entry in known])
+        # Boundaries are slow to draw, and no boundary makes a match of masks that are none. The boundary of a crowd is that of
+        # no object: what lies in one is told by its mask alone.
+        crowd = np.array([bool(annotation["iscrowd"]) for annotation in known])
+        close = (ious >= self.params.iouThrs[0] - _ROUNDING) & ~crowd
         rows, columns = np.flatnonzero(close.any(axis=1)), np.flatnonzero(close.any(axis=0))
         if len(rows):
             of_boundaries = run_lengths.iou(
