@@ -9,7 +9,6 @@ buildings is not biased on ground like that of the validation.
 from __future__ import annotations
 
 import logging
-import math
 
 import torch
 
@@ -27,15 +26,13 @@ def balance_scores(model: MaskDino, tally: MaskTally) -> float:
         tally: what the model found in two images or more of ground that it was not trained on.
 
     Returns:
-        F1 at the balanced score, each half of the images measured at the score that balances the other half.
+        F1 at a score of 0.5, each half of the images measured with the shift that balances the other half.
     """
     halves = [tally.numbers[first::2] for first in (0, 1)]
     crosswise = [
-        tally.scores(threshold=tally.balanced_threshold(numbers=other), numbers=half).f1
-        for half, other in (halves, halves[::-1])
+        tally.shifted(tally.balancing_shift(numbers=other)).scores(numbers=half).f1 for half, other in (halves, halves[::-1])
     ]
-    threshold = tally.balanced_threshold()
-    shift = math.log((1 - threshold) / threshold)
+    shift = tally.balancing_shift()
     with torch.no_grad():
         model.heads.classify.bias += shift
     unflattered = sum(crosswise) / 2

@@ -22,12 +22,14 @@ class ImageInstances:
         labels: (N,) int64.
         boxes: (N, 4) x0, y0, x1, y1 in pixels of the output size, as predicted: neither clipped nor taken from the masks.
         masks: (N, H, W) bool.
+        certainties: (N,) the mean probability inside the mask; None where scores are class probabilities alone.
     """
 
     scores: Tensor
     labels: Tensor
     boxes: Tensor
     masks: Tensor
+    certainties: Tensor | None = None
 
 
 def image_instances(
@@ -106,7 +108,7 @@ def draw_instances(
 
     scores = chosen.probabilities * certainty
     order = scores.argsort(descending=True, stable=True)
-    return ImageInstances(scores[order], chosen.labels[order], corners[order], masks_in(order))
+    return ImageInstances(scores[order], chosen.labels[order], corners[order], masks_in(order), certainty[order])
 
 
 def _resampled(

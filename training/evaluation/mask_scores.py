@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from training.evaluation.boundary_masks import BoundaryEvaluation
 log = logging.getLogger(__name__)
 
 LOWEST = 0.01  # class probability below which a detection is not worth its mask
+_TINY = 1e-9  # nearer to 0 or 1 no probability is taken
 _MATCH = 0.5  # IoU from which on a detection counts as right, in precision, recall and F1
 
 
@@ -64,9 +66,10 @@ class MaskTally:
     def add(self, number: int, sample: Sample, found: ImageInstances) -> None:
         """Take the instances found in an image; ``number`` is the image's own."""
         truth = [_encoded(mask) | {"iscrowd": int(crowd)} for mask, crowd in zip(sample.masks, sample.crowd, strict=True)]
+        certainties = [1.0] * len(found.scores) if found.certainties is None else found.certainties.tolist()
         detections = [
-            _encoded(mask) | {"score": score}
-            for score, mask in zip(found.scores.tolist(), found.masks.cpu().numpy(), strict=True)
+            _encoded(mask) | {"score": score, "certainty": certainty}
+            for score, certainty, mask in zip(found.scores.tolist(), certainties, found.masks.cpu().numpy(), strict=True)
             if mask.any()
         ]
         self._entries[number] = (sample.image.shape[:2], truth, detections)
@@ -95,16 +98,26 @@ class MaskTally:
         boundary_ap = self._evaluation(numbers, BoundaryEvaluation).ap if boundary else None
         return _figures(self._evaluation(numbers), threshold, boundary_ap)
 
-    def balanced_threshold(self, *, numbers: Collection[int] | None = None) -> float:
-        """Return the score at which precision and recall are the same: from it on, as many are detected as there are.
+    def shifted(self, shift: float) -> MaskTally:
+        """Return what would have been found, had ``shift`` been added to all class logits."""
+        moved = MaskTally()
+        for number, (size, truth, found) in self._entries.items():
+            moved._entries[number] = size, truth, [entry | {"score": _shifted(entry, shift)} for entry in found]
+        return moved
 
-        Detections on crowds do not count. Where fewer are detected at all, it is `LOWEST`.
+    def balancing_shift(self, *, numbers: Collection[int] | None = None) -> float:
+        """Return what to add to class logits so that as many detections score 0.5 or more as there are buildings.
+
+        Precision and recall are then the same. Detections on crowds do not count. Where fewer are detected at all, or only with
+        masks too uncertain to score that much, it is what lets all others in.
         """
         found = self._evaluation(numbers)
-        scores = np.sort(np.concatenate([scores[~ignored] for scores, _, ignored in found.matches()] or [np.zeros(0)]))[::-1]
-        if len(scores) <= found.buildings or not found.buildings:
-            return LOWEST
-        return float(scores[found.buildings - 1] + scores[found.buildings]) / 2
+        needed = np.sort([_shift_to_a_half(entry) for entry in found.counted()])
+        needed = needed[np.isfinite(needed)]
+        if not len(needed) or not found.buildings:
+            return 0.0
+        last = min(found.buildings, len(needed)) - 1
+        return float(needed[last : last + 2].mean())
 
     def _evaluation(self, numbers: Collection[int] | None, kind: type[COCOeval] = COCOeval) -> _Evaluation:
         images, annotations, detections = [], [], []
@@ -176,6 +189,17 @@ class _Evaluation:
         """Precision at (IoU thresholds, recalls), of objects of all sizes."""
         return self.coco.eval["precision"][:, :, 0, 0, -1]
 
+    def counted(self) -> Iterator[dict]:
+        """Yield the detections that count: all but those on crowds."""
+        if self.coco is None:
+            return
+        first = int(np.flatnonzero(self.coco.params.iouThrs == _MATCH)[0])
+        for image in self.coco.evalImgs[: len(self.coco.params.imgIds)]:  # the first area range is "all"
+            if image is not None:
+                for identity, ignored in zip(image["dtIds"], image["dtIgnore"][first], strict=True):
+                    if not ignored:
+                        yield self.coco.cocoDt.anns[identity]
+
     def matches(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yield of each image the scores (D,) of its detections, which of them are right at IoU 0.5, and which do not count."""
         if self.coco is None:
@@ -206,6 +230,20 @@ def _figures(found: _Evaluation, threshold: float, boundary_ap: float | None) ->
         detections=claimed,
         boundary_ap=boundary_ap,
     )
+
+
+def _shifted(detection: dict, shift: float) -> float:
+    probability = min(detection["score"] / max(detection["certainty"], _TINY), 1 - _TINY)
+    return detection["certainty"] / (1 + (1 / max(probability, _TINY) - 1) * math.exp(-shift))
+
+
+def _shift_to_a_half(detection: dict) -> float:
+    """Return what has to be added to a detection's class logit for a score of 0.5; infinite where its mask is too uncertain."""
+    certainty = detection["certainty"]
+    if certainty <= 0.5:
+        return math.inf
+    probability = min(max(detection["score"] / certainty, _TINY), 1 - _TINY)
+    return math.log(0.5 / (certainty - 0.5)) - math.log(probability / (1 - probability))
 
 
 def _encoded(mask: np.ndarray) -> dict:
