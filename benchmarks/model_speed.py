@@ -1,15 +1,16 @@
 """How fast a whole model is, from images to their instances: our ways, and the official code beside them.
 
     python benchmarks/model_speed.py [--model NAME] [--size N] [--batch N] [--device DEVICE] [--threads N] [--rounds N]
-        [--compile]
+        [--compile] [--beside NAME]
         [--official CHECKOUT --detectron2 CHECKOUT]      (github.com/IDEA-Research/MaskDINO, facebookresearch/detectron2)
 
 The weights follow from the parameters' names (untrained.py), the same for all. Figures are medians over the rounds
-with the quartiles behind them, ratios are medians of the rounds' own.
+with the quartiles behind them, ratios are medians of the rounds' own. ``--beside`` takes turns with another model.
 """
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 
 import torch
@@ -31,6 +32,7 @@ def main(
     threads: int = 2,
     rounds: int = 7,
     compile: bool = False,
+    beside: str | None = None,
     official: Path | None = None,
     detectron2: Path | None = None,
 ) -> None:
@@ -51,6 +53,9 @@ def main(
     for precision in ("float32", "bfloat16"):
         made = InferenceModel(ours, precision=precision)
         ways[f"ours for inference, {precision}"] = lambda made=made: made.instances(images)
+        if beside is not None:
+            other = InferenceModel(untrained_model(beside, device).eval(), precision=precision)
+            ways[f"{beside} for inference, {precision}"] = lambda other=other: other.instances(images)
     if compile:
         fastest = InferenceModel(ours, compile_for=tuple(images.shape))
         ways[f"the same, {fastest.precision}, compiled"] = lambda: fastest.instances(images)
@@ -59,6 +64,11 @@ def main(
     peaks = peaks_that_fit(ways, device)
     seconds = take_turns({name: ways[name] for name in peaks}, rounds=rounds, device=device)
     print_table(seconds, peaks, images=batch, model=model, size=size, batch=batch)
+    if beside is not None:
+        for precision in ("float32", "bfloat16"):
+            both = (seconds[f"{name} for inference, {precision}"] for name in ("ours", beside))
+            ratio = statistics.median(a / b for a, b in zip(*both, strict=True))
+            print(f"{precision}: {model} takes {ratio:.2f} times the time of {beside}")
     with FlopCounterMode(display=False) as counter:
         ours.instances(images[:1])
     rates = [_product_rate(dtype, device) for dtype in (torch.float32, torch.bfloat16)]

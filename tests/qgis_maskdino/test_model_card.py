@@ -23,7 +23,7 @@ def model_file(tmp_path):
 def test_the_model_that_comes_with_the_plugin_says_what_it_is():
     card = read_model_card(DEFAULT)
     assert card.gsd == 0.3
-    assert any("Trained on: synthetic towns" in line for line in card.lines())
+    assert any("Trained on: Banepa (Nepal)" in line for line in card.lines())
     assert "0.3 m/px" in card.lines()
 
 

@@ -204,7 +204,7 @@ def test_from_a_layer_to_a_model_that_detects(scene, roofs, tmp_path):
     run(EXPORT, {"INPUT": str(scene), "ANNOTATIONS": roofs.id(), "TILE_SIZE": 96, "GSD": 0.15, "OUTPUT": str(data)})
     parameters = {
         "DATASET": str(data), "NAME": "town", "EPOCHS": 0.5, "BATCH_SIZE": 2, "DEVICE": "cpu", "OUTPUT": str(folder),
-        "OVERRIDES": "data.size=96\nrun.workers=0\nrun.pictures=0\nrun.calibrate=false\nlosses.points=64",
+        "OVERRIDES": "data.size=128\nrun.workers=0\nrun.pictures=0\nrun.calibrate=false\nlosses.points=64",
     }  # fmt: skip
     feedback = Feedback(cancel_at=lambda progress: progress > 0)
     started = Run(TRAIN, parameters, feedback)
