@@ -31,11 +31,15 @@ CARRIED = {"pydantic": ("typing_extensions", "typing_inspection", "annotated_typ
 def main() -> None:
     """Train as the command line says."""
     arguments = _arguments()
+    with tempfile.TemporaryDirectory(prefix="embedded-model-") as folder:
+        _train(arguments, Path(folder))
+
+
+def _train(arguments: argparse.Namespace, work: Path) -> None:
     sys.path.insert(0, str(BUNDLE / "code"))
-    _unpack_missing()
+    _unpack_missing(work / "packages")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # for the processes that prepare images
     print(f"{time.monotonic() - STARTED:5.0f} s  unpacked", flush=True)
-    work = Path(tempfile.mkdtemp(prefix="embedded-"))
     shutil.unpack_archive(BUNDLE / "data.zip", work)
     os.chdir(work)  # the config names its data from here
     import torch
@@ -45,7 +49,6 @@ def main() -> None:
     from training.program import train
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    logging.getLogger("maskdino").setLevel(logging.INFO)
     gpu = torch.cuda.is_available() and arguments.device != "cpu"
     print(f"{torch.cuda.get_device_name() if gpu else 'no GPU: the CPU'}, {os.cpu_count()} cores, torch {torch.__version__}")
     # What follows the last step takes time too: the last validation, the balance of the scores, the file.
@@ -91,12 +94,11 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _unpack_missing() -> None:
-    """Put the packages that this Python lacks on its path, from the wheels in the bundle."""
+def _unpack_missing(folder: Path) -> None:
+    """Put the packages that this Python lacks into a folder on its path, from the wheels in the bundle."""
     missing = [name for name in CARRIED if importlib.util.find_spec(name) is None]
     if not missing:
         return
-    folder = Path(tempfile.mkdtemp(prefix="embedded-packages-"))
     for name in missing:
         for package in (name, *CARRIED[name]):
             for wheel in (BUNDLE / "wheels").glob(f"{package}*.whl"):

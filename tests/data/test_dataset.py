@@ -45,12 +45,12 @@ def crops(augmentation: AugmentationConfig = EVERYTHING, **keywords: Any) -> Tra
     return TrainingCrops([(SceneSource([white_houses()], gsd=0.3), 1.0)], **settings)
 
 
-def images_in_turn(folder: Path, count: int, **keywords: Any) -> TrainingCrops:
+def images_in_turn(folder: Path, count: int, augmentation: AugmentationConfig | None = None, **keywords: Any) -> TrainingCrops:
     """Images of one colour each: 10, 20, 30 and so on."""
     path = write_folder(folder, [], names=[f"{n}.png" for n in range(count)])
     source = ImageSource(CocoFolder(path))
     source.images.pixels = lambda index: np.full((16, 20, 3), 10 * (index + 1), np.uint8)
-    return TrainingCrops([(source, 1.0)], length=None, size=8, augmentation=PLAIN, **keywords)
+    return TrainingCrops([(source, 1.0)], length=None, size=8, augmentation=augmentation or PLAIN, **keywords)
 
 
 def same(first: Target, second: Target) -> bool:
@@ -149,6 +149,12 @@ def test_each_epoch_takes_each_image_once_in_an_order_of_its_own(tmp_path: Path)
     assert epochs[0] != epochs[1] != epochs[2]
     again = images_in_turn(tmp_path / "again", 7)
     assert [int(again[7 + place][0].max()) for place in reversed(range(7))][::-1] == epochs[1]
+
+
+def test_an_image_has_its_turn_in_a_mosaic_too(tmp_path: Path) -> None:
+    dataset = images_in_turn(tmp_path, 7, PLAIN.model_copy(update={"mosaic": 1.0}))
+    corners = [int(dataset[place][0][0, 0, 0]) for place in range(14)]  # the first piece lies at the top left
+    assert sorted(corners[:7]) == sorted(corners[7:]) == [10, 20, 30, 40, 50, 60, 70]
 
 
 def test_crops_go_on_beyond_an_epoch_and_do_not_begin_before_it() -> None:

@@ -77,10 +77,12 @@ class TrainingCrops(Dataset):
         rng = np.random.default_rng([self.seed, index])
         with torch.random.fork_rng(devices=[]):  # torchvision draws from the CPU's global generator
             torch.default_generator.manual_seed(int(rng.integers(2**62)))
+            image = self._image_of(index) if self._in_turn else None
             if rng.random() < self.augmentation.mosaic:
-                crop = mosaic(lambda side: self._draw(rng, side), self.size, rng)
+                turns = iter([image])  # the image whose turn it is gives the first piece
+                crop = mosaic(lambda side: self._draw(rng, side, next(turns, None)), self.size, rng)
             else:
-                crop = self._draw(rng, self.size, self._image_of(index) if self._in_turn else None)
+                crop = self._draw(rng, self.size, image)
             if rng.random() < self.augmentation.copy_paste:
                 crop = copy_paste(crop, self._draw(rng, self.size), rng)
             if rng.random() < self.augmentation.mixup:
