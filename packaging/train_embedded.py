@@ -52,7 +52,7 @@ def _train(arguments: argparse.Namespace, work: Path) -> None:
     gpu = torch.cuda.is_available() and arguments.device != "cpu"
     print(f"{torch.cuda.get_device_name() if gpu else 'no GPU: the CPU'}, {os.cpu_count()} cores, torch {torch.__version__}")
     # What follows the last step takes time too: the last validation, the balance of the scores, the file.
-    reserve = max(0.1 * arguments.minutes, 0.75 if gpu else 0.1) + (time.monotonic() - STARTED) / 60
+    reserve = max(0.1 * arguments.minutes, 0.75) + (time.monotonic() - STARTED) / 60
     changes = [
         f"start_from={next((BUNDLE / 'start').iterdir())}",
         f"run.minutes={max(arguments.minutes - reserve, 0.1):.3f}",

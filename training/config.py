@@ -66,7 +66,7 @@ class RunConfig(StrictModel):
     batch: images of one optimizer step, over all devices and accumulated ones: what the learning rate goes with.
     accumulate: parts in which each device computes its share of a batch, one after the other, to save memory.
     validate_every: steps between two validations and between two checkpoints; None is once an epoch, or four times in a run
-        that is measured in minutes, but not every minute.
+        that is measured in minutes, and once in one of less than four.
     average: decay of the exponential moving average of the weights, lower in the first steps; the average is what is validated
         and kept beside the raw ones. None keeps the raw ones alone.
     device: as in detection, ``auto`` being all GPUs that there are, or the CPU.

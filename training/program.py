@@ -205,7 +205,8 @@ def _say_what_was_read(data: TrainingData) -> None:
 def _lengths(run: RunConfig, data: TrainingData) -> tuple[int | None, int | timedelta]:
     """Return the steps of the run, None where the clock ends it, and the steps or the time between two validations."""
     if run.minutes is not None:
-        return None, run.validate_every or timedelta(minutes=max(run.minutes / 4, _LEAST_BETWEEN))
+        quarter = run.minutes / 4
+        return None, run.validate_every or timedelta(minutes=quarter if quarter >= _LEAST_BETWEEN else run.minutes)
     every = run.validate_every or math.ceil(len(data.train) / run.batch)
     steps = run.steps or max(1, round(run.epochs * len(data.train) / run.batch))
     return steps, min(every, steps)
