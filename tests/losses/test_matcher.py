@@ -49,6 +49,20 @@ def test_each_layer_and_image_by_itself(matcher: HungarianMatcher) -> None:
         assert [pairs(match) for match in alone] == [pairs(match) for match in matches]
 
 
+def test_the_number_of_threads_means_nothing(matcher: HungarianMatcher) -> None:
+    layers = [random_prediction(seed, images=24) for seed in range(3)]
+    targets = TargetBatch.of([random_target(seed, seed % 5) for seed in range(24)])
+    found, threads = [], torch.get_num_threads()
+    try:
+        for count in (1, 4):
+            torch.set_num_threads(count)
+            found.append([[pairs(match) for match in matches] for matches in matcher(layers, targets)])
+    finally:
+        torch.set_num_threads(threads)
+    assert found[0] == found[1]
+    assert [len(matches) for matches in found[1]] == [24] * 3
+
+
 def test_a_perfect_prediction_is_matched_to_its_own_targets(matcher: HungarianMatcher) -> None:
     target = random_target(3, 4)
     [[match]] = matcher([perfect_prediction([target], queries=6)], TargetBatch.of([target]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +23,8 @@ from .mask_losses import pairwise_dice, pairwise_mask_cross_entropy
 from .point_sampling import at_least_float32, largest_block, sample_points
 from .random_source import RandomSource, TorchRandom
 from .target_batch import TargetBatch
+
+_LEAST_PER_THREAD = 16  # matrices: fewer are solved sooner than they are handed over
 
 
 class Match(NamedTuple):
@@ -79,10 +83,10 @@ class HungarianMatcher:
                 hint="Lower the learning rate, clip gradients, or train in bfloat16 or float32 instead of float16.",
             )
         ends = np.cumsum([prediction.boxes.shape[1] for prediction in predictions])
-        return [
-            [_solve(cost[:count]) for cost, count in zip(of_layer, targets.counts, strict=True)]
-            for of_layer in np.split(costs, ends[:-1], axis=2)
-        ]
+        by_prediction = np.split(costs, ends[:-1], axis=2)
+        matches = _solve([cost[:count] for layer in by_prediction for cost, count in zip(layer, targets.counts, strict=True)])
+        images = len(targets.counts)
+        return [matches[start : start + images] for start in range(0, len(matches), images)]
 
     def cost(self, predictions: Sequence[Prediction], targets: TargetBatch) -> Tensor:
         """Compute what it costs to pair each query of an image with each of ``targets.slots``.
@@ -122,8 +126,28 @@ class HungarianMatcher:
         return torch.cat(parts)
 
 
-def _solve(cost: np.ndarray) -> Match:
-    """Solve the assignment of targets (rows) to queries (columns)."""
-    targets, queries = linear_sum_assignment(cost)
-    order = queries.argsort()
-    return Match(queries[order], targets[order])
+def _solve(costs: Sequence[np.ndarray]) -> list[Match]:
+    """Solve the assignment of targets (rows) to queries (columns) of each cost matrix."""
+    threads = min(torch.get_num_threads(), len(costs) // _LEAST_PER_THREAD)
+    if threads < 2:
+        return _solve_in_turn(costs)
+    # SciPy does not hold the interpreter's lock while it solves, and a GPU waits for the result.
+    parts = _threads(threads).map(_solve_in_turn, [costs[part::threads] for part in range(threads)])
+    matches: list[Match | None] = [None] * len(costs)
+    for part, solved in enumerate(parts):
+        matches[part::threads] = solved
+    return matches
+
+
+def _solve_in_turn(costs: Sequence[np.ndarray]) -> list[Match]:
+    matches = []
+    for cost in costs:
+        targets, queries = linear_sum_assignment(cost)
+        order = queries.argsort()
+        matches.append(Match(queries[order], targets[order]))
+    return matches
+
+
+@cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="matcher")
