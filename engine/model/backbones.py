@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from engine.errors import ConfigError
 from engine.model.config import BackboneConfig, ResNetConfig, TimmConfig
+from engine.model.dinat import DinatTransformer
 from engine.model.swin import SwinTransformer
 
 STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
@@ -103,5 +104,11 @@ def _maps(model: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def build_backbone(config: BackboneConfig) -> nn.Module:
     """Build the backbone that a config describes; it has ``channels``, the width of each map by name."""
-    builders = {"resnet": ResNetBackbone, "swin": partial(SwinTransformer, names=tuple(STRIDES)), "timm": TimmBackbone}
+    names = tuple(STRIDES)
+    builders = {
+        "resnet": ResNetBackbone,
+        "swin": partial(SwinTransformer, names=names),
+        "dinat": partial(DinatTransformer, names=names),
+        "timm": TimmBackbone,
+    }
     return builders[config.kind](config)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import ArgumentError
 from engine.model.backbones import build_backbone
-from engine.model.config import AnyModelConfig, MaskRcnnConfig, ModelConfig
+from engine.model.config import AnyModelConfig, Mask2FormerConfig, MaskRcnnConfig, ModelConfig
 from engine.model.heads import PredictionHeads
 from engine.model.maskdino import MaskDino
 from engine.model.pixel_decoder import PixelDecoder
@@ -15,10 +15,11 @@ from engine.model.query_selection import QuerySelection
 from engine.model.transformer_decoder import TransformerDecoder
 
 if TYPE_CHECKING:
+    from engine.model.families.mask2former.model import Mask2Former
     from engine.model.mask_rcnn import MaskRcnn
 
 
-def build_model(model: str | AnyModelConfig, *, num_classes: int | None = None) -> MaskDino | MaskRcnn:
+def build_model(model: str | AnyModelConfig, *, num_classes: int | None = None) -> MaskDino | MaskRcnn | Mask2Former:
     """Build a model with fresh weights.
 
     Args:
@@ -38,6 +39,10 @@ def build_model(model: str | AnyModelConfig, *, num_classes: int | None = None) 
         from engine.model.build_mask_rcnn import build_mask_rcnn
 
         return build_mask_rcnn(config)
+    if isinstance(config, Mask2FormerConfig):
+        from engine.model.families.mask2former.build import build_mask2former
+
+        return build_mask2former(config)
     return _build_mask_dino(config)
 
 

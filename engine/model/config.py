@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveInt, T
 from engine.errors import ConfigError
 
 FeatureName = Literal["res2", "res3", "res4", "res5"]
+# A map is padded to a window, whatever the file's size: 32 is twice the largest published dilation.
+Dilations = tuple[Annotated[int, Field(ge=1, le=32)], ...]
 
 
 class StrictModel(BaseModel):
@@ -53,6 +55,41 @@ class SwinConfig(StrictModel):
         return sum(self.depths)
 
 
+class DinatConfig(StrictModel):
+    """A Dilated Neighbourhood Attention Transformer (arXiv 2209.15001); by default the large one of the published Mask2Former.
+
+    ``kernel``: side of an attention window in positions; ``dilations``: the distance of these, of each block of each stage.
+    """
+
+    kind: Literal["dinat"] = "dinat"
+    embed_dim: PositiveInt = 192
+    depths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (3, 4, 18, 5)
+    heads: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (6, 12, 24, 48)
+    kernel: Literal[3, 5, 7, 9, 11, 13] = 11
+    dilations: tuple[Dilations, Dilations, Dilations, Dilations] = (
+        (1, 14, 1),
+        (1, 4, 1, 7),
+        (1, 2, 1, 3, 1, 2, 1, 3, 1, 2, 1, 3, 1, 2, 1, 3, 1, 3),
+        (1, 1, 1, 1, 1),
+    )
+    mlp_ratio: float = Field(2.0, gt=0)
+    drop_path: float = Field(0.3, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _each_block_has_a_dilation(self) -> DinatConfig:
+        if tuple(map(len, self.dilations)) != self.depths:
+            raise ValueError(f"dilations of {[len(stage) for stage in self.dilations]} blocks do not fit depths {self.depths}")
+        for stage, heads in enumerate(self.heads):
+            if self.embed_dim * 2**stage % heads:
+                raise ValueError(f"{self.embed_dim * 2**stage} channels of stage {stage + 1} cannot be shared by {heads} heads")
+        return self
+
+    @property
+    def layers(self) -> int:
+        """Count layers that have tensors of their own; there are more."""
+        return sum(self.depths)
+
+
 class TimmConfig(StrictModel):
     """A convolutional network of timm, by its name there and without pretrained weights.
 
@@ -71,7 +108,7 @@ class TimmConfig(StrictModel):
         return len(self.channels)
 
 
-BackboneConfig = Annotated[ResNetConfig | SwinConfig | TimmConfig, Field(discriminator="kind")]
+BackboneConfig = Annotated[ResNetConfig | SwinConfig | DinatConfig | TimmConfig, Field(discriminator="kind")]
 
 
 class PixelDecoderConfig(StrictModel):
@@ -168,10 +205,20 @@ def model_kind(config: Any) -> Any:
     return config.get("kind", "mask_dino") if isinstance(config, dict) else getattr(config, "kind", None)
 
 
+# Families import what stands above.
+from engine.model.families.mask2former.config import Mask2FormerConfig  # noqa: E402
+
 AnyModelConfig = Annotated[
-    Annotated[ModelConfig, Tag("mask_dino")] | Annotated[MaskRcnnConfig, Tag("mask_rcnn")], Discriminator(model_kind)
+    Annotated[ModelConfig, Tag("mask_dino")]
+    | Annotated[MaskRcnnConfig, Tag("mask_rcnn")]
+    | Annotated[Mask2FormerConfig, Tag("mask2former")],
+    Discriminator(model_kind),
 ]
-_KINDS: dict[str, type[ModelConfig | MaskRcnnConfig]] = {"mask_dino": ModelConfig, "mask_rcnn": MaskRcnnConfig}
+_KINDS: dict[str, type[ModelConfig | MaskRcnnConfig | Mask2FormerConfig]] = {
+    "mask_dino": ModelConfig,
+    "mask_rcnn": MaskRcnnConfig,
+    "mask2former": Mask2FormerConfig,
+}
 
 
 def parse_model_config(document: dict[str, Any]) -> AnyModelConfig:

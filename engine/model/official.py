@@ -1,4 +1,4 @@
-"""The published names: our parameters under the names that Mask DINO's own checkpoints give them, and back.
+"""The published names: our parameters under the names that the published checkpoints give them, and back.
 
 A published state dict names shared parameters several times, and carries constants that a model computes itself. Both are
 written by `export_official`; `load_official` asks for the former and does without the latter.
@@ -9,15 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from engine.errors import CheckpointMismatchError
-from engine.model.config import SwinConfig
+from engine.model.config import Mask2FormerConfig, SwinConfig
+from engine.model.families.mask2former.published import RULES as MASK2FORMER_RULES
 from engine.model.maskdino import MaskDino
 
+if TYPE_CHECKING:
+    from engine.model.families.mask2former.model import Mask2Former
+
 _NO_OBJECT_WEIGHT = 0.1
+
+Rules = tuple[tuple[re.Pattern[str], str], ...]
 
 # Ours -> published; the first pattern that matches a name is applied.
 _RULES: tuple[tuple[str, str], ...] = (
@@ -58,6 +65,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"decoder\.layers\.(.*)", r"sem_seg_head.predictor.decoder.layers.\1"),
 )
 _COMPILED = tuple((re.compile(ours), published) for ours, published in _RULES)
+_MASK2FORMER = (*((re.compile(ours), published) for ours, published in MASK2FORMER_RULES), *_COMPILED)
 _CLASS_DEPENDENT = ("sem_seg_head.predictor.class_embed.", "sem_seg_head.predictor.label_enc.")
 
 
@@ -68,9 +76,9 @@ class LoadReport:
     skipped: tuple[str, ...] = ()
 
 
-def official_name(name: str) -> str:
+def official_name(name: str, rules: Rules = _COMPILED) -> str:
     """Translate one name of ours into the published one (of several, the one that the others repeat)."""
-    for pattern, published in _COMPILED:
+    for pattern, published in rules:
         match = pattern.fullmatch(name)
         if match:
             translated = match.expand(published)
@@ -79,8 +87,10 @@ def official_name(name: str) -> str:
     raise KeyError(name)
 
 
-def official_names(model: MaskDino) -> dict[str, list[str]]:
+def official_names(model: MaskDino | Mask2Former) -> dict[str, list[str]]:
     """List each of our tensors' names with all the names that a published state dict gives it."""
+    if isinstance(model.config, Mask2FormerConfig):
+        return {name: [official_name(name, _MASK2FORMER)] for name in _tensors(model)}
     layers = len(model.decoder.layers)
     names = {}
     for name in _tensors(model):
@@ -95,14 +105,16 @@ def official_names(model: MaskDino) -> dict[str, list[str]]:
     return names
 
 
-def export_official(model: MaskDino) -> dict[str, Tensor]:
+def export_official(model: MaskDino | Mask2Former) -> dict[str, Tensor]:
     """Return the model's state under its published names, aliases and constants included."""
     tensors = _tensors(model)
     state = {alias: tensors[name] for name, aliases in official_names(model).items() for alias in aliases}
     return state | _constants(model)
 
 
-def load_official(model: MaskDino, state_dict: Mapping[str, Tensor], *, skip_class_heads: bool = False) -> LoadReport:
+def load_official(
+    model: MaskDino | Mask2Former, state_dict: Mapping[str, Tensor], *, skip_class_heads: bool = False
+) -> LoadReport:
     """Fill the model with a published state dict.
 
     Args:
@@ -162,7 +174,7 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _constants(model: MaskDino) -> dict[str, Tensor]:
+def _constants(model: MaskDino | Mask2Former) -> dict[str, Tensor]:
     weight = torch.ones(model.config.num_classes + 1)
     weight[-1] = _NO_OBJECT_WEIGHT
     constants = {"criterion.empty_weight": weight}

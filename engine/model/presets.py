@@ -6,6 +6,7 @@ from engine.errors import ArgumentError
 from engine.model.config import (
     AnyModelConfig,
     DecoderConfig,
+    Mask2FormerConfig,
     MaskRcnnConfig,
     ModelConfig,
     PixelDecoderConfig,
@@ -13,6 +14,7 @@ from engine.model.config import (
     SwinConfig,
     TimmConfig,
 )
+from engine.model.families.mask2former.config import MaskedDecoderConfig
 
 PRESETS: dict[str, AnyModelConfig] = {
     # The published COCO instance model with a ResNet-50 (feed-forward 2048, mask-enhanced boxes).
@@ -45,6 +47,12 @@ PRESETS: dict[str, AnyModelConfig] = {
         pixel_mean=(127.5, 127.5, 127.5),
         pixel_std=(127.5, 127.5, 127.5),
         detections_per_image=300,
+    ),
+    # Mask2Former with DiNAT-L as published: COCO's instances, its panoptic classes (things first), ADE20K's semantic classes.
+    "mask2former_dinatl": Mask2FormerConfig(),
+    "mask2former_dinatl_panoptic": Mask2FormerConfig(num_classes=133, task="panoptic", things=tuple(range(80))),
+    "mask2former_dinatl_semantic": Mask2FormerConfig(
+        num_classes=150, task="semantic", decoder=MaskedDecoderConfig(queries=100)
     ),
     # The baseline. torchvision enlarges a tile of 300 pixels to 800, where its anchors measure 32 to 512: on the tile as it is,
     # that is these.

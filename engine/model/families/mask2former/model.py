@@ -1,0 +1,157 @@
+"""Mask2Former, from images to predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from engine.model.families.mask2former.config import Mask2FormerConfig
+from engine.model.families.mask2former.decoder import MaskedDecoder, MaskHeads
+from engine.model.families.mask2former.inference import (
+    PanopticSegmentation,
+    best_classes,
+    enlarge,
+    instances_of,
+    panoptic_segmentation,
+    semantic_scores,
+)
+from engine.model.image_batch import batch_size, image_batch
+from engine.model.pixel_decoder import PixelDecoder
+from engine.model.postprocess import ImageInstances
+
+
+@dataclass
+class MaskPrediction:
+    """Hold what one layer says of its queries.
+
+    class_logits: (B, Q, classes + 1), to be compared by softmax; the last stands for no object.
+    mask_logits: (B, Q, H/4, W/4) of the padded image.
+    """
+
+    class_logits: Tensor
+    mask_logits: Tensor
+
+
+@dataclass
+class MaskOutputs(MaskPrediction):
+    """Hold the last layer's prediction and, for training, those of the learned queries and of the layers before it."""
+
+    auxiliary: list[MaskPrediction] = field(default_factory=list)
+
+
+class Mask2Former(nn.Module):
+    """Masked-attention mask transformer for universal image segmentation (arXiv 2112.01527)."""
+
+    def __init__(
+        self,
+        config: Mask2FormerConfig,
+        *,
+        backbone: nn.Module,
+        pixel_decoder: PixelDecoder,
+        decoder: MaskedDecoder,
+        heads: MaskHeads,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.pixel_decoder = pixel_decoder
+        self.decoder = decoder
+        self.heads = heads
+        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor | Sequence[Tensor], *, intermediate: bool | None = None) -> MaskOutputs:
+        """Predict the segments of a batch of images.
+
+        Args:
+            images: (B, 3, H, W) RGB in 0..255, or a list of (3, H, W) of any sizes. They are normalised, then padded
+                with zeros at the right and bottom to the largest of them and to a multiple of 32.
+            intermediate: whether to predict from the learned queries and the layers before the last as well. By default in
+                training mode.
+        """
+        intermediate = self.training if intermediate is None else intermediate
+        pixels, states = self._decode(images, intermediate=intermediate)
+        *auxiliary, last = (MaskPrediction(self.heads.classify(state), self.heads.draw(state, pixels)) for state in states)
+        return MaskOutputs(last.class_logits, last.mask_logits, auxiliary)
+
+    @torch.inference_mode()
+    def instances(
+        self,
+        images: Tensor | Sequence[Tensor],
+        *,
+        count: int | None = None,
+        threshold: float = 0.0,
+        output_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[ImageInstances]:
+        """Find the instances of images; see `engine.model.maskdino.MaskDino.instances`. Boxes bound the masks."""
+        pixels, (state,) = self._decode(images, intermediate=False)
+        class_logits = self.heads.classify(state)
+        sizes = [tuple(image.shape[-2:]) for image in images]
+        things = set(self.config.things) if self.config.task == "panoptic" else None
+        found = []
+        for index, (size, output_size) in enumerate(zip(sizes, output_sizes or sizes, strict=True)):
+            chosen = best_classes(
+                class_logits[index],
+                count=self.config.detections_per_image if count is None else count,
+                threshold=threshold,
+                things=things,
+            )
+            mask_logits = self.heads.draw(state[index, chosen.queries][None], pixels[index][None])[0]
+            found.append(instances_of(chosen, mask_logits, size, self.padded_size(sizes), output_size))
+        return found
+
+    @torch.inference_mode()
+    def semantic(
+        self, images: Tensor | Sequence[Tensor], *, output_sizes: Sequence[tuple[int, int]] | None = None
+    ) -> list[Tensor]:
+        """Score every class at every pixel: (classes, H, W) of each image, the highest of which is the pixel's class.
+
+        A model for semantic segmentation alone is scored at the padded size and its scores are resampled, as published.
+        """
+        outputs, sizes = self(images, intermediate=False), [tuple(image.shape[-2:]) for image in images]
+        padded_size, scores_first = self.padded_size(sizes), self.config.task == "semantic"
+        scored = []
+        for classes, masks, size, output_size in zip(
+            outputs.class_logits, outputs.mask_logits, sizes, output_sizes or sizes, strict=True
+        ):
+            if scores_first:
+                masks = enlarge(masks, padded_size, padded_size, padded_size)
+                scored.append(enlarge(semantic_scores(classes, masks), padded_size, size, output_size))
+            else:
+                scored.append(semantic_scores(classes, enlarge(masks, padded_size, size, output_size)))
+        return scored
+
+    @torch.inference_mode()
+    def panoptic(
+        self, images: Tensor | Sequence[Tensor], *, output_sizes: Sequence[tuple[int, int]] | None = None
+    ) -> list[PanopticSegmentation]:
+        """Cut each image into instances of things and regions of stuff, none of which overlap."""
+        outputs, sizes = self(images, intermediate=False), [tuple(image.shape[-2:]) for image in images]
+        return [
+            panoptic_segmentation(
+                classes, enlarge(masks, self.padded_size(sizes), size, output_size), things=set(self.config.things)
+            )
+            for classes, masks, size, output_size in zip(
+                outputs.class_logits, outputs.mask_logits, sizes, output_sizes or sizes, strict=True
+            )
+        ]
+
+    def _decode(self, images: Tensor | Sequence[Tensor], *, intermediate: bool) -> tuple[Tensor, list[Tensor]]:
+        """Per-pixel embeddings (B, C, h, w) and normalised queries (B, Q, C), see `MaskedDecoder.forward`."""
+        pixels, maps = self.pixel_decoder(self.backbone(self.prepare(images)))
+        return pixels, self.decoder(maps, pixels, self.heads, intermediate=intermediate)
+
+    def prepare(self, images: Tensor | Sequence[Tensor]) -> Tensor:
+        """Normalise images and pad them into one batch (B, 3, H, W), H and W multiples of 32.
+
+        Raises:
+            ArgumentError: there are none, or one is not (3, H, W).
+        """
+        return image_batch(images, mean=self.pixel_mean, std=self.pixel_std, step=self.config.size_divisibility)
+
+    def padded_size(self, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+        """Height and width of the batch that images of these heights and widths are padded to."""
+        return batch_size(sizes, step=self.config.size_divisibility)
