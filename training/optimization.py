@@ -14,11 +14,8 @@ _POSITIONS = "relative_position_bias_table"
 
 
 def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """Build AdamW over all parameters that want a gradient, fused into a few kernels where they are on a GPU."""
-    groups = parameter_groups(module, config)
-    # None, not False, leaves the choice among the other ways to torch.
-    fused = all(parameter.is_cuda for group in groups for parameter in group["params"]) or None
-    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+    """Build AdamW over all parameters that want a gradient."""
+    return torch.optim.AdamW(parameter_groups(module, config), lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
 def parameter_groups(module: nn.Module, config: OptimizerConfig) -> list[dict]:
