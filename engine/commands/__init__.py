@@ -20,9 +20,9 @@ _LARGEST = 2**63
 _SHOWN = 80  # characters of a value in a message
 
 _BUILT_IN = {
-    "detect": "engine.detect_command",
-    "models": "engine.models_command",
-    "doctor": "engine.doctor",
+    "detect": "engine.commands.detect",
+    "models": "engine.commands.models",
+    "doctor": "engine.commands.doctor",
 }
 
 

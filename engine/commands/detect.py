@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from engine.commands import check_arguments, option_types
+from engine.commands.terminal import CANCELLED, ctrl_c_sets, leave, progress_bar
 from engine.errors import CancelledError
 from engine.job import Job
 from engine.json_lines import EventHandler, EventStream
-from engine.terminal import CANCELLED, ctrl_c_sets, leave, progress_bar
 
 if TYPE_CHECKING:
     from engine.detection.pipeline import Summary

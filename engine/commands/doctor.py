@@ -66,8 +66,8 @@ def clean_folder(folder: Path) -> list[str]:
     Raises:
         ArgumentError: there is no such folder.
     """
-    from engine.detection.journal import is_progress_file
-    from engine.output_lock import left_behind
+    from engine.detection.checkpoint import is_progress_file
+    from engine.files.output_lock import left_behind
 
     if not folder.is_dir():
         raise ArgumentError(f"clean is {folder}, which is no folder.", hint="Name the folder of the outputs.")

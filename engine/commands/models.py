@@ -13,11 +13,11 @@ import typer
 from engine.commands import check_arguments
 from engine.errors import ModelFileError, UnsafeFileError
 from engine.job import Job
+from engine.model.checkpoints.catalogue import LICENCE, PUBLISHED, RELEASE, PublishedModel, find_published
 from engine.model.config import AnyModelConfig, ModelConfig, TimmConfig
+from engine.model.header import ModelHeader
 from engine.model.model_file import embedded_models, find_model_file, read_header
-from engine.model.model_header import ModelHeader
 from engine.model.presets import PRESETS
-from engine.model.published import LICENCE, PUBLISHED, RELEASE, PublishedModel, find_published
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def convert(
     half: bool = typer.Option(False, "--half", help="Store as float16: half the size, about three decimal digits."),
 ) -> None:
     """Turn a published checkpoint into a model file, without running anything from it."""
-    from engine.model.conversion import convert_published
+    from engine.model.checkpoints.conversion import convert_published
 
     conversion = convert_published(
         published,
@@ -147,8 +147,8 @@ def convert(
 
 def _checkpoint_document(path: Path, error: ModelFileError) -> dict[str, Any]:
     """Describe what is no model file, if it is a published checkpoint; raise the error of the model file otherwise."""
-    from engine.model.published_config import preset_of, published_config
-    from engine.model.published_file import read_published
+    from engine.model.checkpoints.published_file import read_published
+    from engine.model.families.maskdino.published_config import preset_of, published_config
 
     if path.suffix == ".safetensors" and "without the header" not in error.message:
         raise error

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from engine.detection.pieces import Piece, packed, unpacked
-from engine.detection.tile_grid import Tile
+from engine.detection.merging.tile_instances import Piece, packed, unpacked
 from engine.errors import ArgumentError, MaskDinoError, OutputError
+from engine.raster.tile_grid import Tile
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldE
 from pyogrio.util import vsi_path
 
 from engine.errors import ArgumentError, MaskDinoError, OutputError
-from engine.output_file import OutputFile, explained
+from engine.files.output_file import OutputFile, explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

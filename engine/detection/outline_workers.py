@@ -24,7 +24,7 @@ import numpy as np
 import shapely
 
 from engine.detection.footprints import FootprintMaker, Footprints
-from engine.detection.pieces import Building, packed, unpacked
+from engine.detection.merging.tile_instances import Building, packed, unpacked
 from engine.errors import MaskDinoError
 
 _POLL = 0.05  # seconds between two looks at whether to hurry

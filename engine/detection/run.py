@@ -19,20 +19,20 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from engine.detection.area_of_interest import AreaOfInterest
-from engine.detection.drawing_process import DrawingProcesses
+from engine.detection.checkpoint import Journal
 from engine.detection.footprints import FootprintMaker, Footprints
 from engine.detection.instances import Instances, Predictor
-from engine.detection.journal import Journal
-from engine.detection.pieces import Building, Piece, disjoint, pieces_of
-from engine.detection.raster_source import RasterSource
-from engine.detection.seams import SeamJoiner
+from engine.detection.layer_writer import DetectionSink
+from engine.detection.merging.merger import SeamJoiner
+from engine.detection.merging.tile_instances import Building, Piece, disjoint, pieces_of
+from engine.detection.outline_workers import DrawingProcesses
 from engine.detection.settings import Settings
-from engine.detection.sink import DetectionSink
 from engine.detection.stages import Channel, Crew, Stages, kept
-from engine.detection.tile_grid import Tile, TileGrid
 from engine.errors import ArgumentError, RasterError
 from engine.job import Progress
+from engine.raster.source import RasterSource
+from engine.raster.tile_grid import Tile, TileGrid
+from engine.vector.area_of_interest import AreaOfInterest
 
 _REPORT_EVERY = 0.2  # seconds
 _GRACE = 0.5  # seconds that reading and model get to end by themselves after a cancel

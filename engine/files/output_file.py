@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ArgumentError, OutputError
-from engine.output_lock import OutputLock, part_of, remove_part
-from engine.sqlite_file import held_for_replacement
+from engine.files.output_lock import OutputLock, part_of, remove_part
+from engine.files.sqlite_file import held_for_replacement
 
 _FULL = 2**20  # bytes; a database that takes back its last transaction leaves some of the disk free
 _LONGEST_NAME = 240  # bytes; file systems take 255, and the names of lock and checkpoint are longer than the output's

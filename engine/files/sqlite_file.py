@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from engine.errors import OutputError
-from engine.output_lock import SIDE_FILES
+from engine.files.output_lock import SIDE_FILES
 
 _WAIT = 0.5  # seconds for a program that is just writing
 _BEGINNINGS = {"-journal": (b"\xd9\xd5\x05\xf9", b"\0\0\0\0"), "-wal": (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")}

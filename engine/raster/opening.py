@@ -12,9 +12,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
-from engine.detection.georeference import needs_warping
 from engine.errors import RasterError, RasterFitError
-from engine.input_file import refuse_special
+from engine.files.input_file import refuse_special
+from engine.raster.georeference import needs_warping
 
 # Left alone, GDAL keeps blocks worth 5 % of the machine's memory. The cache is one for the process, and GDAL asks for its
 # size (in MB) once, at first use: an environment that each thread enters and leaves would keep resetting it.

@@ -19,15 +19,15 @@ from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from engine.detection.band_selection import select_bands
-from engine.detection.gdal_warnings import gdal_warnings, speaks_of_damage
-from engine.detection.georeference import georeference_of
-from engine.detection.opening import display_name, gdal_settings, open_dataset
-from engine.detection.other_files import refuse_distant, refuse_network_driver, report_other_files
-from engine.detection.radiometry import SAMPLE_WINDOWS, SpreadWindows, check_values, find_stretch, is_plausible
-from engine.detection.resampling import AxisResampling, resample, resample_valid
-from engine.detection.working_grid import choose_working_grid
 from engine.errors import ArgumentError, RasterError
+from engine.raster.bands import select_bands
+from engine.raster.gdal_warnings import gdal_warnings, speaks_of_damage
+from engine.raster.georeference import georeference_of
+from engine.raster.opening import display_name, gdal_settings, open_dataset
+from engine.raster.referenced_files import refuse_distant, refuse_network_driver, report_other_files
+from engine.raster.resampling import AxisResampling, resample, resample_valid
+from engine.raster.stretch import SAMPLE_WINDOWS, SpreadWindows, check_values, find_stretch, is_plausible
+from engine.raster.working_grid import choose_working_grid
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from affine import Affine
 
-from engine.detection.georeference import Georeference
 from engine.errors import RasterFitError
+from engine.raster.georeference import Georeference
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.detection.polygon_file import read_layer
-from engine.detection.valid_polygons import polygons_in
 from engine.errors import VectorError
+from engine.vector.polygon_file import read_layer
+from engine.vector.valid_polygons import polygons_in
 
 
 def read_polygons(path: str | Path) -> tuple[np.ndarray, Any]:

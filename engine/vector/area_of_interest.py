@@ -15,12 +15,12 @@ import shapely
 from affine import Affine
 from pyproj.exceptions import ProjError
 
-from engine.detection.area_file import read_polygons
-from engine.detection.area_reprojection import around_raster, cut_to, to_raster_crs
-from engine.detection.polygon_index import PolygonIndex
-from engine.detection.tile_grid import Tile
-from engine.detection.valid_polygons import polygons_in
 from engine.errors import ArgumentError, VectorError
+from engine.raster.tile_grid import Tile
+from engine.vector.area_file import read_polygons
+from engine.vector.polygon_index import PolygonIndex
+from engine.vector.reprojection import around_raster, cut_to, to_raster_crs
+from engine.vector.valid_polygons import polygons_in
 
 logger = logging.getLogger(__name__)
 

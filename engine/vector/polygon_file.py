@@ -19,9 +19,9 @@ import pyogrio
 import shapely
 from pyogrio.util import vsi_path
 
-from engine.detection.valid_polygons import mended, only_polygons
 from engine.errors import MaskDinoError, VectorError
-from engine.input_file import refuse_special
+from engine.files.input_file import refuse_special
+from engine.vector.valid_polygons import mended, only_polygons
 
 logger = logging.getLogger(__name__)
 

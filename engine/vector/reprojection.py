@@ -7,7 +7,7 @@ import pyproj
 import shapely
 from pyproj.exceptions import ProjError
 
-from engine.detection.valid_polygons import polygons_in
+from engine.vector.valid_polygons import polygons_in
 
 # Straight edges become curves in another CRS. Bent at so many points along the raster's side, even those of a raster
 # 100 km wide stay within 2 cm of the curve in the common projections.

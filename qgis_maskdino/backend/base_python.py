@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 
 from qgis.PyQt.QtCore import QStandardPaths
 
-from qgis_maskdino.engine_error import EngineError
-from qgis_maskdino.engine_variables import engine_variables
-from qgis_maskdino.program import run_program
+from qgis_maskdino.backend.error import EngineError
+from qgis_maskdino.backend.program import run_program
+from qgis_maskdino.backend.variables import engine_variables
 from qgis_maskdino.translation import tr
 
 OLDEST = (3, 10)

@@ -21,10 +21,10 @@ from typing import Any
 from qgis.PyQt.QtCore import QLockFile, QStandardPaths
 
 from qgis_maskdino import settings
-from qgis_maskdino.engine_error import EngineError
-from qgis_maskdino.engine_process import EngineProcess
-from qgis_maskdino.installer import Installer
-from qgis_maskdino.package_index import cuda_of_driver
+from qgis_maskdino.backend.error import EngineError
+from qgis_maskdino.backend.installer import Installer
+from qgis_maskdino.backend.package_index import cuda_of_driver
+from qgis_maskdino.backend.process import EngineProcess
 from qgis_maskdino.translation import tr
 
 FOLDER_VARIABLE = "MASKDINO_ENVIRONMENT"
@@ -77,7 +77,7 @@ class EngineEnvironment:
 
     def source_folder(self) -> str:
         """Return the folder with the packages ``engine`` and ``training``: in the plugin, or the checkout it is part of."""
-        plugin = os.path.dirname(os.path.realpath(__file__))
+        plugin = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
         shipped = os.path.join(plugin, "sources")
         return shipped if os.path.isdir(shipped) else os.path.dirname(plugin)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from qgis_maskdino.engine_error import EngineError
+from qgis_maskdino.backend.error import EngineError
 from qgis_maskdino.translation import tr
 
 

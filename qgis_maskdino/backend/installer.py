@@ -8,14 +8,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 from qgis_maskdino import settings
-from qgis_maskdino.base_python import NEWEST, OLDEST, find_python, find_uv
-from qgis_maskdino.engine_error import EngineError
-from qgis_maskdino.engine_variables import engine_variables
-from qgis_maskdino.installation_failure import explain_installation
-from qgis_maskdino.installation_progress import InstallationProgress
-from qgis_maskdino.network_proxy import Proxy
-from qgis_maskdino.package_index import cuda_of_driver, torch_index
-from qgis_maskdino.program import ProgramResult, run_program
+from qgis_maskdino.backend.base_python import NEWEST, OLDEST, find_python, find_uv
+from qgis_maskdino.backend.error import EngineError
+from qgis_maskdino.backend.installation_failure import explain_installation
+from qgis_maskdino.backend.installation_progress import InstallationProgress
+from qgis_maskdino.backend.network_proxy import Proxy
+from qgis_maskdino.backend.package_index import cuda_of_driver, torch_index
+from qgis_maskdino.backend.program import ProgramResult, run_program
+from qgis_maskdino.backend.variables import engine_variables
 from qgis_maskdino.translation import tr
 
 # Fractions of the whole at which the steps begin, by how long they take.

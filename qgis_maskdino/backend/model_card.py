@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from qgis_maskdino.engine_environment import EngineEnvironment
-from qgis_maskdino.model_choice import model_argument
+from qgis_maskdino.backend.environment import EngineEnvironment
+from qgis_maskdino.backend.model_choice import model_argument
 from qgis_maskdino.translation import tr
 
 _METADATA, _DOCUMENT = "__metadata__", "maskdino"  # see engine/model/model_file.py, which checks all of it

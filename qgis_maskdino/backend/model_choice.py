@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from qgis_maskdino import settings
-from qgis_maskdino.engine_environment import EngineEnvironment
+from qgis_maskdino.backend.environment import EngineEnvironment
 
 DEFAULT = "maskdino_lite"
 _SUFFIX = ".safetensors"

@@ -7,9 +7,9 @@ import re
 import shutil
 import sys
 
-from qgis_maskdino.engine_error import EngineError
-from qgis_maskdino.engine_variables import engine_variables
-from qgis_maskdino.program import run_program
+from qgis_maskdino.backend.error import EngineError
+from qgis_maskdino.backend.program import run_program
+from qgis_maskdino.backend.variables import engine_variables
 
 PYTORCH = "https://download.pytorch.org/whl/"
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from qgis.PyQt.QtCore import QProcess
 
-from qgis_maskdino.engine_error import EngineError, explain_death, repair_hint
-from qgis_maskdino.engine_variables import engine_variables
-from qgis_maskdino.line_buffer import LineBuffer
+from qgis_maskdino.backend.error import EngineError, explain_death, repair_hint
+from qgis_maskdino.backend.line_buffer import LineBuffer
+from qgis_maskdino.backend.variables import engine_variables
 from qgis_maskdino.translation import tr
 
 PROTOCOL = 1

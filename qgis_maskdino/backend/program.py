@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from qgis.PyQt.QtCore import QElapsedTimer, QProcess, QProcessEnvironment
 
-from qgis_maskdino.engine_error import EngineError
-from qgis_maskdino.line_buffer import LineBuffer
+from qgis_maskdino.backend.error import EngineError
+from qgis_maskdino.backend.line_buffer import LineBuffer
 from qgis_maskdino.translation import tr
 
 SLICE = 100  # milliseconds between two looks at whether the job was cancelled

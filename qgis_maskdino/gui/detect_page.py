@@ -11,14 +11,14 @@ from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
 from qgis_maskdino import settings
-from qgis_maskdino.buildings_job import BuildingsJob
-from qgis_maskdino.panel.area_picker import LAYER, VIEW, AreaPicker
-from qgis_maskdino.panel.device_picker import DevicePicker
-from qgis_maskdino.panel.model_picker import ModelPicker
-from qgis_maskdino.panel.page import Page, form, note
-from qgis_maskdino.panel.raster_picker import RasterPicker
-from qgis_maskdino.progress_text import duration
-from qgis_maskdino.raster_facts import ground_megapixels, raster_facts
+from qgis_maskdino.gui.area_picker import LAYER, VIEW, AreaPicker
+from qgis_maskdino.gui.device_picker import DevicePicker
+from qgis_maskdino.gui.model_picker import ModelPicker
+from qgis_maskdino.gui.page import Page, form, note
+from qgis_maskdino.gui.raster_picker import RasterPicker
+from qgis_maskdino.jobs.buildings import BuildingsJob
+from qgis_maskdino.jobs.progress_text import duration
+from qgis_maskdino.layers.raster_facts import ground_megapixels, raster_facts
 from qgis_maskdino.translation import tr
 
 _COARSE = 2.0  # times the model's ground sampling distance

@@ -7,10 +7,10 @@ from qgis.PyQt.QtCore import Qt, QUrl
 from qgis.PyQt.QtGui import QDesktopServices
 from qgis.PyQt.QtWidgets import QAbstractItemView, QHeaderView, QPushButton, QTableWidget, QTableWidgetItem, QWidget
 
-from qgis_maskdino.evaluation_job import EvaluationJob
-from qgis_maskdino.job_queue import Job, JobState
-from qgis_maskdino.panel.layer_choice import choose_by_fields, chosen, polygon_combo
-from qgis_maskdino.panel.page import Page
+from qgis_maskdino.gui.layer_choice import choose_by_fields, chosen, polygon_combo
+from qgis_maskdino.gui.page import Page
+from qgis_maskdino.jobs.evaluation import EvaluationJob
+from qgis_maskdino.jobs.queue import Job, JobState
 from qgis_maskdino.translation import tr
 
 

@@ -7,11 +7,11 @@ import os
 from qgis.gui import QgsFileWidget
 from qgis.PyQt.QtWidgets import QSpinBox, QWidget
 
-from qgis_maskdino.algorithm_job import AlgorithmJob
-from qgis_maskdino.job_queue import Job, JobState
-from qgis_maskdino.panel.layer_choice import chosen, polygon_combo
-from qgis_maskdino.panel.page import Page, note
-from qgis_maskdino.panel.raster_picker import RasterPicker
+from qgis_maskdino.gui.layer_choice import chosen, polygon_combo
+from qgis_maskdino.gui.page import Page, note
+from qgis_maskdino.gui.raster_picker import RasterPicker
+from qgis_maskdino.jobs.algorithm import AlgorithmJob
+from qgis_maskdino.jobs.queue import Job, JobState
 from qgis_maskdino.translation import tr
 
 _SHARE = 80  # per cent of the ground for training

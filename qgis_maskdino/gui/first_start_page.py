@@ -17,13 +17,13 @@ from qgis.PyQt.QtWidgets import (
     QWidget,
 )
 
-from qgis_maskdino.base_python import find_uv
-from qgis_maskdino.engine_environment import EngineEnvironment, State
+from qgis_maskdino.backend.base_python import find_uv
+from qgis_maskdino.backend.environment import EngineEnvironment, State
+from qgis_maskdino.backend.package_index import cuda_of_driver
+from qgis_maskdino.gui.page import note
 from qgis_maskdino.icons import LOGO, icon
-from qgis_maskdino.installation_job import InstallationJob
-from qgis_maskdino.job_queue import Job, JobQueue, JobState
-from qgis_maskdino.package_index import cuda_of_driver
-from qgis_maskdino.panel.page import note
+from qgis_maskdino.jobs.installation import InstallationJob
+from qgis_maskdino.jobs.queue import Job, JobQueue, JobState
 from qgis_maskdino.translation import tr
 
 _LOGO_SIZE = 48

@@ -7,7 +7,7 @@ from qgis.gui import QgsMessageBar
 from qgis.PyQt.QtGui import QFontDatabase
 from qgis.PyQt.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
-from qgis_maskdino.job_queue import Job, JobError, JobState
+from qgis_maskdino.jobs.queue import Job, JobError, JobState
 from qgis_maskdino.translation import tr
 
 TITLE = "Mask DINO"

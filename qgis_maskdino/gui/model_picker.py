@@ -9,8 +9,8 @@ from qgis.PyQt.QtCore import Qt, pyqtSignal
 from qgis.PyQt.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QToolButton, QWidget
 
 from qgis_maskdino import settings
-from qgis_maskdino.model_card import ModelCard, read_model_card
-from qgis_maskdino.model_choice import DEFAULT, model_names
+from qgis_maskdino.backend.model_card import ModelCard, read_model_card
+from qgis_maskdino.backend.model_choice import DEFAULT, model_names
 from qgis_maskdino.translation import tr
 
 

@@ -10,15 +10,15 @@ from qgis.gui import QgsFileWidget, QgsOptionsPageWidget, QgsOptionsWidgetFactor
 from qgis.PyQt.QtWidgets import QGroupBox, QHBoxLayout, QLineEdit, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from qgis_maskdino import settings
-from qgis_maskdino.algorithm_job import LOG_TAG
-from qgis_maskdino.engine_environment import EngineEnvironment, State
-from qgis_maskdino.engine_error import EngineError
+from qgis_maskdino.backend.environment import EngineEnvironment, State
+from qgis_maskdino.backend.error import EngineError
+from qgis_maskdino.gui.device_picker import DevicePicker
+from qgis_maskdino.gui.job_message import DetailsDialog
+from qgis_maskdino.gui.page import form, note
 from qgis_maskdino.icons import LOGO, icon
-from qgis_maskdino.installation_job import InstallationJob
-from qgis_maskdino.job_queue import Job, JobError, JobQueue, JobState
-from qgis_maskdino.panel.device_picker import DevicePicker
-from qgis_maskdino.panel.job_message import DetailsDialog
-from qgis_maskdino.panel.page import form, note
+from qgis_maskdino.jobs.algorithm import LOG_TAG
+from qgis_maskdino.jobs.installation import InstallationJob
+from qgis_maskdino.jobs.queue import Job, JobError, JobQueue, JobState
 from qgis_maskdino.translation import tr
 
 PAGE_NAME = "maskdino_options"

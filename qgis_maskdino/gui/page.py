@@ -15,7 +15,7 @@ from qgis.PyQt.QtWidgets import (
 )
 
 from qgis_maskdino.icons import icon
-from qgis_maskdino.job_queue import Job
+from qgis_maskdino.jobs.queue import Job
 
 
 class Page(QWidget):

@@ -8,11 +8,11 @@ from qgis.gui import QgsFileWidget
 from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QCheckBox, QLineEdit, QPushButton, QSpinBox, QWidget
 
-from qgis_maskdino.algorithm_job import AlgorithmJob
-from qgis_maskdino.job_queue import Job, JobState
-from qgis_maskdino.panel.device_picker import DevicePicker
-from qgis_maskdino.panel.model_picker import ModelPicker
-from qgis_maskdino.panel.page import Page, note
+from qgis_maskdino.gui.device_picker import DevicePicker
+from qgis_maskdino.gui.model_picker import ModelPicker
+from qgis_maskdino.gui.page import Page, note
+from qgis_maskdino.jobs.algorithm import AlgorithmJob
+from qgis_maskdino.jobs.queue import Job, JobState
 from qgis_maskdino.translation import tr
 
 

@@ -16,7 +16,7 @@ from qgis.core import (
     QgsProject,
 )
 
-from qgis_maskdino.job_queue import Job, JobError
+from qgis_maskdino.jobs.queue import Job, JobError
 from qgis_maskdino.translation import tr
 
 LOG_TAG = "Mask DINO"

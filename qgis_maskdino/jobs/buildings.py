@@ -8,11 +8,11 @@ from typing import Any
 from qgis.core import QgsVectorLayer
 
 from qgis_maskdino import settings
-from qgis_maskdino.algorithm_job import AlgorithmJob
-from qgis_maskdino.job_queue import JobError, JobState
-from qgis_maskdino.layer_style import DETECTIONS
-from qgis_maskdino.progress_text import duration
-from qgis_maskdino.result_layers import add_result, open_result
+from qgis_maskdino.jobs.algorithm import AlgorithmJob
+from qgis_maskdino.jobs.progress_text import duration
+from qgis_maskdino.jobs.queue import JobError, JobState
+from qgis_maskdino.layers.results import add_result, open_result
+from qgis_maskdino.layers.style import DETECTIONS
 from qgis_maskdino.translation import tr
 
 

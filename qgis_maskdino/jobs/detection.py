@@ -9,15 +9,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from qgis_maskdino.detection_area import DetectionArea
-from qgis_maskdino.engine_environment import EngineEnvironment
-from qgis_maskdino.engine_error import EngineError
-from qgis_maskdino.engine_process import EngineProcess
-from qgis_maskdino.layer_source import LayerSource
-from qgis_maskdino.model_choice import DEFAULT
-from qgis_maskdino.raster_export import ExportCancelled, export_raster
+from qgis_maskdino.backend.environment import EngineEnvironment
+from qgis_maskdino.backend.error import EngineError
+from qgis_maskdino.backend.model_choice import DEFAULT
+from qgis_maskdino.backend.process import EngineProcess
+from qgis_maskdino.backend.work_folder import work_folder
+from qgis_maskdino.layers.detection_area import DetectionArea
+from qgis_maskdino.layers.raster_export import ExportCancelled, export_raster
+from qgis_maskdino.layers.source import LayerSource
 from qgis_maskdino.translation import tr
-from qgis_maskdino.work_folder import work_folder
 
 SMALLEST_OVERLAP = 64  # pixels; the engine looks a tile's overlap beyond the area, see Settings.tile_overlap there
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from qgis_maskdino.algorithm_job import AlgorithmJob
-from qgis_maskdino.job_queue import JobError, JobState
-from qgis_maskdino.layer_style import MATCHES
-from qgis_maskdino.result_layers import add_result, open_result
+from qgis_maskdino.jobs.algorithm import AlgorithmJob
+from qgis_maskdino.jobs.queue import JobError, JobState
+from qgis_maskdino.layers.results import add_result, open_result
+from qgis_maskdino.layers.style import MATCHES
 from qgis_maskdino.translation import tr
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from qgis.core import Qgis, QgsMessageLog
 
-from qgis_maskdino.algorithm_job import LOG_TAG
-from qgis_maskdino.engine_environment import EngineEnvironment
-from qgis_maskdino.engine_error import EngineError
-from qgis_maskdino.job_queue import Job, JobError, JobState
+from qgis_maskdino.backend.environment import EngineEnvironment
+from qgis_maskdino.backend.error import EngineError
+from qgis_maskdino.jobs.algorithm import LOG_TAG
+from qgis_maskdino.jobs.queue import Job, JobError, JobState
 from qgis_maskdino.translation import tr
 
 _THOUSAND = 1000  # a share of the work, in whole numbers

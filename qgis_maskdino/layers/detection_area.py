@@ -12,9 +12,9 @@ from qgis.core import (
     QgsRectangle,
 )
 
-from qgis_maskdino.engine_error import EngineError
-from qgis_maskdino.layer_source import LayerSource
-from qgis_maskdino.polygon_file import write_polygons
+from qgis_maskdino.backend.error import EngineError
+from qgis_maskdino.layers.polygon_file import write_polygons
+from qgis_maskdino.layers.source import LayerSource
 from qgis_maskdino.translation import tr
 
 

@@ -14,7 +14,7 @@ from qgis.core import (
     QgsUnitTypes,
 )
 
-from qgis_maskdino.engine_error import EngineError
+from qgis_maskdino.backend.error import EngineError
 from qgis_maskdino.translation import tr
 
 # 90 square kilometres at 0.3 m: about 15,000 web tiles, and as much as 4 GB on the disk while it is looked at.

@@ -18,7 +18,7 @@ from qgis.core import (
     QgsWkbTypes,
 )
 
-from qgis_maskdino.engine_error import EngineError
+from qgis_maskdino.backend.error import EngineError
 from qgis_maskdino.translation import tr
 
 BATCH = 1000  # features

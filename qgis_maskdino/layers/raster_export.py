@@ -24,9 +24,9 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QByteArray
 from qgis.PyQt.QtGui import QImage
 
-from qgis_maskdino.engine_error import EngineError
-from qgis_maskdino.export_grid import ExportGrid, metres_per_unit
-from qgis_maskdino.layer_source import LayerSource, has_pixels
+from qgis_maskdino.backend.error import EngineError
+from qgis_maskdino.layers.export_grid import ExportGrid, metres_per_unit
+from qgis_maskdino.layers.source import LayerSource, has_pixels
 from qgis_maskdino.translation import tr
 
 UNIT = "tiles fetched"  # of the progress events of an export

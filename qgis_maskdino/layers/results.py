@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qgis.core import QgsProject, QgsVectorLayer
 
-from qgis_maskdino.layer_style import style_file
+from qgis_maskdino.layers.style import style_file
 
 
 def open_result(source: str, *, name: str, style: str) -> QgsVectorLayer | None:

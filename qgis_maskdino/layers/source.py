@@ -21,7 +21,7 @@ from qgis.core import (
     QgsRectangle,
 )
 
-from qgis_maskdino.engine_error import EngineError
+from qgis_maskdino.backend.error import EngineError
 from qgis_maskdino.translation import tr
 
 # Names of datasets that are no files and that only QGIS's own GDAL, with its drivers and passwords, may be able to open.

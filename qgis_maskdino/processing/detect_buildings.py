@@ -28,21 +28,21 @@ from qgis.core import (
 )
 
 from qgis_maskdino import settings
-from qgis_maskdino.algorithms.engine_algorithm import (
+from qgis_maskdino.backend.model_choice import DEFAULT, model_argument, model_names
+from qgis_maskdino.backend.work_folder import work_folder
+from qgis_maskdino.jobs.detection import DetectionRequest, DetectionResult, detect
+from qgis_maskdino.jobs.progress_text import duration
+from qgis_maskdino.layers.detection_area import DetectionArea
+from qgis_maskdino.layers.polygon_file import BATCH, fields_of
+from qgis_maskdino.layers.source import has_pixels
+from qgis_maskdino.layers.style import DETECTIONS, style_when_loaded
+from qgis_maskdino.processing.engine_algorithm import (
     EngineAlgorithm,
     device_options,
     listener,
     log_to,
 )
-from qgis_maskdino.detection_area import DetectionArea
-from qgis_maskdino.detection_job import DetectionRequest, DetectionResult, detect
-from qgis_maskdino.layer_source import has_pixels
-from qgis_maskdino.layer_style import DETECTIONS, style_when_loaded
-from qgis_maskdino.model_choice import DEFAULT, model_argument, model_names
-from qgis_maskdino.polygon_file import BATCH, fields_of
-from qgis_maskdino.progress_text import duration
 from qgis_maskdino.translation import tr
-from qgis_maskdino.work_folder import work_folder
 
 OUTLINES = ("regular", "simplified", "raw")
 _DETECTED = 98.0  # per cent; the rest is handing over

@@ -19,12 +19,12 @@ from qgis.core import (
 from qgis.PyQt.QtGui import QIcon
 
 from qgis_maskdino import settings
-from qgis_maskdino.engine_environment import EngineEnvironment, State
-from qgis_maskdino.engine_error import EngineError
+from qgis_maskdino.backend.environment import EngineEnvironment, State
+from qgis_maskdino.backend.error import EngineError
 from qgis_maskdino.icons import icon_path
-from qgis_maskdino.layer_source import LayerSource
-from qgis_maskdino.progress_text import progress_text
-from qgis_maskdino.raster_export import UNIT
+from qgis_maskdino.jobs.progress_text import progress_text
+from qgis_maskdino.layers.raster_export import UNIT
+from qgis_maskdino.layers.source import LayerSource
 from qgis_maskdino.translation import tr
 
 DEVICES = ("auto", "cpu", "cuda", "mps")

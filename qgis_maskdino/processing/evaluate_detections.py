@@ -25,14 +25,14 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
-from qgis_maskdino.algorithms.engine_algorithm import EngineAlgorithm, listener, log_to, number, shown_file
-from qgis_maskdino.engine_environment import EngineEnvironment
-from qgis_maskdino.layer_style import MATCHES, style_when_loaded
-from qgis_maskdino.polygon_file import write_polygons
+from qgis_maskdino.backend.environment import EngineEnvironment
+from qgis_maskdino.backend.work_folder import work_folder
+from qgis_maskdino.layers.polygon_file import write_polygons
+from qgis_maskdino.layers.style import MATCHES, style_when_loaded
+from qgis_maskdino.processing.engine_algorithm import EngineAlgorithm, listener, log_to, number, shown_file
 from qgis_maskdino.translation import tr
-from qgis_maskdino.work_folder import work_folder
 
-# Outputs by the names of the engine's figures, see ``training/evaluation/layer_figures.py``.
+# Outputs by the names of the engine's figures, see ``training/evaluation/layers/figures.py``.
 FIGURES = {
     "PRECISION": "precision",
     "RECALL": "recall",

@@ -22,12 +22,12 @@ from qgis.core import (
     QgsRectangle,
 )
 
-from qgis_maskdino.algorithms.engine_algorithm import EngineAlgorithm, listener, log_to, shown_file
-from qgis_maskdino.engine_environment import EngineEnvironment
-from qgis_maskdino.polygon_file import write_polygons
-from qgis_maskdino.raster_export import ExportCancelled, export_raster
+from qgis_maskdino.backend.environment import EngineEnvironment
+from qgis_maskdino.backend.work_folder import work_folder
+from qgis_maskdino.layers.polygon_file import write_polygons
+from qgis_maskdino.layers.raster_export import ExportCancelled, export_raster
+from qgis_maskdino.processing.engine_algorithm import EngineAlgorithm, listener, log_to, shown_file
 from qgis_maskdino.translation import tr
-from qgis_maskdino.work_folder import work_folder
 
 FORMATS = ("png", "jpg")
 

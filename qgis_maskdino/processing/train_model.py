@@ -22,7 +22,9 @@ from qgis.core import (
 )
 
 from qgis_maskdino import settings
-from qgis_maskdino.algorithms.engine_algorithm import (
+from qgis_maskdino.backend.environment import EngineEnvironment
+from qgis_maskdino.backend.model_choice import DEFAULT, model_argument, model_names
+from qgis_maskdino.processing.engine_algorithm import (
     EngineAlgorithm,
     device_options,
     listener,
@@ -30,8 +32,6 @@ from qgis_maskdino.algorithms.engine_algorithm import (
     number,
     shown_file,
 )
-from qgis_maskdino.engine_environment import EngineEnvironment
-from qgis_maskdino.model_choice import DEFAULT, model_argument, model_names
 from qgis_maskdino.translation import tr
 
 SIDES = ("train", "val")

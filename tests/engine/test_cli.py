@@ -14,7 +14,7 @@ import pytest
 import shapely
 
 from engine.commands import command_modules
-from tests.detection.repeated_raster import write_repeated
+from tests.engine.detection.repeated_raster import write_repeated
 
 
 def maskdino(*arguments, cwd=None, **options) -> subprocess.CompletedProcess:

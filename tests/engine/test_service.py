@@ -15,13 +15,13 @@ import geopandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from service_process import ServiceProcess
 
 from engine.commands import load_command
 from engine.errors import RequestError
 from engine.job import Job
 from engine.service import Service
-from tests.detection.repeated_raster import write_repeated
+from tests.engine.detection.repeated_raster import write_repeated
+from tests.engine.service_process import ServiceProcess
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from typing import Any
 import lightning.pytorch as lightning
 from torch import Tensor
 
-from engine.output_file import OutputFile
-from training.run_length import RunLength
+from engine.files.output_file import OutputFile
+from training.callbacks.run_length import RunLength
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import lightning.pytorch as lightning
 
 from engine.errors import CancelledError
 from engine.job import Job, Progress
-from training.run_length import RunLength
+from training.callbacks.run_length import RunLength
 
 _REPORT_EVERY = 0.5  # seconds
 _WINDOW = 50  # steps that the time left is told from

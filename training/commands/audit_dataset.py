@@ -9,10 +9,10 @@ from typing import Any
 import typer
 
 from engine.commands import check_arguments, option_types
+from engine.commands.terminal import ctrl_c_sets, progress_bar
 from engine.errors import ArgumentError
+from engine.files.output_file import refuse_inputs, reserved
 from engine.job import Job
-from engine.output_file import refuse_inputs, reserved
-from engine.terminal import ctrl_c_sets, progress_bar
 
 
 def command(
@@ -33,7 +33,7 @@ def command(
     ),
 ) -> None:
     """Look for duplicates, leakage and broken annotations in a data set."""
-    from training.data.audit_report import summary_lines
+    from training.data.audit.report import summary_lines
 
     arguments = {
         "train": train, "val": val, "json": json_file, "report": report, "write": write, "workers": workers,
@@ -50,11 +50,11 @@ def command(
 
 def run(arguments: dict[str, Any], job: Job) -> tuple[Any, list[Any]]:
     """Audit with the arguments of the command line, by name; return the audit and what was written of each split."""
-    from training.data.audit import audit_dataset, find_splits
-    from training.data.audit_clean import write_clean
-    from training.data.audit_report import as_html, as_json
-    from training.data.coco_layout import find_annotations
-    from training.data.export_writer import check_new_folder
+    from training.data.audit.audit import audit_dataset, find_splits
+    from training.data.audit.clean import write_clean
+    from training.data.audit.report import as_html, as_json
+    from training.data.coco.layout import find_annotations
+    from training.data.export.writer import check_new_folder
 
     workers, write = arguments.get("workers"), arguments.get("write")
     if workers is not None and workers < 1:
@@ -100,7 +100,7 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     """
     from dataclasses import asdict
 
-    from training.data.audit_report import as_json
+    from training.data.audit.report import as_json
 
     check_arguments("audit-dataset", arguments, types=option_types(command), required=("train",))
     audit, clean = run(arguments, job)

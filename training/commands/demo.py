@@ -6,9 +6,9 @@ from pathlib import Path
 
 import typer
 
+from engine.commands.terminal import CANCELLED, ctrl_c_sets, leave, progress_bar
 from engine.errors import OutputError
 from engine.job import Job
-from engine.terminal import CANCELLED, ctrl_c_sets, leave, progress_bar
 
 GSD = 0.3
 
@@ -20,10 +20,10 @@ def command(
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
 ) -> None:
     """Generate a town, find its buildings with the embedded model, and draw what was found."""
+    from engine.detection.layer_writer import check_output
     from engine.detection.pipeline import detect
-    from engine.detection.sink import check_output
-    from training.data.synthetic import write_town
-    from training.preview import agreement, draw_preview
+    from training.commands.preview import agreement, draw_preview
+    from training.data.synthetic.town import write_town
 
     raster, truth, buildings, preview = (output / name for name in ("town.tif", "truth.gpkg", "buildings.gpkg", "preview.png"))
     try:

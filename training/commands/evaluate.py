@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from engine.commands import check_arguments, option_types
+from engine.commands.terminal import ctrl_c_sets, progress_bar
 from engine.errors import CancelledError
+from engine.files.output_file import reserved
 from engine.job import Job, Progress
-from engine.output_file import reserved
-from engine.terminal import ctrl_c_sets, progress_bar
 from training.errors import require
 
 if TYPE_CHECKING:
-    from training.evaluation.layer_evaluation import LayerEvaluation
+    from training.evaluation.layers.evaluation import LayerEvaluation
 
 _STEPS = 100
 
@@ -37,7 +37,7 @@ def command(
     boundary_width: float = typer.Option(1.0, help="Width of the strip along borders that boundary IoU compares.", metavar="M"),
 ) -> None:
     """Say how good a layer of detections is, measured by a layer of annotations."""
-    from training.evaluation.evaluation_document import summary_rows
+    from training.evaluation.layers.document import summary_rows
 
     arguments = {
         "detections": detections, "annotations": annotations, "aoi": aoi, "json": json_file, "report": report,
@@ -60,10 +60,10 @@ def run(arguments: dict[str, Any], job: Job) -> LayerEvaluation:
     Raises:
         CancelledError: the job was cancelled; nothing is written.
     """
-    from engine.detection.sink import reserve_layer
-    from training.evaluation.evaluation_document import evaluation_document
-    from training.evaluation.layer_evaluation import evaluate_layers
-    from training.evaluation.match_layer import write_matches
+    from engine.detection.layer_writer import reserve_layer
+    from training.evaluation.layers.document import evaluation_document
+    from training.evaluation.layers.evaluation import evaluate_layers
+    from training.evaluation.layers.match_layer import write_matches
 
     names = ("detections", "annotations", "aoi")
     options = {name: arguments[name] for name in ("score_field", "boundary_width") if arguments.get(name) is not None}
@@ -82,7 +82,7 @@ def run(arguments: dict[str, Any], job: Job) -> LayerEvaluation:
             document = evaluation_document(evaluation)
             files["json"].write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
         if "report" in files:
-            from training.evaluation.report import write_report
+            from training.evaluation.report.page import write_report
 
             files["report"].write_text(write_report(evaluation))
     return evaluation
@@ -94,7 +94,7 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     Raises:
         RequestError: an argument is missing, unknown, or of the wrong type.
     """
-    from training.evaluation.evaluation_document import evaluation_document
+    from training.evaluation.layers.document import evaluation_document
 
     check_arguments("evaluate", arguments, types=option_types(command), required=("detections", "annotations"))
     return evaluation_document(run(arguments, job))

@@ -10,12 +10,12 @@ from typing import Any
 import typer
 
 from engine.commands import check_arguments, option_types
-from engine.detect_command import Precision
+from engine.commands.detect import Precision
+from engine.commands.terminal import ctrl_c_sets, progress_bar
 from engine.distribution import version
 from engine.errors import ArgumentError, CancelledError
+from engine.files.output_file import OutputFile, reserved
 from engine.job import Job, Progress
-from engine.output_file import OutputFile, reserved
-from engine.terminal import ctrl_c_sets, progress_bar
 from training.errors import require
 
 _NUMBERS = ("max_detections", "resize", "batch_size")
@@ -68,9 +68,9 @@ def run(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
 
 
 def _measure(arguments: dict[str, Any], files: dict[str, OutputFile], job: Job) -> dict[str, Any]:
-    from training.evaluation.coco_predictions import read_results, results_text
-    from training.evaluation.coco_table import KINDS, backends, coco_row
-    from training.evaluation.coco_truth import read_truth
+    from training.evaluation.coco.predictions import read_results, results_text
+    from training.evaluation.coco.table import KINDS, backends, coco_row
+    from training.evaluation.coco.truth import read_truth
 
     most = arguments.get("max_detections") or 100
     truth = read_truth(arguments["annotations"], arguments["images"])
@@ -111,7 +111,7 @@ def _predict(arguments: dict[str, Any], truth: Any, most: int, job: Job) -> list
     import engine
     from engine.device import choose_device
     from engine.model.inference import InferenceModel
-    from training.evaluation.coco_predictions import predict_images
+    from training.evaluation.coco.predictions import predict_images
 
     device = choose_device(arguments.get("device") or "auto")
     total = len(truth.images)
@@ -134,7 +134,7 @@ def _predict(arguments: dict[str, Any], truth: Any, most: int, job: Job) -> list
 
 def table_lines(document: dict[str, Any]) -> list[str]:
     """Return the figures as a person reads them: what they rest on, then a row a kind."""
-    from training.evaluation.coco_table import COLUMNS
+    from training.evaluation.coco.table import COLUMNS
 
     empty, repairs = document["images_without_objects"], document["repairs"]
     regions = {

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from engine.commands import check_arguments, option_types
+from engine.commands.terminal import ctrl_c_sets, progress_bar
 from engine.errors import ArgumentError
 from engine.job import Job
-from engine.terminal import ctrl_c_sets, progress_bar
 
 if TYPE_CHECKING:
-    from training.data.export import ExportSummary
+    from training.data.export.export import ExportSummary
 
 
 def command(
@@ -56,8 +56,8 @@ def command(
 
 def run(arguments: dict[str, Any], job: Job) -> ExportSummary:
     """Export with the arguments of the command line, by name."""
-    from training.data.export import export_dataset
-    from training.data.export_plan import Layout
+    from training.data.export.export import export_dataset
+    from training.data.export.plan import Layout
 
     rest = dict(arguments)
     laid = {name: rest.pop(name) for name in ("tile_size", "stride", "block", "margin", "seed") if name in rest}

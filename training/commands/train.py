@@ -9,12 +9,12 @@ import typer
 from typer.core import TyperCommand
 
 from engine.commands import check_arguments
+from engine.commands.terminal import ctrl_c_sets, progress_bar
 from engine.job import Job
-from engine.terminal import ctrl_c_sets, progress_bar
 from training.errors import require
 
 if TYPE_CHECKING:
-    from training.program import Trained
+    from training.run.train import Trained
 
 _PACKAGES = ("yaml", "lightning", "torchvision", "pycocotools")
 
@@ -66,7 +66,7 @@ def train(
             typer.echo(str(path))
         return
     if slurm is not None:
-        from training.cluster import submit
+        from training.run.cluster import submit
 
         typer.echo(submit(_read(arguments), _folder(arguments), resume=resume, options=slurm.split()))
         return
@@ -84,7 +84,7 @@ def train(
 def run(arguments: dict[str, Any], job: Job) -> Trained | None:
     """Train with the arguments of the command line, by name."""
     config = _read(arguments)
-    from training.program import train as train_config
+    from training.run.train import train as train_config
 
     return train_config(config, _folder(arguments), job=job, resume=bool(arguments.get("resume")))
 
@@ -102,7 +102,7 @@ def write_preview(arguments: dict[str, Any], folder: Path) -> list[Path]:
 def _read(arguments: dict[str, Any]) -> Any:
     for package in _PACKAGES:
         require(package, for_what="train")
-    from training.config_file import read_config
+    from training.config.config_file import read_config
 
     return read_config(arguments["config"], arguments.get("overrides") or [])
 

@@ -12,9 +12,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from engine.errors import ConfigError
-from training.config import TrainConfig
+from training.config.schema import TrainConfig
 
-CONFIGS = Path(__file__).with_name("configs")
+CONFIGS = Path(__file__).with_name("ready")
 
 
 def ready_configs() -> dict[str, Path]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
-from engine.model.official import official_name
+from engine.model.families.maskdino.published_names import official_name
 
 # Ours -> the makers'; the first pattern that matches is applied. LAST stands for the last decoder layer.
 _RULES = (

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 
 from engine.errors import CheckpointMismatchError
-from engine.model.maskdino import MaskDino
-from training.dino_names import DinoNames
+from engine.model.families.maskdino.model import MaskDino
+from training.pretrained.dino_names import DinoNames
 
 _COCO_ROWS = 91
 COCO_IDS = [number for number in range(1, _COCO_ROWS) if number not in {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}]

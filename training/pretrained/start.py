@@ -14,17 +14,17 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from engine.errors import CheckpointMismatchError, ModelFileError
+from engine.model.checkpoints.published_file import read_published
 from engine.model.config import MaskRcnnConfig, ModelConfig, TimmConfig
+from engine.model.families.maskdino.published_config import published_config
+from engine.model.families.maskdino.published_names import load_official
 from engine.model.file_errors import about_file
 from engine.model.model_file import METADATA_KEY, find_model_file, load_model
-from engine.model.official import load_official
-from engine.model.published_config import published_config
-from engine.model.published_file import read_published
-from training.backbone_names import backbone_tensors, is_backbone
-from training.config import FittingParts
-from training.dino_names import is_dino
-from training.dino_start import dino_tensors
-from training.imagenet_packages import PACKAGES, package_file, under_timm_names
+from training.config.schema import FittingParts
+from training.pretrained.backbone_names import backbone_tensors, is_backbone
+from training.pretrained.dino_names import is_dino
+from training.pretrained.dino_start import dino_tensors
+from training.pretrained.imagenet_packages import PACKAGES, package_file, under_timm_names
 
 Source = str | os.PathLike[str] | FittingParts
 Kind = Literal[
@@ -92,9 +92,9 @@ def start_from(model: nn.Module, source: Source | None) -> StartReport:
             - None: the weights stay as they are;
             - a model file, or the name of an embedded model. Where it has other classes, what depends on them starts fresh;
             - a published Mask DINO checkpoint, with the same exception; for a Mask R-CNN, one that torchvision publishes;
-            - a published DINO detector, see `training.dino_start`;
-            - a backbone trained on ImageNet, see `training.backbone_names`, or the name of an installed package that carries
-              one, see `training.imagenet_packages`;
+            - a published DINO detector, see `training.pretrained.dino_start`;
+            - a backbone trained on ImageNet, see `training.pretrained.backbone_names`, or the name of an installed package that
+              carries one, see `training.pretrained.imagenet_packages`;
             - `FittingParts` of a model file of another architecture.
 
     Raises:

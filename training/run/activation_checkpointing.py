@@ -12,8 +12,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from engine.model.backbones import TimmBackbone
-from engine.model.maskdino import MaskDino
-from engine.model.swin import SwinTransformer
+from engine.model.backbones.swin import SwinTransformer
+from engine.model.families.maskdino.model import MaskDino
 
 _LISTS = (nn.Sequential, nn.ModuleList)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from engine.errors import ArgumentError, ConfigError
 from engine.job import Job
-from training.config import TrainConfig
+from training.config.schema import TrainConfig
 from training.errors import require
-from training.run_folder import RunFolder
+from training.run.folder import RunFolder
 
 # submitit's own names; any other is SLURM's and gets its prefix.
 _GENERAL = {"name", "nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "mem_gb", "timeout_min", "stderr_to_stdout"}
@@ -28,7 +28,7 @@ class ClusterTraining:
 
     def __call__(self) -> str | None:
         """Train in every task of the job; the first returns the path of the model file."""
-        from training.program import train
+        from training.run.train import train
 
         trained = train(self.config, self.folder, job=Job(report=lambda progress: None), resume=self.resume)
         return None if trained is None else str(trained.model)

@@ -15,7 +15,7 @@ import lightning.pytorch as lightning
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from engine.errors import ConfigError
-from training.config import RunConfig
+from training.config.schema import RunConfig
 from training.data.batch import collate
 from training.data.sample import Sample
 from training.data.training_data import TrainingData

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from engine.model.header import DataSource, ModelHeader, TrainingRecord
 from engine.model.model_file import find_model_file, read_header, save_model
-from engine.model.model_header import DataSource, ModelHeader, TrainingRecord
-from training.config import FittingParts, TrainConfig
+from training.config.schema import FittingParts, TrainConfig
 from training.data.training_data import TrainingData
-from training.evaluation.mask_scores import MaskScores
-from training.imagenet_packages import PACKAGES, package_record
-from training.run_folder import RunFolder
-from training.start import is_model_file
+from training.evaluation.coco.mask_scores import MaskScores
+from training.pretrained.imagenet_packages import PACKAGES, package_record
+from training.pretrained.start import is_model_file
+from training.run.folder import RunFolder
 
 
 def save_trained(

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from engine.errors import ArgumentError, ConfigError, OutputError
-from training.config import TrainConfig
+from training.config.schema import TrainConfig
 
 _MAY_CHANGE = {  # on resume: how a run is computed, not what it computes
     "run.device", "run.devices", "run.nodes", "run.accumulate", "run.workers", "run.checkpoint_activations", "run.pictures",

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.config import TrainConfig
+from training.callbacks.run_length import RunLength
+from training.config.schema import TrainConfig
 from training.data.batch import Batch
 from training.data.sample import Sample
 from training.errors import DivergedError
-from training.evaluation.mask_scores import LOWEST, MaskScores, MaskTally
-from training.optimization import make_optimizer, rate_factor
-from training.run_length import RunLength
+from training.evaluation.coco.mask_scores import LOWEST, MaskScores, MaskTally
+from training.run.optimization import make_optimizer, rate_factor
 
 
 class TrainingModule(lightning.LightningModule):

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from training.config import OptimizerConfig, ScheduleConfig
+from training.config.schema import OptimizerConfig, ScheduleConfig
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 _POSITIONS = "relative_position_bias_table"

@@ -12,8 +12,8 @@ import logging
 
 import torch
 
-from engine.model.maskdino import MaskDino
-from training.evaluation.mask_scores import MaskTally
+from engine.model.families.maskdino.model import MaskDino
+from training.evaluation.coco.mask_scores import MaskTally
 
 log = logging.getLogger(__name__)
 

@@ -20,26 +20,26 @@ from engine.errors import ConfigError, ModelFileError
 from engine.job import Job
 from engine.model.build import build_model
 from engine.model.config import AnyModelConfig
-from engine.model.maskdino import MaskDino
+from engine.model.families.maskdino.model import MaskDino
 from engine.model.model_file import read_header
 from engine.model.presets import PRESETS
-from training.activation_checkpointing import checkpoint_activations
-from training.batches import Batches, check_batch
-from training.config import RunConfig, TrainConfig
-from training.data.leakage import warn_of_leakage
+from training.callbacks.history import History
+from training.callbacks.job_progress import JobProgress
+from training.callbacks.moving_average import MovingAverage
+from training.callbacks.prediction_pictures import PredictionPictures
+from training.callbacks.run_length import RunLength
+from training.config.schema import RunConfig, TrainConfig
+from training.data.audit.leakage import warn_of_leakage
 from training.data.training_data import TrainingData, open_training_data
-from training.history import History
-from training.job_progress import JobProgress
-from training.machine import choose_machine
-from training.model_card import save_trained
-from training.module import TrainingModule
-from training.moving_average import MovingAverage
 from training.objectives import build_objective
-from training.prediction_pictures import PredictionPictures
-from training.run_folder import RunFolder
-from training.run_length import RunLength
-from training.score_calibration import balance_scores
-from training.start import start_from_each
+from training.pretrained.start import start_from_each
+from training.run.activation_checkpointing import checkpoint_activations
+from training.run.data_module import Batches, check_batch
+from training.run.export import save_trained
+from training.run.folder import RunFolder
+from training.run.module import TrainingModule
+from training.run.score_calibration import balance_scores
+from training.run.trainer_settings import choose_machine
 
 log = logging.getLogger(__name__)
 

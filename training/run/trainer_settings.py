@@ -14,7 +14,7 @@ from torch import nn
 
 from engine.device import choose_device
 from engine.errors import ConfigError
-from training.config import RunConfig
+from training.config.schema import RunConfig
 
 _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 

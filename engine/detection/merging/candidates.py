@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.detection.pieces import Building, bounding_box, crop_to, shared_bounds, what_remains
+from engine.detection.merging.tile_instances import Building, bounding_box, crop_to, shared_bounds, what_remains
 
 if TYPE_CHECKING:
-    from engine.detection.seam_components import Node, Order
+    from engine.detection.merging.components import Node, Order
 
 
 @dataclass(eq=False)

@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from engine.detection.pieces import Piece
-from engine.detection.seam_candidates import Candidate, united
-from engine.detection.seam_relations import BORDER_MARGIN, cut_lengths
-from engine.detection.tile_grid import Sides, Tile
+from engine.detection.merging.candidates import Candidate, united
+from engine.detection.merging.relations import BORDER_MARGIN, cut_lengths
+from engine.detection.merging.tile_instances import Piece
+from engine.raster.tile_grid import Sides, Tile
 
 Order = tuple[float, int, int, int, int, int]
 Beholders = Callable[[Piece], Iterable[Tile]]

@@ -24,12 +24,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from engine.detection.pieces import Building, Piece, pieces_of
-from engine.detection.seam_candidates import Candidate
-from engine.detection.seam_components import Component, Node
-from engine.detection.seam_relations import relations
-from engine.detection.tile_grid import Tile, TileGrid
+from engine.detection.merging.candidates import Candidate
+from engine.detection.merging.components import Component, Node
+from engine.detection.merging.relations import relations
+from engine.detection.merging.tile_instances import Building, Piece, pieces_of
 from engine.errors import ArgumentError
+from engine.raster.tile_grid import Tile, TileGrid
 
 __all__ = ["Building", "Piece", "SeamJoiner", "pieces_of"]
 
@@ -46,7 +46,7 @@ class SeamJoiner:
         self._candidates: list[Candidate] = []
 
     def add(self, tile: Tile, pieces: Sequence[Piece]) -> None:
-        """Take the pieces of one tile, which share no pixel with each other (`engine.detection.pieces.disjoint`).
+        """Take the pieces of one tile, which share no pixel with each other (see `tile_instances.disjoint`).
 
         Raises:
             ArgumentError: this tile was there before.

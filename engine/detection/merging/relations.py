@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.detection.pieces import Piece, crop_to, shared_bounds
-from engine.detection.tile_grid import Sides, Tile
+from engine.detection.merging.tile_instances import Piece, crop_to, shared_bounds
+from engine.raster.tile_grid import Sides, Tile
 
 BORDER_MARGIN = 4
 """Pixels from a border within which a mask counts as cut by it: masks come from a map of a quarter of the tile's

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from engine.detection.instances import Instances
-from engine.detection.tile_grid import Tile
+from engine.raster.tile_grid import Tile
 
 _HEAD = struct.Struct("<iiiidi")  # col, row, height, width, score, label; the packed bits of the mask follow
 _EDGES = ndimage.generate_binary_structure(2, 1)  # pixels that share an edge are neighbours

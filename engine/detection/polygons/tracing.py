@@ -16,7 +16,7 @@ import numpy as np
 from rasterio.features import shapes
 from shapely import Polygon
 
-from engine.detection.pieces import Placed
+from engine.detection.merging.tile_instances import Placed
 
 CANVAS_WIDTH = 2048
 CANVAS_PIXELS = 2**22

@@ -12,8 +12,8 @@ from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 
 from engine.errors import ConfigError
+from engine.model.backbones.swin import SwinTransformer
 from engine.model.config import BackboneConfig, ResNetConfig, TimmConfig
-from engine.model.swin import SwinTransformer
 
 STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 

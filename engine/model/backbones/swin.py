@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.model.config import SwinConfig
-from engine.model.kept_constants import kept
+from engine.model.layers.cached_constants import kept
 
 
 class SwinTransformer(nn.Module):

@@ -3,8 +3,7 @@
 A pickle is a program for a small stack machine, and three of its instructions call whatever they name. Published
 checkpoints (``.pkl``) need none of that: dictionaries, lists, numbers, text and arrays are enough. So this module is
 that stack machine, with the calling instructions cut down to the few names with which NumPy describes an array. Those
-names stand for the plain records of `engine.model.pickled_arrays`, not for NumPy's own functions: a hostile state never
-reaches NumPy.
+names stand for the plain records of `pickled_arrays`, not for NumPy's own functions: a hostile state never reaches NumPy.
 
 A file can also attack by size. Nothing here allocates more than the file holds: a reader never asks for bytes that the
 file does not have, an array must bring all its bytes, and both instructions and copies are counted.
@@ -16,8 +15,15 @@ import pickletools  # nosec B403 - it takes pickles apart and runs nothing
 from typing import Any, BinaryIO, ClassVar
 
 from engine.errors import ModelFileError, UnsafeFileError
+from engine.model.checkpoints.pickled_arrays import (
+    ARRAY_GLOBALS,
+    PickledArray,
+    PickledDtype,
+    PickledSettings,
+    bytes_of_nothing,
+    encode,
+)
 from engine.model.file_errors import short
-from engine.model.pickled_arrays import ARRAY_GLOBALS, PickledArray, PickledDtype, PickledSettings, bytes_of_nothing, encode
 
 # A Swin-L checkpoint takes about 40,000 instructions; a file with more than this is not a checkpoint.
 MAX_INSTRUCTIONS = 5_000_000

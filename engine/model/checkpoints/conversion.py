@@ -11,14 +11,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.errors import ArgumentError
-from engine.model.coco_classes import COCO_CLASSES
+from engine.files.output_file import refuse_inputs
+from engine.model.checkpoints.catalogue import LICENCE, PublishedModel, find_published
+from engine.model.checkpoints.coco_classes import COCO_CLASSES
+from engine.model.checkpoints.published_file import read_published
+from engine.model.families.maskdino.published_config import preset_of, published_config
 from engine.model.file_errors import about_file
+from engine.model.header import DataSource, ModelHeader, TrainingRecord
 from engine.model.model_file import save_model
-from engine.model.model_header import DataSource, ModelHeader, TrainingRecord
-from engine.model.published import LICENCE, PublishedModel, find_published
-from engine.model.published_config import preset_of, published_config
-from engine.model.published_file import read_published
-from engine.output_file import refuse_inputs
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def convert_published(
     import torch
 
     from engine.model.build import build_model
-    from engine.model.official import load_official
+    from engine.model.families.maskdino.published_names import load_official
 
     known = find_published(checkpoint.path.name)
     with about_file("The checkpoint", checkpoint.path):

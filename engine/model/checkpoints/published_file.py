@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.errors import ModelFileError, UnsafeFileError
-from engine.model.array_pickle import ArrayUnpickler
+from engine.model.checkpoints.array_pickle import ArrayUnpickler
+from engine.model.checkpoints.pickled_arrays import ARRAY_GLOBALS, PickledArray, PickledSettings
+from engine.model.checkpoints.tensor_pickle import TensorDryRun
 from engine.model.file_errors import about_file, short
 from engine.model.model_file import METADATA_KEY
-from engine.model.pickled_arrays import ARRAY_GLOBALS, PickledArray, PickledSettings
-from engine.model.tensor_pickle import TensorDryRun
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar
 
 from engine.errors import ModelFileError, UnsafeFileError
-from engine.model.array_pickle import ArrayUnpickler, plain_dict
+from engine.model.checkpoints.array_pickle import ArrayUnpickler, plain_dict
+from engine.model.checkpoints.pickled_arrays import PickledSettings
 from engine.model.file_errors import short
-from engine.model.pickled_arrays import PickledSettings
 
 
 @dataclass(frozen=True)

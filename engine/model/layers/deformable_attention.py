@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from engine.model.kept_constants import kept
-from engine.model.position import Shapes
+from engine.model.layers.cached_constants import kept
+from engine.model.layers.positions import Shapes
 from engine.ops import ms_deform_attn
 
 

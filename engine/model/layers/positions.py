@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from engine.model.kept_constants import kept
+from engine.model.layers.cached_constants import kept
 
 Shapes = tuple[tuple[int, int], ...]
 """Height and width of each level of maps."""

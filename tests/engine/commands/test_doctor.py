@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from engine import doctor
+from engine.commands import doctor
 from engine.errors import ArgumentError
 from engine.job import Job
 from engine.model.model_file import embedded_models

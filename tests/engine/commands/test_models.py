@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from model.small_model import SMALL_CONFIG
 from typer.testing import CliRunner
 
+from engine.commands.models import command
 from engine.errors import MaskDinoError
 from engine.model.build import build_model
+from engine.model.checkpoints.catalogue import PUBLISHED
+from engine.model.families.maskdino.published_names import export_official
 from engine.model.model_file import embedded_models, load_model
-from engine.model.official import export_official
 from engine.model.presets import PRESETS
-from engine.model.published import PUBLISHED
-from engine.models_command import command
+from tests.engine.model.small_model import SMALL_CONFIG
 
 
 def _models(*arguments: object, status: int = 0) -> str:
@@ -89,7 +89,7 @@ def test_a_file_that_smuggles_code_is_one_line_and_status_1(folder):
             return os.system, (f"echo > '{folder / 'marker'}'",)
 
     (folder / "evil.pkl").write_bytes(pickle.dumps({"model": {"a": Attack()}}))
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     for arguments in (("convert", "evil.pkl", "-o", "evil.safetensors"), ("info", "evil.pkl")):
         done = subprocess.run(
             [sys.executable, "-m", "engine", "models", *arguments],

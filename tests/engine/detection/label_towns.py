@@ -6,9 +6,9 @@ import numpy as np
 from scipy import ndimage
 
 from engine.detection.instances import Instances
-from engine.detection.pieces import Building, Piece, disjoint, pieces_of
-from engine.detection.seams import SeamJoiner
-from engine.detection.tile_grid import Tile, TileGrid
+from engine.detection.merging.merger import SeamJoiner
+from engine.detection.merging.tile_instances import Building, Piece, disjoint, pieces_of
+from engine.raster.tile_grid import Tile, TileGrid
 
 
 def shapes_town(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

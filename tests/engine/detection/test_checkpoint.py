@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from engine.detection.journal import Journal
-from engine.detection.journal import _pack as packed_row
-from engine.detection.pieces import Piece
-from engine.detection.tile_grid import Tile
+from engine.detection.checkpoint import Journal
+from engine.detection.checkpoint import _pack as packed_row
+from engine.detection.merging.tile_instances import Piece
 from engine.errors import ArgumentError, OutputError
+from engine.raster.tile_grid import Tile
 
 TILE = Tile(index=7, col=64, row=128, width=64, height=64)
 MADE_WITH = {"raster": "town.tif", "score": "0.5"}
@@ -178,10 +178,10 @@ def test_a_kill_loses_no_tile_that_was_added(tmp_path):
 import os, signal, sys
 import numpy as np
 from pathlib import Path
-from engine.detection.journal import Journal
-from engine.detection.journal import _pack as packed_row
-from engine.detection.pieces import Piece
-from engine.detection.tile_grid import Tile
+from engine.detection.checkpoint import Journal
+from engine.detection.checkpoint import _pack as packed_row
+from engine.detection.merging.tile_instances import Piece
+from engine.raster.tile_grid import Tile
 journal = Journal(Path(sys.argv[1]), fingerprint={"raster": "town.tif", "score": "0.5"}, resume=False)
 for index in range(50):
     tile = Tile(index, 0, 0, 64, 64)

@@ -10,7 +10,7 @@ import shapely
 from rasterio.features import rasterize
 
 import engine
-from tests.detection.label_raster import LabelPredictor, known_polygons, write_label_raster
+from tests.engine.detection.label_raster import LabelPredictor, known_polygons, write_label_raster
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ import pytest
 import rasterio.crs
 import shapely
 
-from engine.detection import sink as sink_module
-from engine.detection.sink import DetectionSink, check_output
+from engine.detection import layer_writer
+from engine.detection.layer_writer import DetectionSink, check_output
 from engine.errors import ArgumentError, OutputError
 
 UTM = rasterio.crs.CRS.from_epsg(32645)
@@ -89,7 +89,7 @@ def test_nothing_found_is_a_valid_layer_without_rows(tmp_path: Path, suffix: str
 def test_the_geopackage_streams_with_a_spatial_index_and_keeps_the_metadata(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sink_module, "ROWS_A_WRITE", 7)
+    monkeypatch.setattr(layer_writer, "ROWS_A_WRITE", 7)
     path = tmp_path / "buildings.gpkg"
     sink = DetectionSink(path, crs=UTM, metadata={"model": "maskdino_tiny", "stretch": "2 %, 98 %"})
     for _ in range(5):

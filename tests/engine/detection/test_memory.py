@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from tests.detection.label_raster import write_label_raster
-from tests.detection.label_towns import shapes_town
-from tests.detection.repeated_raster import write_repeated
+from tests.engine.detection.label_raster import write_label_raster
+from tests.engine.detection.label_towns import shapes_town
+from tests.engine.detection.repeated_raster import write_repeated
 
 pytest.importorskip("resource", reason="peak memory is asked of the resource module, which Windows lacks")
 
@@ -23,7 +23,7 @@ SIDE = 20_000
 PROGRAM = """
 import json, resource, sys
 import engine
-from tests.detection.label_raster import LabelPredictor
+from tests.engine.detection.label_raster import LabelPredictor
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -15,20 +15,20 @@ import pytest
 import shapely
 
 import engine
-from engine.detection import drawing_process
-from engine.detection.area_of_interest import AreaOfInterest
-from engine.detection.drawing_process import DrawingProcesses
+from engine.detection import outline_workers
 from engine.detection.footprints import FootprintMaker
-from engine.detection.pieces import Building
-from engine.detection.raster_source import RasterSource
+from engine.detection.merging.tile_instances import Building
+from engine.detection.outline_workers import DrawingProcesses
 from engine.detection.settings import Settings
-from engine.detection.tile_grid import TileGrid
 from engine.errors import MaskDinoError
-from tests.detection.label_raster import LabelPredictor, write_label_raster
-from tests.detection.label_towns import TOWNS
+from engine.raster.source import RasterSource
+from engine.raster.tile_grid import TileGrid
+from engine.vector.area_of_interest import AreaOfInterest
+from tests.engine.detection.label_raster import LabelPredictor, write_label_raster
+from tests.engine.detection.label_towns import TOWNS
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells which processes there are")
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 
 
 def town(seed: int = 0, side: int = 300) -> np.ndarray:
@@ -88,7 +88,7 @@ def test_a_process_that_ends_is_one_clear_error(maker) -> None:
     ],
 )
 def test_a_process_that_cannot_start_is_one_clear_error(maker, monkeypatch, start: str, message: str) -> None:
-    monkeypatch.setattr(drawing_process, "_START", start)
+    monkeypatch.setattr(outline_workers, "_START", start)
     processes = DrawingProcesses(maker)
     with pytest.raises(MaskDinoError, match=message):
         processes.footprints_of(buildings_of(town()))
@@ -107,7 +107,7 @@ def test_it_imports_nothing_from_the_folder_that_it_is_started_in(maker, tmp_pat
 
 
 def test_in_a_hurry_none_is_started(maker, monkeypatch) -> None:
-    monkeypatch.setattr(drawing_process, "_START", "raise SystemExit(3)")
+    monkeypatch.setattr(outline_workers, "_START", "raise SystemExit(3)")
     processes = DrawingProcesses(maker)
     buildings = buildings_of(town())
     found = processes.footprints_of(buildings, in_a_hurry=lambda: True)
@@ -131,7 +131,7 @@ def test_a_run_that_fails_for_it_leaves_nothing_under_the_name(tmp_path) -> None
     class Assassin(LabelPredictor):
         def predict(self, tiles):
             for child in _children(os.getpid()):
-                if "drawing_process" in _command(child):
+                if "outline_workers" in _command(child):
                     os.kill(child, signal.SIGKILL)
             return super().predict(tiles)
 
@@ -142,7 +142,7 @@ def test_a_run_that_fails_for_it_leaves_nothing_under_the_name(tmp_path) -> None
 
 SCRIPT = """
 import engine
-from tests.detection.label_raster import LabelPredictor
+from tests.engine.detection.label_raster import LabelPredictor
 
 predictor = LabelPredictor(seconds={seconds})
 summary = engine.detect({raster!r}, {output!r}, predictor=predictor, overlap=32, workers=2, batch_size=1)
@@ -173,7 +173,7 @@ def test_a_script_of_two_lines_will_do(tmp_path) -> None:
 def test_no_process_outlives_a_program_that_is_killed(tmp_path) -> None:
     process = subprocess.Popen(script(tmp_path, seconds=0.1), env={**os.environ, "PYTHONPATH": str(PROJECT)})
     try:
-        helpers = _wait_for(lambda: [child for child in _children(process.pid) if "drawing_process" in _command(child)])
+        helpers = _wait_for(lambda: [child for child in _children(process.pid) if "outline_workers" in _command(child)])
     finally:
         process.kill()
         process.wait()

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 import engine
 from engine.detection import Instances, Predictor
 from engine.errors import ArgumentError, CancelledError, OutputError, RasterError
-from tests.detection.label_raster import TRANSFORM, UTM, LabelPredictor, known_polygons, write_label_raster
-from tests.detection.label_towns import TOWNS, connected
+from tests.engine.detection.label_raster import TRANSFORM, UTM, LabelPredictor, known_polygons, write_label_raster
+from tests.engine.detection.label_towns import TOWNS, connected
 
 
 def town(seed: int = 0, height: int = 150, width: int = 170, kind: str = "shapes") -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 import engine
 from engine.detection.predictor import ModelPredictor, without_specks
 from engine.errors import DeviceError
-from engine.model.maskdino import MaskDino
+from engine.model.families.maskdino.model import MaskDino
 from engine.model.presets import PRESETS
 
 

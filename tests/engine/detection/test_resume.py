@@ -15,14 +15,14 @@ import pytest
 
 import engine
 from engine.errors import ArgumentError
-from tests.detection.label_raster import LabelPredictor, write_label_raster
-from tests.detection.label_towns import shapes_town
-from tests.detection.test_pipeline import rows_of, truth_of
+from tests.engine.detection.label_raster import LabelPredictor, write_label_raster
+from tests.engine.detection.label_towns import shapes_town
+from tests.engine.detection.test_pipeline import rows_of, truth_of
 
 # A process of its own, slow enough to be killed in the middle.
 PROGRAM = """
 import sys, engine
-from tests.detection.label_raster import LabelPredictor
+from tests.engine.detection.label_raster import LabelPredictor
 engine.detect(sys.argv[1], sys.argv[2], predictor=LabelPredictor(64, seconds=0.02), overlap=32, outline="raw", min_area=0,
               resume=len(sys.argv) > 3)
 """

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.doctor import clean_folder
+from engine.commands.doctor import clean_folder
 from engine.errors import ArgumentError, OutputError
-from engine.output_file import OutputFile, refuse_inputs, reserved
+from engine.files.output_file import OutputFile, refuse_inputs, reserved
 
 # Begins an output and sleeps until it is killed.
 BEGIN = """
 import sys, time
-from engine.output_file import OutputFile
+from engine.files.output_file import OutputFile
 output = OutputFile(sys.argv[1])
 output.part.write_text("half")
 print(output.part.name, flush=True)
@@ -184,7 +184,7 @@ def test_many_runs_at_once_never_share_an_output(tmp_path: Path, project: Path) 
     program = """
 import sys
 from engine.errors import OutputError
-from engine.output_file import OutputFile
+from engine.files.output_file import OutputFile
 for turn in range(60):
     try:
         with OutputFile(sys.argv[1]) as output:

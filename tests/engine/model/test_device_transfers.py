@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 import engine
 from engine.model import inference
 from engine.model.build import build_model
-from tests.model.small_model import SMALL_CONFIG
+from tests.engine.model.small_model import SMALL_CONFIG
 
 GPU = "cuda:7"  # one that nobody has: constants kept for it get into nobody's way
 WAITS = ("_local_scalar_dense", "nonzero", "item", "unique", "masked_select")

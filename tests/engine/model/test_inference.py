@@ -7,18 +7,18 @@ import shutil
 
 import pytest
 import torch
-from model.small_mask_rcnn import SMALL_MASK_RCNN
-from model.small_model import SMALL_CONFIG, TIMM_FAMILIES
 from torch import nn
 
 import engine
 from engine.errors import ArgumentError, DeviceError
 from engine.model.build import build_model
-from engine.model.build_mask_rcnn import build_mask_rcnn
 from engine.model.config import PixelDecoderConfig, SwinConfig
+from engine.model.families.mask_rcnn.build import build_mask_rcnn
 from engine.model.folded_norms import fold_norms
 from engine.model.inference import InferenceModel
 from engine.model.postprocess import ImageInstances
+from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
+from tests.engine.model.small_model import SMALL_CONFIG, TIMM_FAMILIES
 
 SWIN_CONFIG = SMALL_CONFIG.model_copy(
     update={

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model.small_model import SMALL_CONFIG
 
 from engine.model.build import build_model
 from engine.model.postprocess import ImageInstances, image_instances
+from tests.engine.model.small_model import SMALL_CONFIG
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from model.small_model import SMALL_CONFIG
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from engine.errors import CheckpointMismatchError, DeviceError, MaskDinoError, ModelFileError, OutputError
 from engine.model.build import build_model
+from engine.model.header import DataSource, ModelHeader, TrainingRecord
 from engine.model.model_file import (
     MAX_DOCUMENT_BYTES,
     embedded_models,
@@ -27,7 +27,7 @@ from engine.model.model_file import (
     read_header,
     save_model,
 )
-from engine.model.model_header import DataSource, ModelHeader, TrainingRecord
+from tests.engine.model.small_model import SMALL_CONFIG
 
 HEADER = ModelHeader(
     name="small",

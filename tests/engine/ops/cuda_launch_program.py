@@ -1,4 +1,4 @@
-"""Solve a problem by the CUDA kernel on a machine whose driver is tests/ops/host/driver_on_host.cpp: a process of its own.
+"""Solve a problem by the CUDA kernel on a machine whose driver is host/driver_on_host.cpp: a process of its own.
 
 Tensors lie in the CPU's memory, which is where that driver runs kernels. What torch says of its GPU is made up here; all that
 follows, from the compiled file to the launch, goes the way it goes on a GPU.
@@ -13,7 +13,7 @@ from unittest.mock import patch
 import torch
 
 from engine.ops import cuda, plain
-from tests.ops.attention_problem import problem
+from tests.engine.ops.attention_problem import problem
 
 
 def main() -> None:

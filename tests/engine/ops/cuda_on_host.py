@@ -21,7 +21,7 @@ needs_compiler = pytest.mark.skipif(
     COMPILER is None or sys.platform != "linux", reason="fibres and sanitizers: needs g++ or clang++ on Linux"
 )
 _FOLDER = Path(__file__).with_name("host")
-_SOURCES = Path(__file__).parents[2] / "engine" / "csrc"
+_SOURCES = Path(__file__).parents[3] / "engine" / "csrc"
 
 
 @dataclass(frozen=True)

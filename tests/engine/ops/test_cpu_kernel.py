@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine.ops import cpu
-from tests.ops.attention_problem import needs_library, problem, solve
+from tests.engine.ops.attention_problem import needs_library, problem, solve
 
 pytestmark = needs_library
 

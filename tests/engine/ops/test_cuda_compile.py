@@ -7,7 +7,7 @@ import torch
 
 from engine.errors import KernelError
 from engine.ops import cuda, nvrtc
-from tests.ops.nvrtc_here import needs_nvrtc
+from tests.engine.ops.nvrtc_here import needs_nvrtc
 
 pytestmark = needs_nvrtc
 

@@ -11,8 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from engine.ops import cuda, cuda_driver, nvrtc, plain
 from engine.ops.kernels import kernel_for
-from tests.ops.attention_problem import problem
-from tests.ops.nvrtc_here import needs_nvrtc
+from tests.engine.ops.attention_problem import problem
+from tests.engine.ops.nvrtc_here import needs_nvrtc
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from engine.ops import plain
-from tests.ops import cuda_on_host
-from tests.ops.attention_problem import problem
-from tests.ops.cuda_on_host import Build, needs_compiler
+from tests.engine.ops import cuda_on_host
+from tests.engine.ops.attention_problem import problem
+from tests.engine.ops.cuda_on_host import Build, needs_compiler
 
 pytestmark = needs_compiler
 

@@ -8,7 +8,7 @@ import torch
 from engine.errors import ArgumentError
 from engine.ops import cpu, kernel_name, kernel_report, ms_deform_attn, plain
 from engine.ops.kernels import kernel_for
-from tests.ops.attention_problem import KERNELS, needs_library, problem
+from tests.engine.ops.attention_problem import KERNELS, needs_library, problem
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from engine.ops import ms_deform_attn
-from tests.ops.attention_problem import KERNELS, problem
+from tests.engine.ops.attention_problem import KERNELS, problem
 
-PARITY = Path(__file__).parents[3] / "shared" / "parity" / "ms_deform_attn_op.npz"
+PARITY = Path(__file__).parents[4] / "shared" / "parity" / "ms_deform_attn_op.npz"
 
 
 @pytest.fixture(params=KERNELS, autouse=True)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from rasterio.enums import ColorInterp
 
-from engine.detection.band_selection import BandSelection, select_bands
-from engine.detection.opening import open_dataset
 from engine.errors import ArgumentError, RasterFitError
-from tests.detection.raster_files import picture, write_raster
+from engine.raster.bands import BandSelection, select_bands
+from engine.raster.opening import open_dataset
+from tests.engine.raster.raster_files import picture, write_raster
 
 RED, GREEN, BLUE, ALPHA = ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha
 GREY, OTHER = ColorInterp.gray, ColorInterp.undefined

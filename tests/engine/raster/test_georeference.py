@@ -15,11 +15,11 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.rpc import RPC
 
-from engine.detection.georeference import Georeference, georeference_of, ground_size
-from engine.detection.opening import open_dataset
-from engine.detection.working_grid import choose_working_grid
 from engine.errors import RasterFitError
-from tests.detection.raster_files import UTM, picture, write_raster
+from engine.raster.georeference import Georeference, georeference_of, ground_size
+from engine.raster.opening import open_dataset
+from engine.raster.working_grid import choose_working_grid
+from tests.engine.raster.raster_files import UTM, picture, write_raster
 
 US_FOOT = 1200 / 3937
 

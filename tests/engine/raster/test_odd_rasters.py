@@ -9,10 +9,10 @@ import pytest
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
-from engine.detection.raster_source import RasterSource
-from engine.detection.tile_grid import TileGrid
 from engine.errors import RasterError, RasterFitError
-from tests.detection.raster_files import whole
+from engine.raster.source import RasterSource
+from engine.raster.tile_grid import TileGrid
+from tests.engine.raster.raster_files import whole
 
 
 @pytest.fixture(scope="module")

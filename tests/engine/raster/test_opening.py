@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import rasterio
 
-from engine.detection.opening import open_dataset
-from engine.detection.raster_source import RasterSource
 from engine.errors import MaskDinoError, RasterError, RasterFitError
-from tests.detection.raster_files import picture, whole, write_raster
+from engine.raster.opening import open_dataset
+from engine.raster.source import RasterSource
+from tests.engine.raster.raster_files import picture, whole, write_raster
 
 PYTHON_VRT = """<VRTDataset rasterXSize="20" rasterYSize="20">
   <VRTRasterBand dataType="Byte" band="1" subClass="VRTDerivedRasterBand">
@@ -100,7 +100,7 @@ def test_python_in_a_vrt_never_runs_even_where_gdal_was_told_to(tmp_path: Path) 
     vrt.write_text(PYTHON_VRT.replace("{marker!r}", repr(str(marker))))
     program = (
         "import sys\n"
-        "from engine.detection.raster_source import RasterSource\n"
+        "from engine.raster.source import RasterSource\n"
         "from rasterio.windows import Window\n"
         "RasterSource.open(sys.argv[1]).read(Window(0, 0, 20, 20))\n"
     )
@@ -112,7 +112,7 @@ def test_python_in_a_vrt_never_runs_even_where_gdal_was_told_to(tmp_path: Path) 
 
 def test_gdal_keeps_a_bounded_cache() -> None:
     program = (
-        "import engine.detection.opening, rasterio\n"
+        "import engine.raster.opening, rasterio\n"
         "from rasterio._env import get_gdal_config\n"
         "with rasterio.Env(): print(get_gdal_config('GDAL_CACHEMAX'))\n"
     )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.detection.resampling import AxisResampling, resample, resample_valid
+from engine.raster.resampling import AxisResampling, resample, resample_valid
 
 axes = st.builds(AxisResampling, st.integers(1, 90), st.integers(1, 90))
 

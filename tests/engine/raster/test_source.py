@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 from rasterio.control import GroundControlPoint
 from rasterio.windows import Window
 
-from engine.detection import raster_source
-from engine.detection.raster_source import RasterSource
 from engine.errors import ArgumentError, RasterError, RasterFitError
-from tests.detection.raster_files import UTM_TRANSFORM, picture, whole, write_raster
+from engine.raster.source import RasterSource
+from tests.engine.raster.raster_files import UTM_TRANSFORM, picture, whole, write_raster
 
 GSDS = (None, 0.3, 0.1, 0.17, 0.44, 0.6, 1.31)
 
@@ -86,7 +85,7 @@ def test_the_working_grid_covers_the_rasters_ground(sources: dict, kind: str, gs
 def test_strips_that_bound_memory_change_no_pixel(sources: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     source = sources["gaps", 0.44]
     pixels, valid = whole(source)
-    monkeypatch.setattr(raster_source, "PIXELS_AT_ONCE", 500)
+    monkeypatch.setattr(source, "PIXELS_AT_ONCE", 500)
     again, valid_again = whole(source)
     np.testing.assert_array_equal(pixels, again)
     np.testing.assert_array_equal(valid, valid_again)
@@ -448,8 +447,8 @@ def test_threads_read_side_by_side(tmp_path: Path) -> None:
 
 MOSAIC = """
 import resource, sys
-from engine.detection.raster_source import RasterSource
-from engine.detection.tile_grid import TileGrid
+from engine.raster.source import RasterSource
+from engine.raster.tile_grid import TileGrid
 with RasterSource.open(sys.argv[1], gsd=0.3) as source:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     grid = TileGrid(source.width, source.height, tile_size=512, overlap=64)

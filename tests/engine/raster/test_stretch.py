@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.windows import Window
 
-from engine.detection.radiometry import SpreadWindows, Stretch, check_values, find_stretch, is_plausible
 from engine.errors import RasterFitError
+from engine.raster.stretch import SpreadWindows, Stretch, check_values, find_stretch, is_plausible
 
 
 def stretch_of(pixels: np.ndarray, valid: np.ndarray | None = None, block: tuple[int, int] = (64, 64)) -> Stretch | None:

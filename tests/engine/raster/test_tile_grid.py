@@ -11,8 +11,8 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.detection.tile_grid import TileGrid
 from engine.errors import ArgumentError
+from engine.raster.tile_grid import TileGrid
 
 on_many_grids = settings(max_examples=60, deadline=None)
 

@@ -23,11 +23,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
-from engine.detection import polygon_file
-from engine.detection.area_of_interest import AreaOfInterest
-from engine.detection.polygon_file import read_layer
-from engine.detection.tile_grid import TileGrid
 from engine.errors import ArgumentError, VectorError
+from engine.raster.tile_grid import TileGrid
+from engine.vector import polygon_file
+from engine.vector.area_of_interest import AreaOfInterest
+from engine.vector.polygon_file import read_layer
 
 
 @dataclass
@@ -353,8 +353,8 @@ def test_any_number_of_threads_may_ask_at_once() -> None:
     program = """
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np, shapely
-from engine.detection.area_of_interest import AreaOfInterest
-from engine.detection.tile_grid import TileGrid
+from engine.vector.area_of_interest import AreaOfInterest
+from engine.raster.tile_grid import TileGrid
 
 grid = TileGrid(4000, 4000, tile_size=64, overlap=16)
 turns = np.linspace(0, 2 * np.pi, 2000, endpoint=False)
@@ -369,6 +369,6 @@ for _ in range(12):
         answers.add((sum(sum(each.result()) for each in seen), sum(each.result().sum() for each in kept)))
 assert len(answers) == 1, answers
 """
-    project = Path(__file__).resolve().parents[2]
+    project = Path(__file__).resolve().parents[3]
     done = subprocess.run([sys.executable, "-c", program], cwd=project, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.detection.ground_area import ground_areas
+from engine.vector.geodesic_area import ground_areas
 
 GEOD = pyproj.Geod(ellps="WGS84")
 

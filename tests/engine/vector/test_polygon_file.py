@@ -8,9 +8,9 @@ import pyogrio
 import pytest
 import shapely
 
-from engine.detection.polygon_file import read_layer
-from engine.detection.valid_polygons import mended, only_polygons, polygons_in
 from engine.errors import VectorError
+from engine.vector.polygon_file import read_layer
+from engine.vector.valid_polygons import mended, only_polygons, polygons_in
 
 SQUARE = shapely.box(0, 0, 10, 10)
 BOW = shapely.Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from qgis_maskdino import base_python
-from qgis_maskdino.engine_error import EngineError
+from qgis_maskdino.backend import base_python
+from qgis_maskdino.backend.error import EngineError
 
 
 def test_qgis_own_is_taken():

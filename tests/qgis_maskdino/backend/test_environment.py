@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from qgis_maskdino import engine_environment, installer, package_index, settings
-from qgis_maskdino.engine_environment import MARKER, EngineEnvironment, State
-from qgis_maskdino.engine_error import EngineError
+from qgis_maskdino import settings
+from qgis_maskdino.backend import environment as environment_module
+from qgis_maskdino.backend import installer, package_index
+from qgis_maskdino.backend.environment import MARKER, EngineEnvironment, State
+from qgis_maskdino.backend.error import EngineError
+from tests.qgis_maskdino.backend.package_server import serving_index, write_index
 from tests.qgis_maskdino.fake_engine import fake_engine
-from tests.qgis_maskdino.package_server import serving_index, write_index
 
 # An engine that can tell whether its packages were installed.
 DOCTOR = """
@@ -115,8 +117,8 @@ class TestFinding:
 
     def test_the_sources_are_the_plugins_own(self, project, monkeypatch, plugins_folder):
         assert EngineEnvironment().source_folder() == str(project)
-        inside = plugins_folder / "qgis_maskdino" / "engine_environment.py"
-        monkeypatch.setattr(engine_environment, "__file__", str(inside))
+        inside = plugins_folder / "qgis_maskdino" / "backend" / "environment.py"
+        monkeypatch.setattr(environment_module, "__file__", str(inside))
         assert EngineEnvironment().source_folder() == str(inside.parent / "sources")
 
     def test_a_checkout_says_that_it_is_one(self, monkeypatch, tmp_path, heard):

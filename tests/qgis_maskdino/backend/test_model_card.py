@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from qgis_maskdino.model_card import read_model_card
-from qgis_maskdino.model_choice import DEFAULT
+from qgis_maskdino.backend.model_card import read_model_card
+from qgis_maskdino.backend.model_choice import DEFAULT
 
 
 @pytest.fixture

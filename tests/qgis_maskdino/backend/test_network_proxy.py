@@ -9,10 +9,11 @@ import pytest
 from qgis.core import QgsNetworkAccessManager, QgsSettings
 from qgis.PyQt.QtCore import QProcessEnvironment
 
-from qgis_maskdino import installer, settings
-from qgis_maskdino.engine_error import EngineError
-from qgis_maskdino.network_proxy import Proxy
-from tests.qgis_maskdino.package_server import RefusingProxy, serving
+from qgis_maskdino import settings
+from qgis_maskdino.backend import installer
+from qgis_maskdino.backend.error import EngineError
+from qgis_maskdino.backend.network_proxy import Proxy
+from tests.qgis_maskdino.backend.package_server import RefusingProxy, serving
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from qgis_maskdino import engine_process
-from qgis_maskdino.engine_process import EngineError, EngineProcess
-from qgis_maskdino.engine_variables import engine_variables
+from qgis_maskdino.backend import process as engine_process
+from qgis_maskdino.backend.process import EngineError, EngineProcess
+from qgis_maskdino.backend.variables import engine_variables
 from tests.qgis_maskdino.fake_engine import HELLO, fake_engine
 from tests.qgis_maskdino.process_life import alive, gone_within
 

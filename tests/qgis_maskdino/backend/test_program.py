@@ -6,7 +6,7 @@ import sys
 
 from qgis.PyQt.QtCore import QProcessEnvironment
 
-from qgis_maskdino.program import run_program
+from qgis_maskdino.backend.program import run_program
 
 
 def test_lines_arrive_and_the_end_is_kept():

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from qgis.core import QgsVectorLayer
 
-from qgis_maskdino.engine_process import EngineProcess
+from qgis_maskdino.backend.process import EngineProcess
 from tests.qgis_maskdino.process_life import gone_within
 
 
@@ -20,7 +20,7 @@ def detect_in_a_process_of_its_own(project, python, scene, tmp_path, ending: str
     program = f"""
 import os, signal, sys
 sys.path.insert(0, {str(project)!r})
-from qgis_maskdino.engine_process import EngineProcess
+from qgis_maskdino.backend.process import EngineProcess
 process = EngineProcess({python!r}, sources={str(project)!r})
 print(process.pid, flush=True)
 def heard(event):

@@ -28,7 +28,7 @@ sys.path.insert(0, {str(plugins_folder)!r})
 from qgis.core import QgsApplication
 application = QgsApplication([], False)
 application.initQgis()
-from qgis_maskdino.engine_environment import EngineEnvironment
+from qgis_maskdino.backend.environment import EngineEnvironment
 environment = EngineEnvironment()
 lines = []
 made = environment.create(on_log=lines.append, on_progress=lambda *a: None, is_cancelled=lambda: False)
@@ -42,7 +42,7 @@ print(json.dumps([made, environment.state().value, environment.python(), environ
         **os.environ,
         "MASKDINO_ENVIRONMENT": str(folder),
         "QGIS_CUSTOM_CONFIG_PATH": str(tmp_path / "config"),
-        # With uv, the faster one; pip is tried with small packages in test_engine_environment.py.
+        # With uv, the faster one; pip is tried with small packages in test_environment.py.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "UV_CACHE_DIR": str(tmp_path / "cache"),
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qgis_maskdino.work_folder import work_folder
+from qgis_maskdino.backend.work_folder import work_folder
 
 
 def test_nothing_is_left_of_it_also_after_an_error():

@@ -13,14 +13,14 @@ from qgis.core import QgsCoordinateReferenceSystem, QgsProject, QgsRasterLayer, 
 from qgis.PyQt.QtCore import Qt, QTimer
 from qgis.PyQt.QtWidgets import QPushButton
 
-from qgis_maskdino.dock import MaskDinoDock
-from qgis_maskdino.engine_environment import EngineEnvironment
-from qgis_maskdino.job_queue import JobState
-from qgis_maskdino.panel.area_picker import LAYER, POLYGONS, RECTANGLE, VIEW
-from qgis_maskdino.panel.job_message import DetailsDialog
-from qgis_maskdino.panel.options_page import PAGE_NAME
+from qgis_maskdino.backend.environment import EngineEnvironment
+from qgis_maskdino.gui.area_picker import LAYER, POLYGONS, RECTANGLE, VIEW
+from qgis_maskdino.gui.dock import MaskDinoDock
+from qgis_maskdino.gui.job_message import DetailsDialog
+from qgis_maskdino.gui.options_page import PAGE_NAME
+from qgis_maskdino.jobs.queue import JobState
 from tests.qgis_maskdino.fake_engine import fake_engine
-from tests.qgis_maskdino.panel_window import (
+from tests.qgis_maskdino.gui.panel_window import (
     DETECTS,
     DETECTS_UNTIL_CANCELLED,
     PanelInterface,

@@ -9,12 +9,12 @@ import pytest
 from qgis.PyQt.QtWidgets import QMessageBox
 
 from qgis_maskdino import settings
-from qgis_maskdino.engine_environment import EngineEnvironment
-from qgis_maskdino.job_queue import JobQueue
-from qgis_maskdino.panel.job_message import DetailsDialog
-from qgis_maskdino.panel.options_page import OptionsFactory
+from qgis_maskdino.backend.environment import EngineEnvironment
+from qgis_maskdino.gui.job_message import DetailsDialog
+from qgis_maskdino.gui.options_page import OptionsFactory
+from qgis_maskdino.jobs.queue import JobQueue
 from tests.qgis_maskdino.fake_engine import fake_engine
-from tests.qgis_maskdino.panel_window import wait_for
+from tests.qgis_maskdino.gui.panel_window import wait_for
 
 
 @pytest.fixture

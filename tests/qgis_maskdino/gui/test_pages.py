@@ -11,11 +11,11 @@ import pytest
 from qgis.core import QgsProject, QgsRasterLayer, QgsVectorLayer
 from qgis.PyQt.QtCore import Qt
 
-from qgis_maskdino.dock import MaskDinoDock
-from qgis_maskdino.engine_environment import EngineEnvironment
-from qgis_maskdino.job_queue import JobState
+from qgis_maskdino.backend.environment import EngineEnvironment
+from qgis_maskdino.gui.dock import MaskDinoDock
+from qgis_maskdino.jobs.queue import JobState
 from tests.qgis_maskdino.fake_engine import fake_engine
-from tests.qgis_maskdino.panel_window import PanelInterface, let_go, wait_for, write_buildings
+from tests.qgis_maskdino.gui.panel_window import PanelInterface, let_go, wait_for, write_buildings
 
 pytestmark = pytest.mark.usefixtures("provider")
 

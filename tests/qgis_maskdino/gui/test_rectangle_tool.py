@@ -8,8 +8,8 @@ from qgis.gui import QgsMapToolPan
 from qgis.PyQt.QtCore import QPoint, Qt
 from qgis.PyQt.QtTest import QTest
 
-from qgis_maskdino.panel.area_picker import RECTANGLE, AreaPicker
-from tests.qgis_maskdino.panel_window import PanelInterface, let_go
+from qgis_maskdino.gui.area_picker import RECTANGLE, AreaPicker
+from tests.qgis_maskdino.gui.panel_window import PanelInterface, let_go
 
 
 @pytest.fixture

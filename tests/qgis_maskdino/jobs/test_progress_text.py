@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qgis_maskdino.progress_text import duration, progress_text
+from qgis_maskdino.jobs.progress_text import duration, progress_text
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import time
 import pytest
 from qgis.core import QgsApplication
 
-from qgis_maskdino.job_queue import Job, JobError, JobQueue, JobState
-from tests.qgis_maskdino.panel_window import wait_for
+from qgis_maskdino.jobs.queue import Job, JobError, JobQueue, JobState
+from tests.qgis_maskdino.gui.panel_window import wait_for
 
 
 class Work(Job):

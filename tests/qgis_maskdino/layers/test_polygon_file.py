@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from qgis.core import QgsCoordinateReferenceSystem, QgsFeature, QgsGeometry, QgsRectangle, QgsVectorLayer
 
-from qgis_maskdino.engine_error import EngineError
-from qgis_maskdino.polygon_file import BATCH, fields_of, write_polygons
+from qgis_maskdino.backend.error import EngineError
+from qgis_maskdino.layers.polygon_file import BATCH, fields_of, write_polygons
 
 pytestmark = pytest.mark.usefixtures("qgis_app")
 

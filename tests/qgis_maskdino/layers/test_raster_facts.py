@@ -7,7 +7,7 @@ import math
 import pytest
 from qgis.core import QgsCoordinateReferenceSystem, QgsRasterLayer, QgsRectangle
 
-from qgis_maskdino.raster_facts import ground_megapixels, in_crs, raster_facts
+from qgis_maskdino.layers.raster_facts import ground_megapixels, in_crs, raster_facts
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from qgis.core import (
     QgsRectangle,
 )
 
-from qgis_maskdino.engine_error import EngineError
-from qgis_maskdino.export_grid import ExportGrid, metres_per_unit
-from qgis_maskdino.layer_source import LayerSource
-from qgis_maskdino.raster_export import ExportCancelled, export_raster
+from qgis_maskdino.backend.error import EngineError
+from qgis_maskdino.layers.export_grid import ExportGrid, metres_per_unit
+from qgis_maskdino.layers.raster_export import ExportCancelled, export_raster
+from qgis_maskdino.layers.source import LayerSource
 from tests.qgis_maskdino.tile_server import CoverageService, TileServer, WebMapService, plain_tile
 
 pytestmark = pytest.mark.usefixtures("qgis_app")

@@ -14,7 +14,7 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QSize
 from qgis.PyQt.QtGui import QColor
 
-from qgis_maskdino.layer_style import DETECTIONS, MATCHES, style_file
+from qgis_maskdino.layers.style import DETECTIONS, MATCHES, style_file
 
 pytestmark = pytest.mark.usefixtures("qgis_app")
 

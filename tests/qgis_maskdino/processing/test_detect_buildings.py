@@ -18,7 +18,7 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
-from tests.qgis_maskdino.algorithm_runs import Run, failure, polygon_layer, refusal, run
+from tests.qgis_maskdino.processing.algorithm_runs import Run, failure, polygon_layer, refusal, run
 from tests.qgis_maskdino.tile_server import TileServer
 
 pytestmark = pytest.mark.usefixtures("provider")

@@ -25,9 +25,9 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QTimer
 
 from qgis_maskdino import settings
-from qgis_maskdino.engine_environment import EngineEnvironment
-from tests.qgis_maskdino.algorithm_runs import Feedback, Run, failure, process_events, run
+from qgis_maskdino.backend.environment import EngineEnvironment
 from tests.qgis_maskdino.fake_engine import HELLO, fake_engine
+from tests.qgis_maskdino.processing.algorithm_runs import Feedback, Run, failure, process_events, run
 
 pytestmark = pytest.mark.usefixtures("provider")
 

@@ -18,7 +18,7 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
-from tests.qgis_maskdino.algorithm_runs import Feedback, refusal, run
+from tests.qgis_maskdino.processing.algorithm_runs import Feedback, refusal, run
 
 pytestmark = pytest.mark.usefixtures("provider")
 

@@ -18,7 +18,7 @@ from qgis.core import (
 )
 
 from qgis_maskdino import settings
-from tests.qgis_maskdino.algorithm_runs import run
+from tests.qgis_maskdino.processing.algorithm_runs import run
 
 NAMES = ("detectbuildings", "evaluatedetections", "exporttrainingdata", "trainmodel")
 # Fixed for good: scripts and models of others name them.

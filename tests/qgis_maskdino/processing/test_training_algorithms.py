@@ -17,9 +17,9 @@ from qgis.core import (
     QgsRectangle,
 )
 
-from qgis_maskdino.engine_environment import EngineEnvironment
-from tests.qgis_maskdino.algorithm_runs import Feedback, Run, polygon_layer, process_events, refusal, run
+from qgis_maskdino.backend.environment import EngineEnvironment
 from tests.qgis_maskdino.fake_engine import fake_engine
+from tests.qgis_maskdino.processing.algorithm_runs import Feedback, Run, polygon_layer, process_events, refusal, run
 from tests.qgis_maskdino.tile_server import TileServer
 
 pytestmark = pytest.mark.usefixtures("provider")

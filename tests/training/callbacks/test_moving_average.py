@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.moving_average import MovingAverage
+from training.callbacks.moving_average import MovingAverage
 
 
 def averaged(steps: int, *, decay: float, first: int = 0) -> float:

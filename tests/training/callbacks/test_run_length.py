@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-import training.run_length
-from training.run_length import RunLength
+import training.callbacks.run_length
+from training.callbacks.run_length import RunLength
 
 
 def test_steps_count_where_steps_are_given() -> None:
@@ -18,7 +18,7 @@ def test_steps_count_where_steps_are_given() -> None:
 
 def test_the_clock_decides_where_minutes_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(training.run_length.time, "monotonic", lambda: now)
+    monkeypatch.setattr(training.callbacks.run_length.time, "monotonic", lambda: now)
     trainer = SimpleNamespace(global_step=30, should_stop=False, world_size=1)
     length = RunLength(steps=None, minutes=2)
     length.on_train_start(trainer, None)

@@ -11,7 +11,7 @@ import rasterio
 import shapely
 from PIL import Image
 
-from training.preview import agreement, draw_preview
+from training.commands.preview import agreement, draw_preview
 
 
 def layer(path, boxes, scores=None):

@@ -18,8 +18,8 @@ import shapely
 from engine.commands import load_command
 from engine.errors import ArgumentError, CancelledError, MaskDinoError, OutputError
 from engine.job import Job
-from tests.evaluation.layers import house, redrawn, street, write
-from training.evaluate_command import serve
+from tests.training.evaluation.layers.layers import house, redrawn, street, write
+from training.commands.evaluate import serve
 
 
 @pytest.fixture
@@ -171,8 +171,8 @@ def test_ctrl_c_is_status_130(tmp_path):
     there = street(rng, 40_000)
     layers = [write(tmp_path / name, there) for name in ("found.gpkg", "there.gpkg")]
     process = subprocess.Popen(
-        [sys.executable, "-c", "import sys, engine.cli as c, training.evaluation.overlaps as o; f = o.find_overlaps\n"
-         "import training.evaluation.layer_evaluation as e\n"
+        [sys.executable, "-c", "import sys, engine.cli as c, training.evaluation.layers.overlaps as o; f = o.find_overlaps\n"
+         "import training.evaluation.layers.evaluation as e\n"
          "e.find_overlaps = lambda *a, **k: (print('go', flush=True), f(*a, **k))[1]\nc.main(sys.argv[1:])",
          "evaluate", *map(str, layers), "-o", str(tmp_path / "m.gpkg")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

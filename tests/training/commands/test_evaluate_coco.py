@@ -15,9 +15,9 @@ import engine
 from engine.commands import load_command
 from engine.errors import ArgumentError, CancelledError
 from engine.job import Job
-from training.evaluate_coco_command import serve
-from training.evaluation.coco_predictions import category_ids, predict_images
-from training.evaluation.coco_truth import read_truth
+from training.commands.evaluate_coco import serve
+from training.evaluation.coco.predictions import category_ids, predict_images
+from training.evaluation.coco.truth import read_truth
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from engine.errors import ConfigError
-from training.config import FittingParts, TrainConfig
-from training.config_file import known_keys, read_config, ready_configs
+from training.config.config_file import known_keys, read_config, ready_configs
+from training.config.schema import FittingParts, TrainConfig
 
 MINIMAL = {
     "name": "x",

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data.coco_folder import square, write_folder
 from PIL import Image
 
 from engine.errors import ArgumentError, OutputError
+from tests.training.data.coco.coco_folder import square, write_folder
 from training.data.augmentation_config import AugmentationConfig
 from training.data.augmentation_preview import draw_crop, write_previews
-from training.data.coco import CocoFolder
+from training.data.coco.folder import CocoFolder
 from training.data.dataset import TrainingCrops, target_of_masks
 from training.data.sources import ImageSource
 

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import shapely
 import torch
-from data.coco_folder import square, write_folder
 from torch.utils.data import DataLoader
 
 from engine.errors import ArgumentError
+from tests.training.data.coco.coco_folder import square, write_folder
 from training.data.augmentation_config import AugmentationConfig
 from training.data.batch import collate
-from training.data.coco import CocoFolder
+from training.data.coco.folder import CocoFolder
 from training.data.dataset import TrainingCrops, target_of_masks
 from training.data.sample import Sample, masks_of_labels
-from training.data.scene import Scene
+from training.data.scenes.scene import Scene
 from training.data.sources import ImageSource, SceneSource, SyntheticSource
 from training.losses.target import Target
 

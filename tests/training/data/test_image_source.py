@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data.coco_folder import square, write_folder
 from PIL import Image
 
 from engine.errors import ArgumentError
-from training.data.coco import CocoFolder
+from tests.training.data.coco.coco_folder import square, write_folder
+from training.data.coco.folder import CocoFolder
 from training.data.sources import ImageSource
 
 

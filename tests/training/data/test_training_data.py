@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from data.coco_folder import repaired, square, write_folder
 from pydantic import ValidationError
-from training_run import write_houses
 
 from engine.errors import ArgumentError, ConfigError
+from tests.training.data.coco.coco_folder import repaired, square, write_folder
+from tests.training.run.training_run import write_houses
 from training.data.augmentation_config import AugmentationConfig
 from training.data.config import DataConfig
 from training.data.training_data import TrainingData, open_training_data

@@ -12,9 +12,9 @@ from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tests.evaluation.layers import ORIGIN, write
+from tests.training.evaluation.layers.layers import ORIGIN, write
 from training.evaluation.average_precision import precision_recall
-from training.evaluation.layer_evaluation import evaluate_layers
+from training.evaluation.layers.evaluation import evaluate_layers
 
 SIDE = 96  # pixels of an image
 GSD = 0.3

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from training.evaluation.layers.overlaps import Overlaps
 from training.evaluation.matching import match
-from training.evaluation.overlaps import Overlaps
 
 
 def overlaps_of(ious: np.ndarray, rng: np.random.Generator) -> Overlaps:

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from parity_weights import filled_state_dict
 from torch import Tensor
 
 import engine
-from engine.model.denoising_queries import DenoisingQueries
-from engine.model.official import official_name
+from engine.model.families.maskdino.denoising_queries import DenoisingQueries
+from engine.model.families.maskdino.published_names import official_name
 from engine.model.outputs import Outputs
 from engine.model.presets import preset
+from tests.parity_weights import filled_state_dict
 from training.losses import DenoisingConfig, LossConfig, Match, Target
 from training.losses.target_batch import TargetBatch
 from training.objectives.mask_dino import MaskDinoObjective
 
-PARITY = Path(__file__).resolve().parents[2].parent / "shared" / "parity"
+PARITY = Path(__file__).resolve().parents[3].parent / "shared" / "parity"
 PRESETS = {"maskdino_r50": "maskdino_r50", "maskdino_swinl_map": "maskdino_swinl"}
 
 

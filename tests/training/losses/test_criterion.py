@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from losses.tiny_batch import (
+
+from engine.model.families.maskdino.denoising_queries import DenoisingQueries
+from engine.model.outputs import Outputs
+from tests.training.losses.tiny_batch import (
     CLASSES,
     GridPoints,
     perfect_prediction,
@@ -13,9 +16,6 @@ from losses.tiny_batch import (
     random_prediction,
     random_target,
 )
-
-from engine.model.denoising_queries import DenoisingQueries
-from engine.model.outputs import Outputs
 from training.errors import DivergedError
 from training.losses import Criterion, DenoisingConfig, LossConfig, Target, make_denoising_queries
 from training.losses.target_batch import TargetBatch

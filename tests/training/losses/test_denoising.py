@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from losses.tiny_batch import CLASSES, GridPoints, random_target
 
+from tests.training.losses.tiny_batch import CLASSES, GridPoints, random_target
 from training.losses import make_denoising_queries
 from training.losses.denoising import denoising_attention_mask, group_slots
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from losses.tiny_batch import CLASSES, MAP, GridPoints, random_outputs, random_target
 
 from engine.model.outputs import Outputs, Prediction
+from tests.training.losses.tiny_batch import CLASSES, MAP, GridPoints, random_outputs, random_target
 from training.losses import Criterion, DenoisingConfig, LossConfig, make_denoising_queries
 from training.losses.ignored_ground import ignored_share, on_ignored_ground
 from training.losses.target_batch import TargetBatch

@@ -5,8 +5,8 @@ from itertools import permutations
 
 import pytest
 import torch
-from losses.tiny_batch import GridPoints, perfect_prediction, permuted, random_prediction, random_target
 
+from tests.training.losses.tiny_batch import GridPoints, perfect_prediction, permuted, random_prediction, random_target
 from training.errors import DivergedError
 from training.losses import HungarianMatcher, Match, Target, TermWeights
 from training.losses.target_batch import TargetBatch

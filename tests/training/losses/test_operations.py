@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from losses.tiny_batch import CLASSES, MAP, GridPoints, random_outputs, random_target
 from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.model.outputs import Outputs
+from tests.training.losses.tiny_batch import CLASSES, MAP, GridPoints, random_outputs, random_target
 from training.losses import Criterion, DenseGuide, LossConfig, Target, make_denoising_queries
 
 WAITS = {

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from losses.golden import PARITY, Golden, Step, spread
+
+from tests.training.losses.golden import PARITY, Golden, Step, spread
 
 FILES = sorted(PARITY.glob("train_r50_*.npz")) + sorted(PARITY.glob("train_swinl_*.npz"))
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from losses.tiny_batch import GridPoints
 
+from tests.training.losses.tiny_batch import GridPoints
 from training.losses.point_sampling import MaskSampler, choose_points, sample_points
 from training.losses.random_source import TorchRandom
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from losses.tiny_batch import random_target
 
 from engine.errors import ArgumentError
+from tests.training.losses.tiny_batch import random_target
 from training.losses import Target
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from losses.tiny_batch import random_target
 
+from tests.training.losses.tiny_batch import random_target
 from training.losses.target_batch import TargetBatch
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from losses.tiny_batch import CLASSES, GridPoints, random_outputs, random_target
 from torch import multiprocessing
 
+from tests.training.losses.tiny_batch import CLASSES, GridPoints, random_outputs, random_target
 from training.losses import Criterion, LossConfig
 
 WORKERS = 2

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model.small_mask_rcnn import SMALL_MASK_RCNN
 
 from engine.model.build import build_model
+from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
 from training.losses import LossConfig, Target
 from training.objectives import build_objective
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from engine.model.backbones import build_backbone
 from engine.model.config import ModelConfig
-from engine.model.official import official_name
+from engine.model.families.maskdino.published_names import official_name
 
 
 def makers_state(

@@ -10,20 +10,20 @@ import pytest
 import timm
 import torch
 import torchvision
-from dino_detector import detrex_state, makers_state
-from model.small_mask_rcnn import SMALL_MASK_RCNN
-from model.small_model import SMALL_CONFIG
 from safetensors.torch import save_file
 
 from engine.errors import CheckpointMismatchError, ModelFileError
 from engine.model.build import build_model
 from engine.model.config import ModelConfig, ResNetConfig, SwinConfig
-from engine.model.deformable_attention import DeformableAttention
+from engine.model.families.maskdino.published_names import export_official
+from engine.model.header import ModelHeader
+from engine.model.layers.deformable_attention import DeformableAttention
 from engine.model.model_file import save_model
-from engine.model.model_header import ModelHeader
-from engine.model.official import export_official
-from training.dino_start import COCO_IDS
-from training.start import StartReport, start_from
+from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
+from tests.engine.model.small_model import SMALL_CONFIG
+from tests.training.pretrained.dino_detector import detrex_state, makers_state
+from training.pretrained.dino_start import COCO_IDS
+from training.pretrained.start import StartReport, start_from
 
 SWIN = SwinConfig(embed_dim=16, depths=(1, 1, 2, 1), heads=(1, 2, 2, 4), window_size=4)
 CLASS_HEADS = {"heads.classify.weight", "heads.classify.bias", "label_embedding.weight"}

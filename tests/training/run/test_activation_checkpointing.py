@@ -6,11 +6,11 @@ import copy
 
 import pytest
 import torch
-from model.small_model import SMALL_CONFIG
 
 from engine.model.build import build_model
 from engine.model.config import ResNetConfig, SwinConfig, TimmConfig
-from training.activation_checkpointing import checkpoint_activations
+from tests.engine.model.small_model import SMALL_CONFIG
+from training.run.activation_checkpointing import checkpoint_activations
 
 BACKBONES = {
     "frozen norms": SMALL_CONFIG.backbone,

@@ -8,8 +8,8 @@ from torch import nn
 
 from engine.model.build import build_model
 from engine.model.config import DecoderConfig, ModelConfig, PixelDecoderConfig, SwinConfig
-from training.config import OptimizerConfig, ScheduleConfig
-from training.optimization import make_optimizer, parameter_groups, rate_factor
+from training.config.schema import OptimizerConfig, ScheduleConfig
+from training.run.optimization import make_optimizer, parameter_groups, rate_factor
 
 
 @pytest.fixture(scope="module")

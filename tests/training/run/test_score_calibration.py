@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from training_run import SMALL_MODEL
 
 from engine.model.build import build_model
 from engine.model.config import ModelConfig
+from tests.training.run.training_run import SMALL_MODEL
 from training.data.sample import Sample
-from training.evaluation.mask_scores import tally_model
-from training.score_calibration import balance_scores
+from training.evaluation.coco.mask_scores import tally_model
+from training.run.score_calibration import balance_scores
 
 
 class Reluctant(Sequence):

@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from training_run import config_document, write_houses, write_run
 
 import engine
 from engine.errors import ArgumentError, CancelledError, ConfigError, ModelFileError
 from engine.job import Job, Progress
 from engine.model.model_file import read_header
-from training.batches import StepSampler, check_batch
-from training.config import RunConfig, TrainConfig
-from training.config_file import read_config
-from training.history import LOSSES, VALIDATION, read_history
-from training.machine import choose_machine
-from training.program import Trained, train
+from tests.training.run.training_run import config_document, write_houses, write_run
+from training.callbacks.history import LOSSES, VALIDATION, read_history
+from training.config.config_file import read_config
+from training.config.schema import RunConfig, TrainConfig
+from training.run.data_module import StepSampler, check_batch
+from training.run.train import Trained, train
+from training.run.trainer_settings import choose_machine
 
 
 def quiet_job() -> Job:
@@ -269,7 +269,7 @@ def test_a_run_that_cannot_start_leaves_nothing_that_is_in_the_way(finished, tmp
 
 
 def test_one_gpu_by_its_number_is_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.machine.choose_device", lambda wanted: wanted)
+    monkeypatch.setattr("training.run.trainer_settings.choose_device", lambda wanted: wanted)
     run = RunConfig(steps=1, device="cuda:1")
     assert choose_machine(run).devices == [1]
     with pytest.raises(ConfigError, match=r"one GPU, and run\.devices is 4"):

@@ -6,13 +6,13 @@ import json
 
 import pytest
 import yaml
-from model.small_mask_rcnn import SMALL_MASK_RCNN
-from training_run import config_document, write_houses
 from typer.testing import CliRunner
 
 import engine
 from engine.cli import app
-from training.config import TrainConfig
+from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
+from tests.training.run.training_run import config_document, write_houses
+from training.config.schema import TrainConfig
 
 
 @pytest.mark.slow

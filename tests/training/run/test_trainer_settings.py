@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_start import config_with, fresh
 from torch import nn
 
 from engine.model.config import TimmConfig
-from training.config import RunConfig
-from training.machine import Machine, SynchronizedNorms
+from tests.training.pretrained.test_start import config_with, fresh
+from training.config.schema import RunConfig
+from training.run.trainer_settings import Machine, SynchronizedNorms
 
 RUN = RunConfig(steps=1, precision="float32")
 

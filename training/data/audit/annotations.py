@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import shapely
 
-from engine.detection.valid_polygons import polygons_in
-from training.data.rings import polygon_of_rings, rings_of
-from training.data.run_counts import runs_fill
+from engine.vector.valid_polygons import polygons_in
+from training.data.coco.rings import polygon_of_rings, rings_of
+from training.data.coco.run_counts import runs_fill
 
 TINY = 12.0  # square pixels; a building of that cannot be told from clutter
 BOX_TOLERANCE = 1.0  # pixels; many programs round boxes

@@ -13,8 +13,8 @@ import numpy as np
 import shapely
 
 from engine.job import Progress
-from training.data.audit_duplicates import Pair, find_pairs, groups_of, read_pictures
-from training.data.audit_split import Split, check_annotations, check_pictures, read_images
+from training.data.audit.duplicates import Pair, find_pairs, groups_of, read_pictures
+from training.data.audit.split import Split, check_annotations, check_pictures, read_images
 
 SHARED_GROUND = 0.01  # of an image's ground, from which it counts: neighbours may touch, coordinates are rounded
 

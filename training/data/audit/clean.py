@@ -11,11 +11,11 @@ from threading import Event
 from typing import Any
 
 from engine.job import Progress
-from training.data.audit import Audit
-from training.data.audit_duplicates import stop_if
-from training.data.audit_split import Split, ignore_rings
-from training.data.audit_stream import walk
-from training.data.export_writer import CocoWriter, finished_folder
+from training.data.audit.audit import Audit
+from training.data.audit.duplicates import stop_if
+from training.data.audit.split import Split, ignore_rings
+from training.data.audit.stream import walk
+from training.data.export.writer import CocoWriter, finished_folder
 
 
 @dataclass(frozen=True)

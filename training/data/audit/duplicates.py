@@ -18,8 +18,7 @@ import numpy as np
 from PIL import Image
 
 from engine.errors import CancelledError
-from training.data.image_files import look_at_file
-from training.data.perceptual_hash import (
+from training.data.audit.perceptual_hash import (
     HASH_BITS,
     ORIENTATIONS,
     SIDE,
@@ -29,6 +28,7 @@ from training.data.perceptual_hash import (
     orient,
     read_thumbnail,
 )
+from training.data.coco.image_files import look_at_file
 
 # Measured on tiles of five places and synthetic towns: copies stored as JPEG of quality 30, resized, brightened, turned or with
 # noise differ in 5 bits at most and have a likeness over 0.98; copies cropped by 1 % a side 8 bits and 0.87. Of pictures of

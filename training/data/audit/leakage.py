@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-from training.data.audit_duplicates import find_leakage
+from training.data.audit.duplicates import find_leakage
 from training.data.training_data import TrainingData
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.data.audit_annotations import are_numbers
-from training.data.perceptual_hash import orient
+from training.data.audit.annotations import are_numbers
+from training.data.audit.perceptual_hash import orient
 
 _PIXELS = 180  # longer side of a picture
 _AROUND = 30  # pixels of the image shown around an annotation

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from training.data.audit import Audit
-from training.data.audit_annotations import FAULTS
-from training.data.audit_duplicates import Pair
-from training.data.audit_pictures import outlined_picture, whole_picture
-from training.data.audit_split import IMAGE_FAULTS, Split
+from training.data.audit.annotations import FAULTS
+from training.data.audit.audit import Audit
+from training.data.audit.duplicates import Pair
+from training.data.audit.pictures import outlined_picture, whole_picture
+from training.data.audit.split import IMAGE_FAULTS, Split
 
 PICTURED = 40  # pairs of each kind
 # How ``perceptual_hash.orient`` turns, by number.

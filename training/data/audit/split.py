@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from engine.errors import ArgumentError
-from training.data.audit_annotations import AnnotationChecker, are_numbers
-from training.data.audit_duplicates import stop_if
-from training.data.audit_stream import walk
-from training.data.coco_layout import find_annotations, ignore_ring
+from training.data.audit.annotations import AnnotationChecker, are_numbers
+from training.data.audit.duplicates import stop_if
+from training.data.audit.stream import walk
+from training.data.coco.layout import find_annotations, ignore_ring
 
 _LARGEST_SIDE = 2**31  # pixels; no picture format goes beyond
 EXAMPLES = 20  # kept of each fault, in words

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from engine.errors import ArgumentError
-from engine.input_file import refuse_special
+from engine.files.input_file import refuse_special
 
 _CHUNK = 1 << 20  # characters
 _LARGEST_ITEM = 1 << 26  # characters; a longer one is no annotation, but a file that is broken

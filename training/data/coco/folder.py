@@ -20,13 +20,13 @@ import shapely
 from pycocotools import mask as run_lengths
 
 from engine.errors import ArgumentError
-from training.data.coco_index import ImageTable, OutlineTable, stretch
-from training.data.coco_layout import CocoImage, find_annotations
-from training.data.coco_reader import CocoReader, look_up
-from training.data.coco_repairs import describe_repairs, measure, settle_annotations, settle_images
-from training.data.image_files import read_rgb
+from training.data.coco.image_files import read_rgb
+from training.data.coco.index import ImageTable, OutlineTable, stretch
+from training.data.coco.layout import CocoImage, find_annotations
+from training.data.coco.reader import CocoReader, look_up
+from training.data.coco.repairs import describe_repairs, measure, settle_annotations, settle_images
+from training.data.coco.rings import polygon_of_rings
 from training.data.rasterize import outline_of_mask, rasterize_masks
-from training.data.rings import polygon_of_rings
 from training.data.sample import Sample
 from training.data.shared_array import SharedArray
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from engine.errors import ArgumentError
-from training.data.coco_layout import CocoImage
+from training.data.coco.layout import CocoImage
 
 _AT_ONCE = 16  # files: on a network, their headers arrive one by one
 _PART = 64  # files that a thread takes at once

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from training.data.coco_layout import CocoImage
+from training.data.coco.layout import CocoImage
 from training.data.shared_array import SharedArray
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ArgumentError
-from engine.input_file import refuse_special
+from engine.files.input_file import refuse_special
 
 ANNOTATION_NAMES = ("annotation.json", "annotation-small.json", "annotations.json")
 

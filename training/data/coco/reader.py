@@ -13,9 +13,9 @@ import numpy as np
 from pycocotools import mask as run_lengths
 
 from engine.errors import ArgumentError
-from training.data.audit_stream import walk
-from training.data.coco_layout import CocoImage, image_entry
-from training.data.run_counts import run_counts
+from training.data.audit.stream import walk
+from training.data.coco.layout import CocoImage, image_entry
+from training.data.coco.run_counts import run_counts
 
 _LARGEST_MASK = 1 << 28  # pixels, of run lengths; larger ones are no mask of a picture
 _TYPES = {

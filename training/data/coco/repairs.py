@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.errors import ArgumentError
-from training.data.audit_annotations import BORDER_TOLERANCE, BOX_TOLERANCE, FAULTS
-from training.data.coco_reader import CocoReader
-from training.data.image_files import ImageFile, look_at_files
+from training.data.audit.annotations import BORDER_TOLERANCE, BOX_TOLERANCE, FAULTS
+from training.data.coco.image_files import ImageFile, look_at_files
+from training.data.coco.reader import CocoReader
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import shapely
 
-from engine.detection.valid_polygons import polygons_in
+from engine.vector.valid_polygons import polygons_in
 
 DECIMALS = 2  # of a coordinate in a COCO file: half a hundredth of a pixel is far below what anybody digitises
 

@@ -16,16 +16,16 @@ import rasterio.features
 import shapely
 from PIL import Image
 
-from engine.detection.area_of_interest import AreaOfInterest
-from engine.detection.raster_source import RasterSource
-from engine.detection.tile_grid import Tile, TileGrid
 from engine.errors import ArgumentError, CancelledError
 from engine.job import Progress
-from training.data.export_footprints import cut, read_footprints
-from training.data.export_plan import Layout, plan_tiles
-from training.data.export_writer import CATEGORY, CocoWriter, finished_folder
+from engine.raster.source import RasterSource
+from engine.raster.tile_grid import Tile, TileGrid
+from engine.vector.area_of_interest import AreaOfInterest
+from training.data.coco.rings import rings_of
+from training.data.export.footprints import cut, read_footprints
+from training.data.export.plan import Layout, plan_tiles
+from training.data.export.writer import CATEGORY, CocoWriter, finished_folder
 from training.data.rasterize import rasterize_labels
-from training.data.rings import rings_of
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ import pyproj
 import shapely
 from pyproj.exceptions import ProjError
 
-from engine.detection.polygon_file import read_layer
-from engine.detection.valid_polygons import polygons_in
 from engine.errors import VectorError
+from engine.vector.polygon_file import read_layer
+from engine.vector.valid_polygons import polygons_in
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def read_footprints(path: str | Path, raster: Any) -> np.ndarray:
     buildings were dissolved into one feature comes apart again.
 
     Args:
-        path: as ``engine.detection.polygon_file.read_layer`` takes it.
+        path: as ``engine.vector.polygon_file.read_layer`` takes it.
         raster: an open ``RasterSource``.
 
     Returns:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import shapely
 
-from engine.detection.tile_grid import Tile, TileGrid
 from engine.errors import ArgumentError
+from engine.raster.tile_grid import Tile, TileGrid
 
 MIN_INSIDE = 0.25  # of a whole tile within the area; less is mostly black, or a sliver at the far edge
 MIN_BLOCKS = 24  # about so many make a share of the ground that can be met, from more than one corner of it

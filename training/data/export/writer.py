@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from engine.errors import MaskDinoError, OutputError
-from engine.output_lock import OutputLock, part_of, remove_part
+from engine.files.output_lock import OutputLock, part_of, remove_part
 
 CATEGORY = 100  # what MapChallenge calls a building
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EROFS}

@@ -16,9 +16,9 @@ import rasterio
 import rasterio.windows
 import shapely
 
-from engine.detection.georeference import ground_size
 from engine.errors import ArgumentError
-from training.data.scene import Scene
+from engine.raster.georeference import ground_size
+from training.data.scenes.scene import Scene
 
 
 @dataclass(frozen=True, eq=False)

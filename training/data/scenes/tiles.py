@@ -16,9 +16,9 @@ import shapely
 from PIL import Image
 from rasterio.crs import CRS
 
-from engine.detection.georeference import ground_size
-from training.data.coco import CocoFolder
-from training.data.scene import Scene
+from engine.raster.georeference import ground_size
+from training.data.coco.folder import CocoFolder
+from training.data.scenes.scene import Scene
 
 SAME_CUT = 0.75  # intersection over union of two pieces' edges along the border from which they are one building
 

@@ -9,9 +9,9 @@ import numpy as np
 import shapely
 from PIL import Image
 
-from training.data.export_writer import CATEGORY, CocoWriter
-from training.data.rings import rings_of
-from training.data.scene import Scene
+from training.data.coco.rings import rings_of
+from training.data.export.writer import CATEGORY, CocoWriter
+from training.data.scenes.scene import Scene
 
 
 def write_scenes(folder: Path, scenes: Sequence[Scene], *, quality: int, licence: str | None = None) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 
-from training.data.quadrilateral import UNIT_SQUARE, bilinear, inward_normals, side_lengths
-from training.data.town_style import RoofMaterial, TownStyle, draw_by_weight
+from training.data.synthetic.quadrilateral import UNIT_SQUARE, bilinear, inward_normals, side_lengths
+from training.data.synthetic.style import RoofMaterial, TownStyle, draw_by_weight
 
 STOREY_HEIGHT = 2.9
 SMALLEST_SIDE = 1.6  # metres; what is smaller is not taken for a building by those who draw footprints

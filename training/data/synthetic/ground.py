@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.data.quadrilateral import bilinear
-from training.data.town_canvas import Canvas, smoothstep
-from training.data.town_layout import Plan, Plot, Street
-from training.data.town_style import TownStyle
+from training.data.synthetic.canvas import Canvas, smoothstep
+from training.data.synthetic.layout import Plan, Plot, Street
+from training.data.synthetic.quadrilateral import bilinear
+from training.data.synthetic.style import TownStyle
 
 FIELD_COLOURS = (
     (0.42, 0.46, 0.28),

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training.data.quadrilateral import side_lengths
-from training.data.town_buildings import Building, build_on_plot
-from training.data.town_style import TownStyle, draw_by_weight
+from training.data.synthetic.buildings import Building, build_on_plot
+from training.data.synthetic.quadrilateral import side_lengths
+from training.data.synthetic.style import TownStyle, draw_by_weight
 
 Quad = np.ndarray  # see quadrilateral.py
 

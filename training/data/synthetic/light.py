@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from training.data.town_canvas import Canvas
-from training.data.town_style import TownStyle
+from training.data.synthetic.canvas import Canvas
+from training.data.synthetic.style import TownStyle
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.data.quadrilateral import side_lengths
-from training.data.town_buildings import Building
-from training.data.town_canvas import Canvas
-from training.data.town_style import TownStyle
+from training.data.synthetic.buildings import Building
+from training.data.synthetic.canvas import Canvas
+from training.data.synthetic.quadrilateral import side_lengths
+from training.data.synthetic.style import TownStyle
 
 RUST = np.array([0.47, 0.30, 0.21])
 TANK_COLOURS = np.array([[0.10, 0.10, 0.11], [0.16, 0.34, 0.26], [0.75, 0.75, 0.74], [0.24, 0.38, 0.62], [0.72, 0.58, 0.22]])

@@ -13,14 +13,14 @@ import shapely
 
 from engine.errors import ArgumentError
 from training.data.rasterize import rasterize_labels
-from training.data.town_buildings import Building
-from training.data.town_canvas import Canvas
-from training.data.town_ground import paint_ground, park_cars
-from training.data.town_layout import plan_town
-from training.data.town_light import add_facades, draw_sun, light, photograph
-from training.data.town_roofs import paint_roofs
-from training.data.town_style import STYLES
-from training.data.town_trees import plant
+from training.data.synthetic.buildings import Building
+from training.data.synthetic.canvas import Canvas
+from training.data.synthetic.ground import paint_ground, park_cars
+from training.data.synthetic.layout import plan_town
+from training.data.synthetic.light import add_facades, draw_sun, light, photograph
+from training.data.synthetic.roofs import paint_roofs
+from training.data.synthetic.style import STYLES
+from training.data.synthetic.trees import plant
 
 GENERATION = 3  # raised whenever the same seed comes to give another picture
 SMALLEST_FOOTPRINT = 1.0  # square metres; what the border of the scene leaves of a building may be less
@@ -34,7 +34,7 @@ class SyntheticTown:
         seed: any non-negative integer.
         size_px: side of the square image in pixels.
         gsd: metres a pixel.
-        style: a name from ``training.data.town_style.STYLES``; None draws one.
+        style: a name from ``training.data.synthetic.style.STYLES``; None draws one.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.

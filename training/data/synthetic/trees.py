@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.town_canvas import Canvas, smooth_noise
-from training.data.town_style import TownStyle
+from training.data.synthetic.canvas import Canvas, smooth_noise
+from training.data.synthetic.style import TownStyle
 
 
 @dataclass(frozen=True, eq=False)

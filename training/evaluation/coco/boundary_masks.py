@@ -9,7 +9,7 @@ from pycocotools import mask as run_lengths
 from pycocotools.cocoeval import COCOeval
 from scipy import ndimage
 
-from training.evaluation.box_overlap import compared_detections
+from training.evaluation.coco.box_overlap import compared_detections
 
 WIDTH = 0.02  # of the image's diagonal, as for COCO
 _ROUNDING = 1e-9

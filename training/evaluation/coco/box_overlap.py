@@ -8,7 +8,7 @@ import numpy as np
 from pycocotools import mask as run_lengths
 from pycocotools.cocoeval import COCOeval
 
-from training.evaluation.coco_truth import IGNORED
+from training.evaluation.coco.truth import IGNORED
 
 
 def compared_detections(evaluation: COCOeval, image: Any, category: Any) -> list[dict[str, Any]]:

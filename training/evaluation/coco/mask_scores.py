@@ -18,7 +18,7 @@ from pycocotools.cocoeval import COCOeval
 from engine.model.instance_model import InstanceModel
 from engine.model.postprocess import ImageInstances
 from training.data.sample import Sample
-from training.evaluation.boundary_masks import BoundaryEvaluation
+from training.evaluation.coco.boundary_masks import BoundaryEvaluation
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from PIL import Image
 from pycocotools import mask as run_lengths
 
 from engine.errors import ArgumentError
-from engine.input_file import refuse_special
+from engine.files.input_file import refuse_special
 from engine.model.instance_model import InstanceModel
-from training.data.coco_layout import CocoImage
-from training.evaluation.coco_truth import CocoTruth, encoded_mask
+from training.data.coco.layout import CocoImage
+from training.evaluation.coco.truth import CocoTruth, encoded_mask
 
 Result = dict[str, Any]
 """``image_id``, ``category_id``, ``score``, ``bbox`` and run-length ``segmentation``."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from engine.errors import ArgumentError
-from training.evaluation.coco_truth import IGNORED
+from training.evaluation.coco.truth import IGNORED
 
 Kind = Literal["box", "mask", "boundary"]
 KINDS: tuple[Kind, ...] = ("box", "mask", "boundary")
@@ -105,9 +105,9 @@ def _evaluation(truth: dict[str, Any], results: list[dict[str, Any]], kind: Kind
     from pycocotools.coco import COCO
 
     if kind == "boundary":
-        from training.evaluation.boundary_masks import BoundaryEvaluation as Evaluation
+        from training.evaluation.coco.boundary_masks import BoundaryEvaluation as Evaluation
     elif kind == "box" and any(annotation.get("region") == IGNORED for annotation in truth["annotations"]):
-        from training.evaluation.box_overlap import BoxEvaluation as Evaluation
+        from training.evaluation.coco.box_overlap import BoxEvaluation as Evaluation
     elif backend == "faster-coco-eval":
         from faster_coco_eval import COCO
         from faster_coco_eval import COCOeval_faster as Evaluation

@@ -12,8 +12,8 @@ import numpy as np
 from pycocotools import mask as run_lengths
 
 from engine.errors import ArgumentError
-from training.data.coco_layout import CocoImage, image_entry, read_coco
-from training.data.run_counts import runs_fill
+from training.data.coco.layout import CocoImage, image_entry, read_coco
+from training.data.coco.run_counts import runs_fill
 
 CROWD, MERGED, IGNORED = "crowd", "merged", "ignored"
 """Regions, in which detections are neither right nor wrong: COCO's crowds, several objects drawn as one, unlabelled ground."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.distribution import version
 from training.evaluation.average_precision import IOU_THRESHOLDS
-from training.evaluation.layer_evaluation import LayerEvaluation
+from training.evaluation.layers.evaluation import LayerEvaluation
 
 FORMAT = 1
 

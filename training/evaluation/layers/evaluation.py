@@ -13,18 +13,18 @@ import pyproj
 import shapely
 from pyproj.exceptions import ProjError
 
-from engine.detection.area_file import read_polygons
-from engine.detection.area_reprojection import to_raster_crs
-from engine.detection.polygon_file import PolygonLayer, read_layer
-from engine.detection.polygon_index import PolygonIndex
-from engine.detection.valid_polygons import polygons_in
 from engine.errors import ArgumentError, VectorError
+from engine.vector.area_file import read_polygons
+from engine.vector.polygon_file import PolygonLayer, read_layer
+from engine.vector.polygon_index import PolygonIndex
+from engine.vector.reprojection import to_raster_crs
+from engine.vector.valid_polygons import polygons_in
 from training.evaluation.average_precision import IOU_THRESHOLDS, Curve, precision_recall
-from training.evaluation.ground_plane import GroundPlane
-from training.evaluation.layer_figures import LayerFigures, ShapeAgreement, compare_shapes, figures_of
+from training.evaluation.layers.figures import LayerFigures, ShapeAgreement, compare_shapes, figures_of
+from training.evaluation.layers.ground_plane import GroundPlane
+from training.evaluation.layers.overlaps import find_overlaps
+from training.evaluation.layers.shape_agreement import BOUNDARY_WIDTH
 from training.evaluation.matching import match
-from training.evaluation.overlaps import find_overlaps
-from training.evaluation.shape_agreement import BOUNDARY_WIDTH
 
 logger = logging.getLogger(__name__)
 

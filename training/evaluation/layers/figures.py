@@ -9,14 +9,14 @@ import numpy as np
 import shapely
 
 from training.evaluation.average_precision import IOU_THRESHOLDS, Curve
-from training.evaluation.shape_agreement import (
+from training.evaluation.in_chunks import in_chunks
+from training.evaluation.layers.shape_agreement import (
     area_errors,
     boundary_ious,
     direction_errors,
     polis_distances,
     vertex_ratios,
 )
-from training.evaluation.side_by_side import in_chunks
 
 
 @dataclass(frozen=True, eq=False)

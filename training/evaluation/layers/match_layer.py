@@ -11,9 +11,9 @@ import pyogrio
 import pyproj
 import shapely
 
-from engine.detection.sink import DRIVERS, WRITE_ERRORS
-from engine.output_file import OutputFile, explained
-from training.evaluation.layer_evaluation import LayerEvaluation
+from engine.detection.layer_writer import DRIVERS, WRITE_ERRORS
+from engine.files.output_file import OutputFile, explained
+from training.evaluation.layers.evaluation import LayerEvaluation
 from training.evaluation.matching import by_score
 
 LAYER = "matches"

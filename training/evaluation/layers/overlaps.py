@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 
-from training.evaluation.side_by_side import in_chunks
+from training.evaluation.in_chunks import in_chunks
 
 _QUERY = 16_384  # footprints looked up at once: bounds the list of candidates, of which dense towns have many
 

@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from PIL import Image, ImageDraw
 
-from training.evaluation.layer_evaluation import LayerEvaluation
+from training.evaluation.layers.evaluation import LayerEvaluation
 
 RIGHT, WRONG, MISSED = (22, 128, 102), (205, 62, 44), (224, 160, 20)
 """Green, red and yellow that stay apart for most colour-blind readers too: they differ in lightness."""

@@ -9,10 +9,10 @@ import numpy as np
 import pyproj
 import shapely
 
-from training.evaluation.evaluation_document import summary_rows
-from training.evaluation.layer_evaluation import LayerEvaluation
-from training.evaluation.report_charts import Axis, bar_chart, curve_chart, round_axis
-from training.evaluation.report_map import MISSED, RIGHT, WRONG, CloseLooks, map_picture
+from training.evaluation.layers.document import summary_rows
+from training.evaluation.layers.evaluation import LayerEvaluation
+from training.evaluation.report.charts import Axis, bar_chart, curve_chart, round_axis
+from training.evaluation.report.map import MISSED, RIGHT, WRONG, CloseLooks, map_picture
 
 MISSES = 12
 _SHARES = (0, 0.2, 0.4, 0.6, 0.8, 1)

@@ -16,7 +16,7 @@ from torchvision.ops.poolers import initLevelMapper
 
 from engine.model.backbones import STRIDES, build_backbone
 from engine.model.config import MaskRcnnConfig
-from engine.model.mask_rcnn import MaskRcnn
+from engine.model.families.mask_rcnn.model import MaskRcnn
 
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
 _CONVOLUTIONS = 4  # in the box head and in the mask head

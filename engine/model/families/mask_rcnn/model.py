@@ -76,7 +76,7 @@ class MaskRcnn(nn.Module):
         threshold: float = 0.0,
         output_sizes: Sequence[tuple[int, int]] | None = None,
     ) -> list[ImageInstances]:
-        """Find the instances of images; see `engine.model.maskdino.MaskDino.instances`.
+        """Find the instances of images; see `engine.model.families.maskdino.model.MaskDino.instances`.
 
         Scores are class probabilities; nothing below 0.05 is found, however low the threshold.
         """

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from engine.model.config import ModelConfig
-from engine.model.denoising_queries import DenoisingQueries
-from engine.model.heads import PredictionHeads
+from engine.model.families.maskdino.denoising_queries import DenoisingQueries
+from engine.model.families.maskdino.pixel_decoder import PixelDecoder
+from engine.model.families.maskdino.query_selection import QuerySelection
+from engine.model.families.maskdino.transformer_decoder import TransformerDecoder
 from engine.model.image_batch import batch_size, image_batch
+from engine.model.layers.heads import PredictionHeads
+from engine.model.layers.positions import Shapes, inverse_sigmoid
 from engine.model.outputs import Outputs, Prediction
-from engine.model.pixel_decoder import PixelDecoder
-from engine.model.position import Shapes, inverse_sigmoid
 from engine.model.postprocess import ImageInstances, best_pairs, draw_instances
-from engine.model.query_selection import QuerySelection
-from engine.model.transformer_decoder import TransformerDecoder
 
 
 class MaskDino(nn.Module):

@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from engine.model.backbones import STRIDES
 from engine.model.config import PixelDecoderConfig
-from engine.model.deformable_attention import DeformableAttention
-from engine.model.feed_forward import feed_forward
-from engine.model.position import Shapes, cell_centres, encode_maps
+from engine.model.layers.deformable_attention import DeformableAttention
+from engine.model.layers.feed_forward import feed_forward
+from engine.model.layers.positions import Shapes, cell_centres, encode_maps
 
 _NORM_GROUPS = 32
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from engine.errors import CheckpointMismatchError
 from engine.model.config import SwinConfig
-from engine.model.maskdino import MaskDino
+from engine.model.families.maskdino.model import MaskDino
 
 _NO_OBJECT_WEIGHT = 0.1
 

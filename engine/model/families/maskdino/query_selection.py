@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from engine.model.config import DecoderConfig
-from engine.model.heads import PredictionHeads
-from engine.model.kept_constants import kept
+from engine.model.layers.cached_constants import kept
+from engine.model.layers.heads import PredictionHeads
+from engine.model.layers.positions import Shapes, cell_centres, inverse_sigmoid
 from engine.model.outputs import Prediction
-from engine.model.position import Shapes, cell_centres, inverse_sigmoid
 
 _FINEST_BOX = 0.05  # side of the first level's proposals, in fractions of the image; it doubles a level
 _VALID = (0.01, 0.99)  # proposals that leave this range cannot be turned into logits safely

@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.model.config import DecoderConfig
-from engine.model.deformable_attention import DeformableAttention
-from engine.model.feed_forward import feed_forward
-from engine.model.heads import MLP, PredictionHeads
-from engine.model.position import Shapes, encode_boxes, inverse_sigmoid
+from engine.model.layers.deformable_attention import DeformableAttention
+from engine.model.layers.feed_forward import feed_forward
+from engine.model.layers.heads import MLP, PredictionHeads
+from engine.model.layers.positions import Shapes, encode_boxes, inverse_sigmoid
 
 
 class TransformerDecoder(nn.Module):

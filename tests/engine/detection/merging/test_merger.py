@@ -18,12 +18,12 @@ from rasterio.features import rasterize, shapes
 from scipy import ndimage
 
 from engine.detection.instances import Instances
-from engine.detection.pieces import Building, Piece, disjoint, pieces_of
-from engine.detection.seams import SeamJoiner
-from engine.detection.tile_grid import Tile, TileGrid
-from engine.detection.vectorise import polygons_of
+from engine.detection.merging.merger import SeamJoiner
+from engine.detection.merging.tile_instances import Building, Piece, disjoint, pieces_of
+from engine.detection.polygons.tracing import polygons_of
 from engine.errors import ArgumentError
-from tests.detection.label_towns import (
+from engine.raster.tile_grid import Tile, TileGrid
+from tests.engine.detection.label_towns import (
     TOWNS,
     fingerprint,
     join,

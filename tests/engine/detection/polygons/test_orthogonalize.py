@@ -14,9 +14,9 @@ from rasterio.features import rasterize
 from shapely import affinity
 
 from benchmarks.outlines import share_right_angled, turns_of, wobbly_masks
-from engine.detection.pieces import Building
+from engine.detection.merging.tile_instances import Building
 from engine.detection.polygons.orthogonalize import MOST_TURNS, orthogonalized
-from engine.detection.vectorise import polygons_of
+from engine.detection.polygons.tracing import polygons_of
 
 SHAPES = {
     "rectangle": shapely.box(0, 0, 50, 30),

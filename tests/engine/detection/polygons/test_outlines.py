@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize
 from scipy import ndimage
 
-from engine.detection.pieces import Building
+from engine.detection.merging.tile_instances import Building
 from engine.detection.polygons.outlines import LEAST_SHARED, SMALLEST_HOLE, outlines_of
-from engine.detection.vectorise import polygons_of
-from tests.detection.label_towns import TOWNS
+from engine.detection.polygons.tracing import polygons_of
+from tests.engine.detection.label_towns import TOWNS
 
 L_SHAPE = shapely.Polygon([(0, 0), (60, 0), (60, 25), (25, 25), (25, 50), (0, 50)])
 U_SHAPE = shapely.Polygon([(0, 0), (70, 0), (70, 50), (50, 50), (50, 20), (20, 20), (20, 50), (0, 50)])

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from engine.detection.pieces import Building
+from engine.detection.merging.tile_instances import Building
 from engine.detection.polygons import shared_area
 from engine.detection.polygons.shared_area import intersection_over_union, shared_areas
-from engine.detection.vectorise import polygons_of
+from engine.detection.polygons.tracing import polygons_of
 
 
 def blobs(rng: np.random.Generator, count: int) -> np.ndarray:

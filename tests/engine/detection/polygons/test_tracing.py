@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize
 from scipy import ndimage
 
-from engine.detection import vectorise
-from engine.detection.pieces import Building
-from engine.detection.vectorise import polygons_of
-from tests.detection.label_towns import TOWNS
+from engine.detection.merging.tile_instances import Building
+from engine.detection.polygons import tracing
+from engine.detection.polygons.tracing import polygons_of
+from tests.engine.detection.label_towns import TOWNS
 
 
 def building(rows: list[str], col: int = 0, row: int = 0) -> Building:
@@ -92,7 +92,7 @@ def test_nothing_gives_nothing() -> None:
 def test_the_size_of_a_canvas_changes_nothing(pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     buildings = buildings_of(TOWNS["shapes"](np.random.default_rng(1), 100, 140))
     expected = polygons_of(buildings)
-    monkeypatch.setattr(vectorise, "CANVAS_PIXELS", pixels)
-    monkeypatch.setattr(vectorise, "CANVAS_WIDTH", 30)
+    monkeypatch.setattr(tracing, "CANVAS_PIXELS", pixels)
+    monkeypatch.setattr(tracing, "CANVAS_WIDTH", 30)
     again = polygons_of(buildings)
     assert [[p.normalize() for p in ps] for ps in again] == [[p.normalize() for p in ps] for ps in expected]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from model.small_model import SMALL_CONFIG, TIMM_FAMILIES
 from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import nn
@@ -15,8 +14,9 @@ from engine.model.backbones import STRIDES, build_backbone
 from engine.model.build import build_model
 from engine.model.config import ModelConfig, TimmConfig, parse_model_config
 from engine.model.folded_norms import fold_norms
+from engine.model.header import ModelHeader
 from engine.model.model_file import METADATA_KEY, load_model, save_model
-from engine.model.model_header import ModelHeader
+from tests.engine.model.small_model import SMALL_CONFIG, TIMM_FAMILIES
 
 IDS = [config.model for config in TIMM_FAMILIES]
 SMALL_TIMM = ModelConfig.model_validate({**SMALL_CONFIG.model_dump(), "backbone": TIMM_FAMILIES[1].model_dump()})

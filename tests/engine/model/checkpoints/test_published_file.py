@@ -13,20 +13,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from model.small_model import SMALL_CONFIG
-from parity_weights import filled_state_dict
 from safetensors.torch import save_file
 
 from engine.errors import ArgumentError, CheckpointMismatchError, ModelFileError
 from engine.model.build import build_model
+from engine.model.checkpoints.catalogue import PUBLISHED, find_published
+from engine.model.checkpoints.conversion import convert_published
+from engine.model.checkpoints.published_file import read_published
 from engine.model.config import ModelConfig, SwinConfig
-from engine.model.conversion import convert_published
+from engine.model.families.maskdino.published_config import preset_of, published_config
+from engine.model.families.maskdino.published_names import export_official, load_official
 from engine.model.model_file import load_model
-from engine.model.official import export_official, load_official
 from engine.model.presets import PRESETS
-from engine.model.published import PUBLISHED, find_published
-from engine.model.published_config import preset_of, published_config
-from engine.model.published_file import read_published
+from tests.engine.model.small_model import SMALL_CONFIG
+from tests.parity_weights import filled_state_dict
 
 
 @pytest.fixture(scope="module")

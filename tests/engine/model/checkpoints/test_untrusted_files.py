@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import MaskDinoError, ModelFileError, UnsafeFileError
-from engine.model.published_file import read_published
+from engine.model.checkpoints.published_file import read_published
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 

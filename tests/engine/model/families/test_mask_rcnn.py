@@ -7,19 +7,19 @@ import json
 
 import pytest
 import torch
-from model.small_mask_rcnn import SMALL_MASK_RCNN
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 from typer.testing import CliRunner
 
 import engine
+from engine.commands.models import command as models_command
 from engine.errors import ArgumentError, ConfigError, ModelFileError
 from engine.model.config import MaskRcnnConfig, ResNetConfig, parse_model_config
+from engine.model.header import ModelHeader
 from engine.model.inference import InferenceModel
 from engine.model.model_file import read_header, save_model
-from engine.model.model_header import ModelHeader
-from engine.models_command import command as models_command
+from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
 
 
 @pytest.fixture(scope="module")

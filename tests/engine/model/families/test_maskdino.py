@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from model.small_model import SMALL_CONFIG
 
 import engine
 from engine.errors import ArgumentError
 from engine.model.build import build_model
+from tests.engine.model.small_model import SMALL_CONFIG
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from engine.model.inference import InferenceModel
 from engine.model.postprocess import ImageInstances, image_instances
 from tests.parity_weights import filled_state_dict
 
-PARITY = Path(__file__).parents[3] / "shared" / "parity"
+PARITY = Path(__file__).parents[5] / "shared" / "parity"
 PRESETS = {"maskdino_r50": "maskdino_r50", "maskdino_swinl_map": "maskdino_swinl"}
 CASES = [
     pytest.param(path, preset, keys, id=path.stem)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.model.query_selection import mask_boxes
+from engine.model.families.maskdino.query_selection import mask_boxes
 
 
 def _mask(height: int, width: int, rows: slice, columns: slice) -> torch.Tensor:

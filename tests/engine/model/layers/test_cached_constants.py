@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model.small_model import SMALL_CONFIG
 from torch import Tensor, nn
 
 from engine.model.build import build_model
-from engine.model.kept_constants import kept
+from engine.model.layers.cached_constants import kept
+from tests.engine.model.small_model import SMALL_CONFIG
 
 
 @kept

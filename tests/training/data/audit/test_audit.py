@@ -19,14 +19,14 @@ from PIL import Image
 
 from engine.errors import ArgumentError, CancelledError, OutputError
 from engine.job import Job
-from training.audit_dataset_command import serve
-from training.data import audit_stream
-from training.data.audit import audit_dataset
-from training.data.audit_annotations import AnnotationChecker
-from training.data.audit_clean import write_clean
-from training.data.audit_report import as_html, as_json, summary_lines
-from training.data.coco import CocoFolder
-from training.data.image_files import look_at_file
+from training.commands.audit_dataset import serve
+from training.data.audit import stream as audit_stream
+from training.data.audit.annotations import AnnotationChecker
+from training.data.audit.audit import audit_dataset
+from training.data.audit.clean import write_clean
+from training.data.audit.report import as_html, as_json, summary_lines
+from training.data.coco.folder import CocoFolder
+from training.data.coco.image_files import look_at_file
 
 SQUARE = [2.0, 3.0, 12.0, 3.0, 12.0, 8.0, 2.0, 8.0]
 SOUND = {"segmentation": [SQUARE], "bbox": [2.0, 3.0, 10.0, 5.0], "area": 50.0}

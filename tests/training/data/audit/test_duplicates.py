@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from training.data.audit_duplicates import (
+from training.data.audit.duplicates import (
     MAX_DIFFERENT_BITS,
     Pictures,
     bit_count,
@@ -20,8 +20,8 @@ from training.data.audit_duplicates import (
     groups_of,
     read_pictures,
 )
-from training.data.perceptual_hash import SIDE, hash_orientations, is_blank, likeness, orient, read_thumbnail
-from training.data.synthetic import SyntheticTown
+from training.data.audit.perceptual_hash import SIDE, hash_orientations, is_blank, likeness, orient, read_thumbnail
+from training.data.synthetic.town import SyntheticTown
 
 
 def pictures_of(thumbnails: np.ndarray) -> Pictures:

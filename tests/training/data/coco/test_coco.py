@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data.coco_folder import SIZE, SQUARE, repaired, square, write_folder
 from PIL import Image
 from pycocotools import mask as run_lengths
 
 from engine.errors import ArgumentError
-from training.data.coco import CocoFolder
+from tests.training.data.coco.coco_folder import SIZE, SQUARE, repaired, square, write_folder
+from training.data.coco.folder import CocoFolder
 
 
 def square_mask() -> np.ndarray:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data.coco_folder import SQUARE, repaired, square, write_folder
 from PIL import Image
 
 from engine.errors import ArgumentError
-from training.data.coco import CocoFolder
-from training.data.image_files import look_at_file
+from tests.training.data.coco.coco_folder import SQUARE, repaired, square, write_folder
+from training.data.coco.folder import CocoFolder
+from training.data.coco.image_files import look_at_file
 
 MANY = [f"{number:02}.png" for number in range(20)]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as run_lengths
 
-from training.data.run_counts import run_counts, runs_fill
+from training.data.coco.run_counts import run_counts, runs_fill
 
 
 @given(counts=st.lists(st.integers(1, 5000), min_size=1, max_size=12), first=st.booleans())

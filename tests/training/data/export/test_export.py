@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from rasterio.transform import Affine
 
 from engine.errors import ArgumentError, CancelledError, MaskDinoError, OutputError, VectorError
-from training.data.audit import audit_dataset
-from training.data.coco import CocoFolder
-from training.data.export import export_dataset
-from training.data.export_plan import Layout, plan_tiles, spans
-from training.data.rings import polygon_of_rings, rings_of
+from training.data.audit.audit import audit_dataset
+from training.data.coco.folder import CocoFolder
+from training.data.coco.rings import polygon_of_rings, rings_of
+from training.data.export.export import export_dataset
+from training.data.export.plan import Layout, plan_tiles, spans
 
 ORIGIN = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
 TURNED = Affine(0.47, 0.17, 500_000, 0.17, -0.47, 5_000_000)
@@ -296,8 +296,8 @@ def test_a_full_disk_or_a_kill_leaves_nothing_under_the_name(raster, tmp_path, w
     program = f"""
 import os, resource, signal, sys
 from engine.errors import OutputError
-from training.data.export import export_dataset
-from training.data.export_plan import Layout
+from training.data.export.export import export_dataset
+from training.data.export.plan import Layout
 if {way == "full"}:
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
 stop = lambda p: os.kill(os.getpid(), signal.SIGKILL) if {way == "killed"} else None

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from rasterio.transform import Affine
 
 from engine.errors import ArgumentError
-from training.config_file import read_config
+from training.config.config_file import read_config
 from training.data.config import SourceConfig
-from training.data.raster_tiles import read_scene, split_ground
-from training.data.scene import Scene, SceneWindows
-from training.data.synthetic import write_town
-from training.data.tile_mosaic import join_at_borders
+from training.data.scenes.raster import read_scene, split_ground
+from training.data.scenes.scene import Scene, SceneWindows
+from training.data.scenes.tiles import join_at_borders
+from training.data.synthetic.town import write_town
 from training.data.training_data import read_scenes
 
 AREA = geopandas.GeoSeries([shapely.box(85.510, 27.620, 85.520, 27.630)], crs="EPSG:4326")

@@ -10,7 +10,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.scene import Scene, SceneWindows
+from training.data.scenes.scene import Scene, SceneWindows
 from training.data.view import View, burn_masks
 
 

@@ -8,9 +8,9 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.coco import CocoFolder
-from training.data.scene import Scene
-from training.data.scene_export import write_scenes
+from training.data.coco.folder import CocoFolder
+from training.data.scenes.scene import Scene
+from training.data.scenes.writing import write_scenes
 from training.data.sources import image_scenes
 
 SIDE = 64

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import ArgumentError
-from training.data.synthetic import SyntheticTown, write_town
-from training.data.town_style import STYLES
+from training.data.synthetic.style import STYLES
+from training.data.synthetic.town import SyntheticTown, write_town
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -89,11 +89,11 @@ def test_courtyards_leave_as_holes() -> None:
 def test_same_seed_same_town_in_another_process() -> None:
     here = SyntheticTown(77, 128, 0.3)
     program = (
-        "import hashlib; from training.data.synthetic import SyntheticTown; t = SyntheticTown(77, 128, 0.3);"
+        "import hashlib; from training.data.synthetic.town import SyntheticTown; t = SyntheticTown(77, 128, 0.3);"
         "print(hashlib.sha256(t.image.tobytes() + t.labels().tobytes()).hexdigest())"
     )
     ours = hashlib.sha256(here.image.tobytes() + here.labels().tobytes()).hexdigest()
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[4]
     theirs = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert theirs.stdout.strip() == ours
     assert not np.array_equal(here.image, SyntheticTown(78, 128, 0.3).image)

@@ -9,8 +9,8 @@ import torch
 from engine.model.outputs import Prediction
 from engine.model.postprocess import ImageInstances, image_instances
 from training.data.sample import Sample
-from training.evaluation.mask_scores import score_model, tally_model
-from training.score_calibration import balance_scores
+from training.evaluation.coco.mask_scores import score_model, tally_model
+from training.run.score_calibration import balance_scores
 
 SIZE = 64
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 from engine.errors import ArgumentError
 from engine.job import Job
-from training.evaluate_coco_command import serve, table_lines
-from training.evaluation.coco_predictions import Result, read_results
-from training.evaluation.coco_table import KINDS, CocoRow, coco_row
-from training.evaluation.coco_truth import CocoTruth, read_truth
+from training.commands.evaluate_coco import serve, table_lines
+from training.evaluation.coco.predictions import Result, read_results
+from training.evaluation.coco.table import KINDS, CocoRow, coco_row
+from training.evaluation.coco.truth import CocoTruth, read_truth
 
 SIDE = 200
 BUILDINGS = [(20, 20, 30, 30), (20, 60, 40, 40), (120, 20, 20, 20)]

@@ -14,10 +14,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from engine.errors import ArgumentError
-from training.evaluation.boundary_masks import boundary_of
-from training.evaluation.coco_predictions import read_results
-from training.evaluation.coco_table import COLUMNS, DECIMALS, CocoRow, coco_row
-from training.evaluation.coco_truth import CocoTruth, read_truth
+from training.evaluation.coco.boundary_masks import boundary_of
+from training.evaluation.coco.predictions import read_results
+from training.evaluation.coco.table import COLUMNS, DECIMALS, CocoRow, coco_row
+from training.evaluation.coco.truth import CocoTruth, read_truth
 
 SIDE = 300
 
@@ -176,7 +176,7 @@ def test_boundary_ap_is_never_above_mask_ap(folder):
 def test_boundaries_left_undrawn_change_nothing(folder, monkeypatch):
     truth, results = read(folder)
     quick = coco_row(truth.dataset, results, "boundary")
-    monkeypatch.setattr("training.evaluation.boundary_masks._ROUNDING", 2.0)  # draws them all
+    monkeypatch.setattr("training.evaluation.coco.boundary_masks._ROUNDING", 2.0)  # draws them all
     assert coco_row(truth.dataset, results, "boundary") == quick
 
 

@@ -13,9 +13,9 @@ import shapely
 from shapely import affinity
 
 from engine.errors import ArgumentError, VectorError
-from tests.evaluation.layers import house, redrawn, street, write
-from training.evaluation.layer_evaluation import evaluate_layers
-from training.evaluation.layer_figures import LayerFigures
+from tests.training.evaluation.layers.layers import house, redrawn, street, write
+from training.evaluation.layers.evaluation import evaluate_layers
+from training.evaluation.layers.figures import LayerFigures
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely import affinity
 
-from training.evaluation.shape_agreement import (
+from training.evaluation.in_chunks import CHUNK, in_chunks
+from training.evaluation.layers.shape_agreement import (
     area_errors,
     boundary_ious,
     direction_errors,
@@ -18,7 +19,6 @@ from training.evaluation.shape_agreement import (
     vertex_counts,
     vertex_ratios,
 )
-from training.evaluation.side_by_side import CHUNK, in_chunks
 
 SQUARE = shapely.box(0, 0, 10, 10)
 RING = SQUARE.difference(shapely.box(3, 3, 7, 7))
