@@ -6,7 +6,7 @@ from engine.model.backbones import build_backbone
 from engine.model.families.mask2former.config import Mask2FormerConfig
 from engine.model.families.mask2former.decoder import MaskedDecoder, MaskHeads
 from engine.model.families.mask2former.model import Mask2Former
-from engine.model.pixel_decoder import PixelDecoder
+from engine.model.families.maskdino.pixel_decoder import PixelDecoder
 
 
 def build_mask2former(config: Mask2FormerConfig) -> Mask2Former:

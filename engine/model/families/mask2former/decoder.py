@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.model.families.mask2former.config import MaskedDecoderConfig
-from engine.model.feed_forward import feed_forward
-from engine.model.heads import MLP
-from engine.model.position import encode_maps
-from engine.model.transformer_decoder import SelfAttention
+from engine.model.families.maskdino.transformer_decoder import SelfAttention
+from engine.model.layers.feed_forward import feed_forward
+from engine.model.layers.heads import MLP
+from engine.model.layers.positions import encode_maps
 
 
 class MaskHeads(nn.Module):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from engine.model.families.maskdino.query_selection import mask_boxes
 from engine.model.postprocess import ChosenPairs, ImageInstances, draw_instances
-from engine.model.query_selection import mask_boxes
 
 Size = tuple[int, int]
 

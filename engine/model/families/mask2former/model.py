@@ -18,8 +18,8 @@ from engine.model.families.mask2former.inference import (
     panoptic_segmentation,
     semantic_scores,
 )
+from engine.model.families.maskdino.pixel_decoder import PixelDecoder
 from engine.model.image_batch import batch_size, image_batch
-from engine.model.pixel_decoder import PixelDecoder
 from engine.model.postprocess import ImageInstances
 
 
@@ -86,7 +86,7 @@ class Mask2Former(nn.Module):
         threshold: float = 0.0,
         output_sizes: Sequence[tuple[int, int]] | None = None,
     ) -> list[ImageInstances]:
-        """Find the instances of images; see `engine.model.maskdino.MaskDino.instances`. Boxes bound the masks."""
+        """Find the instances of images; see `engine.model.families.maskdino.model.MaskDino.instances`. Boxes bound the masks."""
         pixels, (state,) = self._decode(images, intermediate=False)
         class_logits = self.heads.classify(state)
         sizes = [tuple(image.shape[-2:]) for image in images]
