@@ -86,7 +86,7 @@ class Mask2Former(nn.Module):
         threshold: float = 0.0,
         output_sizes: Sequence[tuple[int, int]] | None = None,
     ) -> list[ImageInstances]:
-        """Find the instances of images; see `engine.model.families.maskdino.model.MaskDino.instances`. Boxes bound the masks."""
+        """Find the instances of images; see `engine.model.instance_model.InstanceModel`. Boxes bound the masks."""
         pixels, (state,) = self._decode(images, intermediate=False)
         class_logits = self.heads.classify(state)
         sizes = [tuple(image.shape[-2:]) for image in images]

@@ -1,4 +1,4 @@
-"""What the published checkpoints call the parts that only Mask2Former has: ours -> published, see `engine.model.families.maskdino.published_names`."""
+"""What the published checkpoints call the parts that only Mask2Former has: patterns of our names, and theirs."""
 
 from __future__ import annotations
 
