@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import typer
 from engine.commands import check_arguments
 from engine.errors import ModelFileError, UnsafeFileError
 from engine.job import Job
-from engine.model.checkpoints.catalogue import LICENCE, PUBLISHED, RELEASE, PublishedModel, find_published
-from engine.model.config import AnyModelConfig, ModelConfig, TimmConfig
+from engine.model.checkpoints.catalogue import PUBLISHED, PublishedModel, find_published
+from engine.model.config import AnyModelConfig, Mask2FormerConfig, ModelConfig, TimmConfig
 from engine.model.header import ModelHeader
 from engine.model.model_file import embedded_models, find_model_file, read_header
 from engine.model.presets import PRESETS
@@ -70,12 +71,13 @@ def list_models(as_json: bool = _JSON) -> None:
     typer.echo("\nPresets, to train or to convert a published checkpoint into:")
     for name, config in PRESETS.items():
         typer.echo(f"  {name}: {_preset_line(config)}")
-    typer.echo(
-        "\nPublished by the makers of Mask DINO (their figures, in per cent); get the file, then `maskdino models convert`:"
-        f"\n  {RELEASE}  {LICENCE}"
-    )
-    for model in PUBLISHED:
-        typer.echo("\n".join(_published_lines(model)))
+    typer.echo("\nPublished by the models' makers (their figures, in per cent); get the file, then `maskdino models convert`:")
+    for (release, makers, licence), models in groupby(
+        PUBLISHED, key=lambda model: (model.release, model.makers, model.licence)
+    ):
+        typer.echo(f"  {makers}, {release}  {licence}")
+        for model in models:
+            typer.echo("\n".join(_published_lines(model)))
 
 
 @command.command()
@@ -208,6 +210,8 @@ def _published_lines(model: PublishedModel) -> Iterator[str]:
 
 def _preset_line(config: AnyModelConfig) -> str:
     what = "Mask R-CNN"
+    if isinstance(config, Mask2FormerConfig):
+        what = f"Mask2Former for {config.task} segmentation, {config.decoder.queries} queries"
     if isinstance(config, ModelConfig):
         what = f"Mask DINO, {config.pixel_decoder.levels} levels, {config.decoder.queries} queries"
     backbone = config.backbone.model if isinstance(config.backbone, TimmConfig) else config.backbone.kind
