@@ -72,10 +72,8 @@ def list_models(as_json: bool = _JSON) -> None:
     for name, config in PRESETS.items():
         typer.echo(f"  {name}: {_preset_line(config)}")
     typer.echo("\nPublished by the models' makers (their figures, in per cent); get the file, then `maskdino models convert`:")
-    for (release, makers, licence), models in groupby(
-        PUBLISHED, key=lambda model: (model.release, model.makers, model.licence)
-    ):
-        typer.echo(f"  {makers}, {release}  {licence}")
+    for release, models in groupby(PUBLISHED, key=lambda model: f"{model.makers}: {model.release}  {model.licence}"):
+        typer.echo(f"  {release}")
         for model in models:
             typer.echo("\n".join(_published_lines(model)))
 

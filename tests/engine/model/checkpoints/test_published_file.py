@@ -359,7 +359,7 @@ def test_the_catalogue_is_consistent():
     assert len({model.file for model in PUBLISHED}) == len(PUBLISHED)
     for model in PUBLISHED:
         assert model.preset is None or model.preset in PRESETS
-        assert model.url.startswith("https://github.com/IDEA-Research/") and model.url.endswith(".pth")
+        assert model.url.startswith("https://") and model.url.endswith(".pth")
         assert find_published(model.file) is model
         for figure in model.figures.values():
             assert 0 < figure < 100
