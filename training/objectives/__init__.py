@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
+from engine.model.families.mask2former.model import Mask2Former
 from engine.model.families.maskdino.model import MaskDino
 from training.losses import LossConfig
 
+from .mask2former import Mask2FormerObjective
 from .mask_dino import MaskDinoObjective
 from .mask_rcnn import MaskRcnnObjective
 
@@ -18,9 +20,12 @@ def build_objective(model: nn.Module, losses: LossConfig, *, guide: float = 0.0)
     to be minimised.
 
     Args:
-        losses: of Mask DINO; Mask R-CNN has its own, which torchvision fixes.
+        losses: of Mask DINO. Of a Mask2Former what is set in it replaces that model's own; Mask R-CNN has its own, which
+            torchvision fixes.
         guide: weight of Mask DINO's dense loss; 0 leaves it out.
     """
     if isinstance(model, MaskDino):
         return MaskDinoObjective(model, losses, guide=guide)
+    if isinstance(model, Mask2Former):
+        return Mask2FormerObjective(model, losses)
     return MaskRcnnObjective(model)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -20,26 +19,8 @@ from engine.model.families.mask2former.inference import (
 )
 from engine.model.families.maskdino.pixel_decoder import PixelDecoder
 from engine.model.image_batch import batch_size, image_batch
+from engine.model.outputs import Outputs, Prediction
 from engine.model.postprocess import ImageInstances
-
-
-@dataclass
-class MaskPrediction:
-    """Hold what one layer says of its queries.
-
-    class_logits: (B, Q, classes + 1), to be compared by softmax; the last stands for no object.
-    mask_logits: (B, Q, H/4, W/4) of the padded image.
-    """
-
-    class_logits: Tensor
-    mask_logits: Tensor
-
-
-@dataclass
-class MaskOutputs(MaskPrediction):
-    """Hold the last layer's prediction and, for training, those of the learned queries and of the layers before it."""
-
-    auxiliary: list[MaskPrediction] = field(default_factory=list)
 
 
 class Mask2Former(nn.Module):
@@ -63,7 +44,7 @@ class Mask2Former(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor | Sequence[Tensor], *, intermediate: bool | None = None) -> MaskOutputs:
+    def forward(self, images: Tensor | Sequence[Tensor], *, intermediate: bool | None = None) -> Outputs:
         """Predict the segments of a batch of images.
 
         Args:
@@ -71,11 +52,15 @@ class Mask2Former(nn.Module):
                 with zeros at the right and bottom to the largest of them and to a multiple of 32.
             intermediate: whether to predict from the learned queries and the layers before the last as well. By default in
                 training mode.
+
+        Returns:
+            Class logits (B, Q, classes + 1), the last for no object, mask logits (B, Q, padded H/4, padded W/4), no boxes, and
+            the intermediate predictions asked for.
         """
         intermediate = self.training if intermediate is None else intermediate
         pixels, states = self._decode(images, intermediate=intermediate)
-        *auxiliary, last = (MaskPrediction(self.heads.classify(state), self.heads.draw(state, pixels)) for state in states)
-        return MaskOutputs(last.class_logits, last.mask_logits, auxiliary)
+        *auxiliary, last = (Prediction(self.heads.classify(state), None, self.heads.draw(state, pixels)) for state in states)
+        return Outputs(last.class_logits, None, last.mask_logits, auxiliary=auxiliary)
 
     @torch.inference_mode()
     def instances(

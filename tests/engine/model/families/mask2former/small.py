@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import torch
+
+import engine
 from engine.model.config import DinatConfig, PixelDecoderConfig
 from engine.model.families.mask2former.config import Mask2FormerConfig, MaskedDecoderConfig
+from engine.model.families.mask2former.model import Mask2Former
+from tests.parity_weights import fill
 
 SMALL = Mask2FormerConfig(
     num_classes=5,
@@ -24,3 +29,13 @@ SMALL = Mask2FormerConfig(
     detections_per_image=20,
 )
 SMALL_SEMANTIC = SMALL.model_copy(update={"task": "semantic", "things": ()})
+
+
+def filled(config: Mask2FormerConfig, suffix: str) -> Mask2Former:
+    """Build a model with the weights that the rule gives to their published names."""
+    model = engine.build_model(config)
+    state = engine.export_official(model)
+    constant = "criterion.empty_weight"
+    weights = {name: torch.from_numpy(fill(name, tuple(t.shape), suffix)) for name, t in state.items() if name != constant}
+    engine.load_official(model, weights)
+    return model.eval()

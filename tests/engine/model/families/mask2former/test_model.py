@@ -15,7 +15,7 @@ from engine.model.config import ResNetConfig, parse_model_config
 from engine.model.families.mask2former.model import Mask2Former
 from engine.model.header import ModelHeader
 from engine.model.model_file import METADATA_KEY, load_model, read_header, save_model
-from tests.engine.model.families.mask2former.small import SMALL, SMALL_SEMANTIC
+from tests.engine.model.families.mask2former.small import SMALL, SMALL_SEMANTIC, filled
 
 CLASSES = ("road", "roof", "tree", "water", "sky")
 
@@ -144,3 +144,11 @@ def test_other_backbones_fit(images: list[torch.Tensor]) -> None:
     state = engine.export_official(model)
     assert "backbone.res2.0.conv1.weight" in state
     engine.load_official(model, state)
+
+
+def test_detection_runs_end_to_end(scene: Path, tmp_path: Path) -> None:
+    header = ModelHeader(name="segments", config=SMALL, classes=CLASSES, gsd=0.3, tile_size=128)
+    path = save_model(tmp_path / "segments.safetensors", filled(SMALL, ""), header)
+    summary = engine.detect(scene, tmp_path / "found.gpkg", model=path, score=0.05, device="cpu")
+    assert summary.tiles_seen == summary.tiles > 1
+    assert summary.buildings > 0

@@ -11,12 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import engine
-from engine.model.config import AnyModelConfig
 from engine.model.families.mask2former.model import Mask2Former
 from engine.model.inference import InferenceModel
 from engine.model.presets import preset
-from tests.engine.model.families.mask2former.small import SMALL, SMALL_SEMANTIC
-from tests.parity_weights import fill
+from tests.engine.model.families.mask2former.small import SMALL, SMALL_SEMANTIC, filled
 
 GOLDEN = Path(__file__).parent / "golden"
 PARITY = Path(__file__).parents[6] / "shared" / "parity"
@@ -52,16 +50,6 @@ class Golden:
         self.agrees(f"{name}_slice", found[:, :4, :12, :12])
         found = found.double()
         self.agrees(f"{name}_stats", torch.stack([found.mean(), found.std(), found.abs().sum(), found.min(), found.max()]))
-
-
-def filled(config: AnyModelConfig, suffix: str) -> Mask2Former:
-    """Build a model with the weights that the rule gives to their published names."""
-    model = engine.build_model(config)
-    state = engine.export_official(model)
-    constant = "criterion.empty_weight"
-    weights = {name: torch.from_numpy(fill(name, tuple(t.shape), suffix)) for name, t in state.items() if name != constant}
-    engine.load_official(model, weights)
-    return model.eval()
 
 
 @pytest.fixture(scope="module", params=CASES)
