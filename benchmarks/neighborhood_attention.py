@@ -3,7 +3,7 @@
     python benchmarks/neighborhood_attention.py [--size N] [--device DEVICE] [--threads N] [--rounds N]
 
 Random weights, float32, one image. Medians of the rounds in milliseconds; with one thread on a CPU those of the processor,
-which other programs do not lengthen. The attention alone is that of DiNAT-L's first stage, with each dilation that it has there.
+which other programs do not lengthen. The attention alone is that of DiNAT-L's first stage, with each of its dilations.
 """
 
 from __future__ import annotations
