@@ -17,16 +17,14 @@ from engine.errors import CheckpointMismatchError, DeviceError, ModelFileError
 from engine.files.output_file import OutputFile, explained
 from engine.model.checkpoints.catalogue import PUBLISHED
 from engine.model.file_errors import about_file
-from engine.model.header import ModelHeader, parse_header
-from engine.model.header_bounds import check_bounds
+from engine.model.header import ModelHeader, check_bounds, parse_header
 from engine.model.presets import PRESETS
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from engine.model.families.mask_rcnn.model import MaskRcnn
-    from engine.model.families.maskdino.model import MaskDino
+    from engine.model.families.family_model import FamilyModel
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +121,7 @@ def save_model(
     return path
 
 
-def load_model(name_or_path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> MaskDino | MaskRcnn:
+def load_model(name_or_path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> FamilyModel:
     """Load a model by the name of an embedded one or from a model file, ready to predict (``eval()``), in float32.
 
     The model's ``header`` is the file's.

@@ -20,11 +20,13 @@ from engine.model.build import build_model
 from engine.model.checkpoints.catalogue import PUBLISHED, find_published
 from engine.model.checkpoints.conversion import convert_published
 from engine.model.checkpoints.published_file import read_published
-from engine.model.config import ModelConfig, SwinConfig
-from engine.model.families.maskdino.published_config import preset_of, published_config
-from engine.model.families.maskdino.published_names import export_official, load_official
+from engine.model.checkpoints.published_state import export_official, load_official
+from engine.model.config import SwinConfig
+from engine.model.families.maskdino.config import MaskDinoConfig
+from engine.model.families.maskdino.published_config import published_config
+from engine.model.families.registry import recognised_family
 from engine.model.model_file import load_model
-from engine.model.presets import PRESETS
+from engine.model.presets import PRESETS, preset_of
 from tests.engine.model.small_model import SMALL_CONFIG
 from tests.parity_weights import filled_state_dict
 
@@ -229,7 +231,7 @@ def test_levels_may_come_coarsest_first():
 def test_a_small_swin_is_told():
     backbone = SwinConfig(embed_dim=24, depths=(1, 1, 2, 1), heads=(1, 2, 4, 8), window_size=7)
     base = PRESETS["maskdino_swinl"]
-    config = ModelConfig(
+    config = MaskDinoConfig(
         num_classes=4, backbone=backbone, pixel_decoder=base.pixel_decoder, decoder=base.decoder, detections_per_image=300
     )
     with torch.device("meta"):
@@ -237,8 +239,8 @@ def test_a_small_swin_is_told():
 
 
 def test_a_backbone_alone_is_not_a_model():
-    with pytest.raises(ModelFileError, match="backbone"):
-        published_config({"stem.conv1.weight": torch.zeros(64, 3, 7, 7)})
+    with pytest.raises(ModelFileError, match="at most a backbone"):
+        recognised_family({"stem.conv1.weight": torch.zeros(64, 3, 7, 7)})
 
 
 # Conversion -----------------------------------------------------------------------------------------------------------
