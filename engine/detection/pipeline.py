@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from engine.detection.checkpoint import Journal
 from engine.detection.fingerprint import fingerprint_of
 from engine.detection.footprints import FootprintMaker
-from engine.detection.instances import Predictor
+from engine.detection.instances import Predictor, as_predictor
 from engine.detection.layer_writer import DetectionSink, reserve_layer
 from engine.detection.run import DetectionRun
 from engine.detection.settings import Settings
@@ -23,6 +23,8 @@ from engine.distribution import version
 from engine.errors import ArgumentError, CancelledError
 from engine.files.output_file import OutputFile, refuse_inputs
 from engine.job import Progress
+from engine.model.families.registry import family_of
+from engine.model.model_file import ModelFile, open_model_file
 from engine.raster.source import RasterSource
 from engine.raster.tile_grid import TileGrid
 from engine.vector.area_of_interest import AreaOfInterest
@@ -30,7 +32,6 @@ from engine.vector.area_of_interest import AreaOfInterest
 T = TypeVar("T")
 
 if TYPE_CHECKING:
-    from engine.model.header import ModelHeader
     from engine.model.instance_model import InstanceModel
 
 
@@ -129,16 +130,18 @@ def detect(
 
     def open_all() -> tuple[Predictor, RasterSource, AreaOfInterest | None]:
         # What fails most often and costs least comes first: the raster is opened by what the model's header says.
-        if predictor is None:
-            header = _header_of(model)
+        given = as_predictor(predictor) if predictor is not None else None
+        if given is None:
+            described = _described(model)
+            header = described.header
             # Where there is no data, the model sees what it sees beyond the edge of an image: its mean, which it makes zero.
             wanted = {"band_count": len(header.bands), "gsd": header.gsd, "fill": header.config.pixel_mean}
         else:
-            wanted = {"band_count": predictor.bands, "gsd": predictor.gsd}
+            wanted = {"band_count": given.bands, "gsd": given.gsd}
         source, area = _open(os.fspath(raster), settings, wanted)
         try:
             refuse_inputs({"output": output}, source.files)
-            return predictor or model_predictor(model, device=device, settings=settings), source, area
+            return given or model_predictor(described, device=device, settings=settings), source, area
         except BaseException:
             source.close()
             raise
@@ -157,16 +160,19 @@ def detect(
         megapixels=run.megapixels,
         gsd=run.source.gsd,
         seconds={**stages.seconds, "total": time.perf_counter() - started},
-        device=str(getattr(run.predictor, "device", "cpu")),
+        device=str(run.predictor.device),
         kernel=_kernel_on(run.predictor.device) if predictor is None else None,
         cancelled=run.cancelled.is_set(),
     )
 
 
 def model_predictor(
-    model: str | os.PathLike[str] | InstanceModel, *, device: str = "auto", settings: Settings | None = None
+    model: str | os.PathLike[str] | ModelFile | InstanceModel, *, device: str = "auto", settings: Settings | None = None
 ) -> Predictor:
     """Make a predictor of a model, by those of the settings that are its business.
+
+    Args:
+        model: the name of an embedded model, a model file by its path or opened, or a loaded model.
 
     Raises:
         ModelFileError: the model cannot be loaded.
@@ -174,14 +180,14 @@ def model_predictor(
     """
     from engine.detection.predictor import ModelPredictor
     from engine.device import choose_device
-    from engine.model.model_file import load_model
 
     chosen = choose_device(device)
-    loaded = load_model(model, device=chosen) if isinstance(model, (str, os.PathLike)) else model
-    header = _header_of(loaded)
+    described = _described(model)
+    header = described.header
+    loaded = described.load(device=chosen) if isinstance(described, ModelFile) else described.to(chosen)
     settings = settings or Settings()
     return ModelPredictor(
-        loaded.to(chosen),
+        loaded,
         tile_size=header.tile_size,
         gsd=header.gsd,
         score=settings.score,
@@ -191,16 +197,21 @@ def model_predictor(
     )
 
 
-def _header_of(model: str | os.PathLike[str] | InstanceModel) -> ModelHeader:
-    from engine.model.model_file import read_header
-
-    header = read_header(model) if isinstance(model, (str, os.PathLike)) else getattr(model, "header", None)
+def _described(model: str | os.PathLike[str] | ModelFile | InstanceModel) -> ModelFile | InstanceModel:
+    """Open a model's file, if it is not yet open, and check that the model can be used on a raster."""
+    described = open_model_file(model) if isinstance(model, (str, os.PathLike)) else model
+    header = described.header
     if header is None:
         raise ArgumentError(
             "The model says neither its tile size nor its ground sampling distance.",
             hint="Load it from a model file, or give a predictor.",
         )
-    return header
+    if "instances" not in family_of(header.config).tasks(header.config):
+        raise ArgumentError(
+            f"The model {header.name!r} gives each pixel a class and finds no instances.",
+            hint="Take a model for instance or panoptic segmentation.",
+        )
+    return described
 
 
 def _open(raster: str, settings: Settings, wanted: dict[str, Any]) -> tuple[RasterSource, AreaOfInterest | None]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import zlib
+from functools import cached_property
 
 import numpy as np
 import torch
 from scipy import ndimage
 
-from engine.detection.instances import Instances
+from engine.detection.instances import Instances, Predictor
 from engine.errors import DeviceError
 from engine.model.inference import InferenceModel, Precision
 from engine.model.instance_model import InstanceModel
@@ -22,7 +24,7 @@ _MOST_TILES = 32
 _SPECK = 0.1  # a part of a mask smaller than this share of its largest part is noise, not a wing of the building
 
 
-class ModelPredictor:
+class ModelPredictor(Predictor):
     """Find the buildings of a tile with a model; see `engine.detection.instances.Predictor`.
 
     Args:
@@ -64,6 +66,17 @@ class ModelPredictor:
         """Where the model is."""
         return next(self.model.parameters()).device
 
+    @cached_property
+    def identity(self) -> str:
+        """The model's name and a checksum of its weights; of a model that came from no file, its class."""
+        if self.model.header is None:
+            return super().identity
+        checksum = 0
+        for tensor in self.model.state_dict().values():
+            # numpy knows no bfloat16, but every float32 that holds one
+            checksum = zlib.crc32(np.ascontiguousarray(tensor.detach().cpu().float().numpy()), checksum)
+        return f"{self.model.header.name} (weights {checksum:08x})"
+
     @property
     def kernel(self) -> str:
         """Which kernel runs the attention operator there."""
@@ -97,13 +110,10 @@ class ModelPredictor:
         return self.predict(tiles)
 
     def _kept(self, found: ImageInstances) -> Instances:
-        count = int((found.scores >= self.score).sum())  # the best come first
-        masks = found.masks[:count].cpu().numpy()
+        masks = found.masks.cpu().numpy()
         for mask in masks:
             mask[:] = without_specks(mask)
-        return Instances(
-            scores=found.scores[:count].cpu().numpy().astype(np.float32), labels=found.labels[:count].cpu().numpy(), masks=masks
-        )
+        return Instances(scores=found.scores.cpu().numpy().astype(np.float32), labels=found.labels.cpu().numpy(), masks=masks)
 
 
 def _tiles(count: int) -> str:

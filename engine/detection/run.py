@@ -100,10 +100,10 @@ class DetectionRun:
         self._raster = raster
         self._area = area
         self._score = settings.score
-        self._batch_size = settings.batch_size or getattr(predictor, "batch_size", 1)
+        self._batch_size = settings.batch_size or predictor.batch_size
         workers = settings.workers or workers_beside(predictor)
         self._readers, self._croppers, self._drawers = (Crew(name, workers) for name in ("reading", "cropping", "polygons"))
-        self._seers = Crew("model", getattr(predictor, "calls_at_once", 1))
+        self._seers = Crew("model", predictor.calls_at_once)
         self._drawing = maker if workers == 1 else DrawingProcesses(maker)
         self._journal = journal
         self._sink = sink
@@ -175,7 +175,7 @@ class DetectionRun:
             buildings=self.buildings,
             megapixels_per_second=self.megapixels / seconds if done else None,
             seconds_left=(len(self.grid) - self._done) * seconds / done if done else None,
-            device=str(getattr(self.predictor, "device", "cpu")),
+            device=str(self.predictor.device),
         )
 
     def _worth_resuming(self, error: BaseException) -> bool:
@@ -305,7 +305,7 @@ class DetectionRun:
 
 def workers_beside(predictor: Predictor) -> int:
     """Return how many threads should read and draw beside a predictor: a model on the CPU takes all cores for itself."""
-    on_cpu = str(getattr(predictor, "device", "cpu")).startswith("cpu")
+    on_cpu = str(predictor.device).startswith("cpu")
     return 1 if on_cpu else max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) - 1))
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.errors import ArgumentError
 from engine.model.families.mask2former.model import Mask2Former
 from training.losses import MASK2FORMER_LOSSES, Criterion, LossConfig, RandomSource, Target
+from training.objectives.objective import Objective
 
 
-class Mask2FormerObjective(nn.Module):
+class Mask2FormerObjective(Objective):
     """Compute the weighted losses of a model on a batch.
 
     Args:
@@ -35,6 +36,10 @@ class Mask2FormerObjective(nn.Module):
             )
         self.model = model
         self.criterion = Criterion(num_classes=model.config.num_classes, config=config, random=random)
+
+    @classmethod
+    def build(cls, model: Mask2Former, losses: LossConfig, *, guide: float = 0.0) -> Mask2FormerObjective:
+        return cls(model, losses)
 
     def forward(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the losses of images (B, 3, H, W) in 0..255 by name, each weighted: their sum is what is minimised."""

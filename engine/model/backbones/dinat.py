@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
@@ -52,6 +54,10 @@ class DinatTransformer(nn.Module):
             if stage.downsample is not None:
                 x = stage.downsample(x)
         return outputs
+
+    def repeated_parts(self) -> Iterator[nn.Module]:
+        """Yield the blocks."""
+        yield from (block for stage in self.levels for block in stage.blocks)
 
 
 class Tokenizer(nn.Module):

@@ -16,11 +16,11 @@ from engine.model.checkpoints.catalogue import PublishedModel, find_published
 from engine.model.checkpoints.coco_classes import COCO_CLASSES
 from engine.model.checkpoints.published_file import read_published
 from engine.model.checkpoints.segmentation_classes import ADE20K_CLASSES, CITYSCAPES_CLASSES, COCO_PANOPTIC_CLASSES
-from engine.model.config import ModelConfig
-from engine.model.families.maskdino.published_config import preset_of, published_config
+from engine.model.families.registry import recognised_family
 from engine.model.file_errors import about_file
 from engine.model.header import DataSource, ModelHeader, TrainingRecord
 from engine.model.model_file import save_model
+from engine.model.presets import preset_of
 
 log = logging.getLogger(__name__)
 
@@ -84,14 +84,12 @@ def convert_published(
     import torch
 
     from engine.model.build import build_model
-    from engine.model.families.maskdino.published_names import load_official
+    from engine.model.checkpoints.published_state import load_official
 
     known = find_published(checkpoint.path.name)
     with about_file("The checkpoint", checkpoint.path):
-        config = published_config(checkpoint.tensors, preset_name=preset)
-        if known is not None and known.classes == config.num_classes and isinstance(config, ModelConfig):
-            decoder = config.decoder.model_copy(update={"box_initialisation": known.box_initialisation})
-            config = config.model_copy(update={"decoder": decoder})
+        family = recognised_family(checkpoint.tensors)
+        config = family.published_config(checkpoint.tensors, preset_name=preset, known=known)
         if drop_classes and classes is None and num_classes is None:
             classes = ("building",)
         wanted = _wanted_classes(config.num_classes, classes, num_classes, drop_classes=drop_classes)

@@ -14,13 +14,13 @@ from torch import Tensor
 
 import engine
 from engine.errors import ArgumentError
-from engine.model.families.maskdino.published_names import official_names
+from engine.model.families.mask2former.published_names import published_name
 from engine.model.outputs import Outputs
 from tests.engine.model.families.mask2former.small import SMALL, filled
 from tests.training.losses.golden import FixedRandom
 from training.losses import MASK2FORMER_LOSSES, Criterion, DenoisingConfig, LossConfig, Target, TermWeights
 from training.losses.target_batch import TargetBatch
-from training.objectives import build_objective
+from training.objectives import objective_of
 from training.objectives.mask2former import Mask2FormerObjective
 
 GOLDEN = Path(__file__).parent / "golden" / "mask2former_small_step.npz"
@@ -48,8 +48,7 @@ class Steps:
         model.register_forward_hook(lambda module, given, made: self.outputs.append(made))
         self.losses = [self.objective(images, self.targets)]
         sum(self.losses[0].values()).backward()
-        published = {name: aliases[0] for name, aliases in official_names(model).items()}
-        self.gradient_norms = {published[name]: p.grad.double().norm().item() for name, p in model.named_parameters()}
+        self.gradient_norms = {published_name(name): p.grad.double().norm().item() for name, p in model.named_parameters()}
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter -= 1e-3 * parameter.grad
@@ -104,7 +103,7 @@ def batch() -> tuple[Tensor, list[Target]]:
 
 def test_training_lowers_the_loss_and_takes_images_without_instances() -> None:
     torch.manual_seed(0)
-    objective = build_objective(engine.build_model(UNDROPPED).train(), LossConfig(points=400))
+    objective = objective_of(UNDROPPED).build(engine.build_model(UNDROPPED).train(), LossConfig(points=400))
     optimizer = torch.optim.AdamW(objective.parameters(), lr=5e-4)
     images, targets = batch()
     totals = []
@@ -120,13 +119,13 @@ def test_training_lowers_the_loss_and_takes_images_without_instances() -> None:
 
 def test_what_is_set_replaces_the_published_losses_and_nothing_else_does() -> None:
     model = engine.build_model(UNDROPPED)
-    assert build_objective(model, LossConfig()).criterion.config == MASK2FORMER_LOSSES
-    changed = build_objective(model, LossConfig(points=99, weights=TermWeights(classification=3.0))).criterion
+    assert objective_of(UNDROPPED).build(model, LossConfig()).criterion.config == MASK2FORMER_LOSSES
+    changed = objective_of(UNDROPPED).build(model, LossConfig(points=99, weights=TermWeights(classification=3.0))).criterion
     assert changed.config == MASK2FORMER_LOSSES.model_copy(update={"points": 99, "weights": TermWeights(classification=3.0)})
     assert changed.weight("loss_ce_3") == 3.0
     for wrong in (LossConfig(classification="focal"), LossConfig(denoising=DenoisingConfig())):
         with pytest.raises(ArgumentError, match="Leave these three out"):
-            build_objective(model, wrong)
+            objective_of(UNDROPPED).build(model, wrong)
 
 
 def test_queries_on_ignored_ground_have_no_part_in_the_class_loss() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from engine.model.families.family_model import FamilyModel
 from engine.model.families.mask2former.config import Mask2FormerConfig
 from engine.model.families.mask2former.decoder import MaskedDecoder, MaskHeads
 from engine.model.families.mask2former.inference import (
@@ -18,12 +19,11 @@ from engine.model.families.mask2former.inference import (
     semantic_scores,
 )
 from engine.model.families.maskdino.pixel_decoder import PixelDecoder
-from engine.model.image_batch import batch_size, image_batch
 from engine.model.outputs import Outputs, Prediction
 from engine.model.postprocess import ImageInstances
 
 
-class Mask2Former(nn.Module):
+class Mask2Former(FamilyModel):
     """Masked-attention mask transformer for universal image segmentation (arXiv 2112.01527)."""
 
     def __init__(
@@ -35,14 +35,10 @@ class Mask2Former(nn.Module):
         decoder: MaskedDecoder,
         heads: MaskHeads,
     ) -> None:
-        super().__init__()
-        self.config = config
-        self.backbone = backbone
+        super().__init__(config, backbone=backbone)
         self.pixel_decoder = pixel_decoder
         self.decoder = decoder
         self.heads = heads
-        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor | Sequence[Tensor], *, intermediate: bool | None = None) -> Outputs:
         """Predict the segments of a batch of images.
@@ -129,14 +125,7 @@ class Mask2Former(nn.Module):
         pixels, maps = self.pixel_decoder(self.backbone(self.prepare(images)))
         return pixels, self.decoder(maps, pixels, self.heads, intermediate=intermediate)
 
-    def prepare(self, images: Tensor | Sequence[Tensor]) -> Tensor:
-        """Normalise images and pad them into one batch (B, 3, H, W), H and W multiples of 32.
-
-        Raises:
-            ArgumentError: there are none, or one is not (3, H, W).
-        """
-        return image_batch(images, mean=self.pixel_mean, std=self.pixel_std, step=self.config.size_divisibility)
-
-    def padded_size(self, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-        """Height and width of the batch that images of these heights and widths are padded to."""
-        return batch_size(sizes, step=self.config.size_divisibility)
+    def repeated_parts(self) -> Iterator[nn.Module]:
+        yield from super().repeated_parts()
+        yield from self.pixel_decoder.layers
+        yield from self.decoder.layers

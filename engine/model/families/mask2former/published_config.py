@@ -17,12 +17,15 @@ from engine.model.checkpoints.segmentation_classes import (
     COCO_PANOPTIC_CLASSES,
     COCO_THINGS,
 )
-from engine.model.config import Mask2FormerConfig, parse_model_config
+from engine.model.families.mask2former.config import Mask2FormerConfig
 from engine.model.families.maskdino.published_config import count_layers, told_backbone, told_features
+from engine.model.families.registry import parse_model_config
 from engine.model.presets import preset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from torch import Tensor
 
 _PIXEL_DECODER = "sem_seg_head.pixel_decoder."
 _PREDICTOR = "sem_seg_head.predictor."
@@ -39,22 +42,14 @@ _PANOPTIC = {
 _SEMANTIC = {(len(ADE20K_CLASSES), 100), (len(CITYSCAPES_CLASSES), 100)}
 
 
-def is_mask2former(shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Whether tensors of these published names are a Mask2Former's."""
-    return _FEED_FORWARD.format(0) in shapes
-
-
-def mask2former_config(shapes: Mapping[str, tuple[int, ...]], *, preset_name: str | None = None) -> Mask2FormerConfig:
-    """Work out the config of a published Mask2Former.
-
-    Args:
-        shapes: of its tensors by published name.
-        preset_name: which preset to take task, things and dilations from.
+def published_config(tensors: Mapping[str, Tensor], *, preset_name: str | None = None) -> Mask2FormerConfig:
+    """Work out the config of a published Mask2Former; see `engine.model.families.family.Family.published_config`.
 
     Raises:
         ModelFileError: it is none that can be built, or not of the preset's family or backbone.
         ArgumentError: there is no such preset.
     """
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     base = preset(preset_name or _DEFAULT_PRESET)
     if not isinstance(base, Mask2FormerConfig):
         raise ModelFileError(f"it is a Mask2Former, the preset {preset_name!r} is not.")

@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import ModelFileError
-from engine.model.config import Mask2FormerConfig, ModelConfig, parse_model_config
+from engine.model.families.maskdino.config import MaskDinoConfig
+from engine.model.families.registry import parse_model_config
 from engine.model.presets import PRESETS, preset
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from engine.model.checkpoints.catalogue import PublishedModel
 
 _PIXEL_DECODER = "sem_seg_head.pixel_decoder."
 _ENCODER = f"{_PIXEL_DECODER}transformer."
@@ -24,22 +27,16 @@ _PREDICTOR = "sem_seg_head.predictor."
 _STAGES = ("res2", "res3", "res4", "res5")
 
 
-def published_config(tensors: Mapping[str, Tensor], *, preset_name: str | None = None) -> ModelConfig | Mask2FormerConfig:
-    """Work out the config of a published Mask DINO or Mask2Former state dict.
-
-    Args:
-        tensors: by published name.
-        preset_name: which preset to take what the shapes do not tell from; by default the one that agrees with most.
+def published_config(
+    tensors: Mapping[str, Tensor], *, preset_name: str | None = None, known: PublishedModel | None = None
+) -> MaskDinoConfig:
+    """Work out the config of a published Mask DINO state dict; see `engine.model.families.family.Family.published_config`.
 
     Raises:
-        ModelFileError: it is neither of them; says what it is, where that can be told.
+        ModelFileError: it is not a Mask DINO instance model; says what it is, where that can be told.
         ArgumentError: there is no such preset.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    from engine.model.families.mask2former.published_config import is_mask2former, mask2former_config
-
-    if is_mask2former(shapes):
-        return mask2former_config(shapes, preset_name=preset_name)
     _refuse_others(shapes)
     try:
         told = _told_by_shapes(shapes)
@@ -49,22 +46,18 @@ def published_config(tensors: Mapping[str, Tensor], *, preset_name: str | None =
     kind = told["backbone"]["kind"]
     if preset_name is not None:
         base = preset(preset_name)
-        if not isinstance(base, ModelConfig):
+        if not isinstance(base, MaskDinoConfig):
             raise ModelFileError(f"it is a Mask DINO, the preset {preset_name!r} is not.")
         if base.backbone.kind != kind:
             raise ModelFileError(f"it has a {kind} backbone, the preset {preset_name!r} a {base.backbone.kind}.")
     else:
-        alike = [config for config in PRESETS.values() if isinstance(config, ModelConfig) and config.backbone.kind == kind]
+        alike = [config for config in PRESETS.values() if isinstance(config, MaskDinoConfig) and config.backbone.kind == kind]
         base = max(alike, key=lambda config: _agreement(config.model_dump(), told))
-    return parse_model_config(_merged(base.model_dump(), told))
-
-
-def preset_of(config: ModelConfig | Mask2FormerConfig) -> str | None:
-    """Name the preset that a config is, whatever its number of classes; None where it is none."""
-    for name, known in PRESETS.items():
-        if known.model_copy(update={"num_classes": config.num_classes}) == config:
-            return name
-    return None
+    config = parse_model_config(_merged(base.model_dump(), told))
+    if known is None or known.classes != config.num_classes:
+        return config
+    decoder = config.decoder.model_copy(update={"box_initialisation": known.box_initialisation})
+    return config.model_copy(update={"decoder": decoder})
 
 
 def _refuse_others(shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -72,12 +65,6 @@ def _refuse_others(shapes: Mapping[str, tuple[int, ...]]) -> None:
         raise ModelFileError("it is a model with learned queries (semantic segmentation), which cannot be built yet.")
     if any(".oldm" in name for name in shapes):
         raise ModelFileError("it is a DI-MaskDINO model, which cannot be built yet.")
-    if not any(name.startswith("sem_seg_head.") for name in shapes):
-        first = ", ".join(sorted(shapes)[:2])
-        raise ModelFileError(
-            f"it holds no Mask DINO model, at most its backbone (it has {len(shapes)} tensors: {first}, ...).",
-            hint="`maskdino models list` names checkpoints of whole models.",
-        )
 
 
 def _told_by_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:

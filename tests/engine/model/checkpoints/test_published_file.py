@@ -20,11 +20,13 @@ from engine.model.build import build_model
 from engine.model.checkpoints.catalogue import PUBLISHED, find_published
 from engine.model.checkpoints.conversion import convert_published
 from engine.model.checkpoints.published_file import read_published
-from engine.model.config import ModelConfig, SwinConfig
-from engine.model.families.maskdino.published_config import preset_of, published_config
-from engine.model.families.maskdino.published_names import export_official, load_official
+from engine.model.checkpoints.published_state import export_official, load_official
+from engine.model.config import SwinConfig
+from engine.model.families.maskdino.config import MaskDinoConfig
+from engine.model.families.maskdino.published_config import published_config
+from engine.model.families.registry import recognised_family
 from engine.model.model_file import load_model
-from engine.model.presets import PRESETS
+from engine.model.presets import PRESETS, preset_of
 from tests.engine.model.small_model import SMALL_CONFIG
 from tests.parity_weights import filled_state_dict
 
@@ -200,7 +202,7 @@ def test_shapes_tell_the_config(state):
 def test_presets_are_told_by_the_shapes_of_their_tensors(name):
     with torch.device("meta"):
         tensors = export_official(build_model(name))
-    config = published_config(tensors)
+    config = recognised_family(tensors).published_config(tensors)
     assert config == PRESETS[name]
     assert preset_of(config) == name
 
@@ -212,7 +214,7 @@ def test_presets_are_told_by_the_shapes_of_their_tensors(name):
 def test_published_names_and_shapes_are_told(parity, file, preset):
     keys = json.loads((parity / f"{file}.keys.json").read_text())["keys"]
     tensors = {name: torch.empty(entry["shape"], device="meta") for name, entry in keys.items()}
-    assert preset_of(published_config(tensors)) == preset
+    assert preset_of(recognised_family(tensors).published_config(tensors)) == preset
 
 
 @pytest.mark.parametrize(
@@ -240,7 +242,7 @@ def test_levels_may_come_coarsest_first():
 def test_a_small_swin_is_told():
     backbone = SwinConfig(embed_dim=24, depths=(1, 1, 2, 1), heads=(1, 2, 4, 8), window_size=7)
     base = PRESETS["maskdino_swinl"]
-    config = ModelConfig(
+    config = MaskDinoConfig(
         num_classes=4, backbone=backbone, pixel_decoder=base.pixel_decoder, decoder=base.decoder, detections_per_image=300
     )
     with torch.device("meta"):
@@ -248,8 +250,8 @@ def test_a_small_swin_is_told():
 
 
 def test_a_backbone_alone_is_not_a_model():
-    with pytest.raises(ModelFileError, match="backbone"):
-        published_config({"stem.conv1.weight": torch.zeros(64, 3, 7, 7)})
+    with pytest.raises(ModelFileError, match="at most a backbone"):
+        recognised_family({"stem.conv1.weight": torch.zeros(64, 3, 7, 7)})
 
 
 # Conversion -----------------------------------------------------------------------------------------------------------

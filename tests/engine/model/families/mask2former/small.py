@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 
 import engine
+from engine.model.checkpoints.segmentation_classes import COCO_THINGS
 from engine.model.config import DinatConfig, PixelDecoderConfig
 from engine.model.families.mask2former.config import Mask2FormerConfig, MaskedDecoderConfig
 from engine.model.families.mask2former.model import Mask2Former
+from engine.model.presets import preset
 from tests.parity_weights import fill
 
 SMALL = Mask2FormerConfig(
@@ -29,6 +31,21 @@ SMALL = Mask2FormerConfig(
     detections_per_image=20,
 )
 SMALL_SEMANTIC = SMALL.model_copy(update={"task": "semantic", "things": ()})
+
+# The published one with every width reduced; what shapes do not tell is as there.
+NARROW = preset("mask2former_dinatl").model_copy(
+    update={
+        "num_classes": 133,
+        "task": "panoptic",
+        "things": COCO_THINGS,
+        "hidden_dim": 64,
+        "backbone": DinatConfig(embed_dim=24, heads=(1, 2, 4, 8)),
+        "pixel_decoder": preset("mask2former_dinatl").pixel_decoder.model_copy(
+            update={"layers": 1, "feedforward": 32, "mask_dim": 64}
+        ),
+        "decoder": MaskedDecoderConfig(layers=3, feedforward=48),
+    }
+)
 
 
 def filled(config: Mask2FormerConfig, suffix: str) -> Mask2Former:

@@ -18,26 +18,11 @@ from engine.model.checkpoints.segmentation_classes import (
     COCO_PANOPTIC_CLASSES,
     COCO_THINGS,
 )
-from engine.model.config import DinatConfig, Mask2FormerConfig, ResNetConfig
-from engine.model.families.mask2former.config import MaskedDecoderConfig
-from engine.model.families.maskdino.published_config import published_config
+from engine.model.config import DinatConfig, ResNetConfig
+from engine.model.families.mask2former.config import Mask2FormerConfig
+from engine.model.families.mask2former.published_config import published_config
 from engine.model.model_file import load_model
-from engine.model.presets import preset
-
-# The published one with every width reduced; what shapes do not tell is as there.
-NARROW = preset("mask2former_dinatl").model_copy(
-    update={
-        "num_classes": 133,
-        "task": "panoptic",
-        "things": COCO_THINGS,
-        "hidden_dim": 64,
-        "backbone": DinatConfig(embed_dim=24, heads=(1, 2, 4, 8)),
-        "pixel_decoder": preset("mask2former_dinatl").pixel_decoder.model_copy(
-            update={"layers": 1, "feedforward": 32, "mask_dim": 64}
-        ),
-        "decoder": MaskedDecoderConfig(layers=3, feedforward=48),
-    }
-)
+from tests.engine.model.families.mask2former.small import NARROW
 
 
 def sized(classes: int, queries: int, **changes: object) -> Mask2FormerConfig:

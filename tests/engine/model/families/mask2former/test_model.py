@@ -11,8 +11,9 @@ import torch
 
 import engine
 from engine.errors import CheckpointMismatchError, ConfigError, ModelFileError
-from engine.model.config import ResNetConfig, parse_model_config
+from engine.model.config import ResNetConfig
 from engine.model.families.mask2former.model import Mask2Former
+from engine.model.families.registry import parse_model_config
 from engine.model.header import ModelHeader
 from engine.model.model_file import METADATA_KEY, load_model, read_header, save_model
 from tests.engine.model.families.mask2former.small import SMALL, SMALL_SEMANTIC, filled
