@@ -19,6 +19,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.windows import Window
 
 from engine.errors import ArgumentError, RasterError, RasterFitError
+from engine.raster import source as source_module
 from engine.raster.source import RasterSource
 from tests.engine.raster.raster_files import UTM_TRANSFORM, picture, whole, write_raster
 
@@ -447,6 +448,7 @@ def test_threads_read_side_by_side(tmp_path: Path) -> None:
 
 MOSAIC = """
 import resource, sys
+from engine.raster import source as source_module
 from engine.raster.source import RasterSource
 from engine.raster.tile_grid import TileGrid
 with RasterSource.open(sys.argv[1], gsd=0.3) as source:
