@@ -45,7 +45,7 @@ lint: $(READY)
 plugin: $(READY)
 	$(BIN)/python packaging/build_plugin.py -o dist/qgis_maskdino.zip
 
-# Needs the imagery of training/configs/embedded.yaml, which is not part of the project.
+# Needs the imagery of training/config/ready/embedded.yaml, which is not part of the project.
 embedded-bundle: $(READY)
 	$(BIN)/python -m pip install --quiet -e '.[pretrained]'
 	$(BIN)/python packaging/embedded_bundle.py

@@ -19,7 +19,7 @@ from held_out import DATA, FIRST_PLACES, held_out_samples, read_ground
 
 import engine
 from engine.model.inference import InferenceModel
-from training.evaluation.mask_scores import score_model
+from training.evaluation.coco.mask_scores import score_model
 
 PRECISIONS = ("float32", "bfloat16")
 
