@@ -148,7 +148,7 @@ def convert(
 
 def _checkpoint_document(path: Path, error: ModelFileError) -> dict[str, Any]:
     """Describe what is no model file, if it is a published checkpoint; raise the error of the model file otherwise."""
-    from engine.model.checkpoints.published_file import read_published
+    from engine.model.checkpoints.reader import read_published
 
     if path.suffix == ".safetensors" and "without the header" not in error.message:
         raise error

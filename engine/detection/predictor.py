@@ -96,7 +96,7 @@ class ModelPredictor(Predictor):
         if self._compiled and len(tiles) < self.batch_size:  # it is compiled for whole batches
             images = np.concatenate([tiles, np.zeros((self.batch_size - len(tiles), *tiles.shape[1:]), np.float32)])
         try:
-            found = self.model.instances(torch.from_numpy(images).to(self.device), threshold=self.score)
+            found = self.model.instances(self._on_device(images), threshold=self.score)
         except torch.OutOfMemoryError as error:
             if len(images) == 1 or self._compiled:
                 raise DeviceError(
@@ -109,11 +109,16 @@ class ModelPredictor(Predictor):
         _LOG.warning("%s ran out of memory on %d tiles; from now on it sees %d.", self.device, len(tiles), self._most)
         return self.predict(tiles)
 
+    def _on_device(self, images: np.ndarray) -> torch.Tensor:
+        """Copy images to the model's device, to a GPU from pinned memory: without waiting for what it is at."""
+        tensor = torch.from_numpy(images)
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor.to(self.device)
+
     def _kept(self, found: ImageInstances) -> Instances:
-        masks = found.masks.cpu().numpy()
+        masks = found.masks.numpy()
         for mask in masks:
             mask[:] = without_specks(mask)
-        return Instances(scores=found.scores.cpu().numpy().astype(np.float32), labels=found.labels.cpu().numpy(), masks=masks)
+        return Instances(scores=found.scores.numpy().astype(np.float32), labels=found.labels.numpy(), masks=masks)
 
 
 def _tiles(count: int) -> str:

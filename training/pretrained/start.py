@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from engine.errors import CheckpointMismatchError, ModelFileError
-from engine.model.checkpoints.published_file import read_published
 from engine.model.checkpoints.published_state import load_official, weights_of, without_bookkeeping
+from engine.model.checkpoints.reader import read_published
 from engine.model.config import FamilyConfig, TimmConfig
 from engine.model.families.family import Family
 from engine.model.families.family_model import FamilyModel

@@ -10,16 +10,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from engine.errors import ArgumentError
+from engine.errors import ArgumentError, ModelFileError
 from engine.files.output_file import refuse_inputs
 from engine.model.checkpoints.catalogue import PublishedModel, find_published
 from engine.model.checkpoints.coco_classes import COCO_CLASSES
-from engine.model.checkpoints.published_file import read_published
+from engine.model.checkpoints.reader import read_published
 from engine.model.checkpoints.segmentation_classes import ADE20K_CLASSES, CITYSCAPES_CLASSES, COCO_PANOPTIC_CLASSES
 from engine.model.families.registry import recognised_family
 from engine.model.file_errors import about_file
 from engine.model.header import DataSource, ModelHeader, TrainingRecord
 from engine.model.model_file import save_model
+from engine.model.presets import preset as preset_named
 from engine.model.presets import preset_of
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,8 @@ def convert_published(
     known = find_published(checkpoint.path.name)
     with about_file("The checkpoint", checkpoint.path):
         family = recognised_family(checkpoint.tensors)
+        if preset is not None and preset_named(preset).kind != family.kind:
+            raise ModelFileError(f"it is a {family.title}, the preset {preset!r} is not.")
         config = family.published_config(checkpoint.tensors, preset_name=preset, known=known)
         if drop_classes and classes is None and num_classes is None:
             classes = ("building",)

@@ -87,7 +87,8 @@ class Family(ABC, Generic[Config]):
 
         Args:
             tensors: by published name; the family recognises them.
-            preset_name: which preset to take what the shapes do not tell from; by default the one that agrees with most.
+            preset_name: which preset of this family to take what the shapes do not tell from; by default the one that agrees
+                with most.
             known: what the catalogue says of the file.
 
         Raises:

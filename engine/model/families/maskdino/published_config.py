@@ -46,8 +46,6 @@ def published_config(
     kind = told["backbone"]["kind"]
     if preset_name is not None:
         base = preset(preset_name)
-        if not isinstance(base, MaskDinoConfig):
-            raise ModelFileError(f"it is a Mask DINO, the preset {preset_name!r} is not.")
         if base.backbone.kind != kind:
             raise ModelFileError(f"it has a {kind} backbone, the preset {preset_name!r} a {base.backbone.kind}.")
     else:

@@ -19,8 +19,8 @@ from engine.errors import ArgumentError, CheckpointMismatchError, ModelFileError
 from engine.model.build import build_model
 from engine.model.checkpoints.catalogue import PUBLISHED, find_published
 from engine.model.checkpoints.conversion import convert_published
-from engine.model.checkpoints.published_file import read_published
 from engine.model.checkpoints.published_state import export_official, load_official
+from engine.model.checkpoints.reader import read_published
 from engine.model.config import SwinConfig
 from engine.model.families.maskdino.config import MaskDinoConfig
 from engine.model.families.maskdino.published_config import published_config
@@ -87,9 +87,10 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_every_container_gives_the_same_tensors(state, tmp_path, kind):
+def test_every_container_gives_the_same_tensors(state, tmp_path, kind, monkeypatch):
     path = tmp_path / "checkpoint"
     WRITERS[kind](state, path)
+    monkeypatch.setattr(torch, "load", None)  # not for the files of strangers
     tensors = read_published(path).tensors
     assert list(tensors) == list(state) or kind == "safetensors"
     for name, tensor in state.items():

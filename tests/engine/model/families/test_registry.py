@@ -14,6 +14,7 @@ import torch
 from engine import export_official, load_official
 from engine.errors import CheckpointMismatchError, ConfigError, ModelFileError
 from engine.model.build import build_model
+from engine.model.checkpoints.conversion import convert_published
 from engine.model.config import FamilyConfig
 from engine.model.families.registry import FAMILIES, family_of, parse_model_config, recognised_family
 from engine.model.header import ModelHeader, parse_header
@@ -104,6 +105,19 @@ def test_a_published_checkpoint_is_recognised_by_its_own_family_alone(config):
             # Heads and points of attention are told by no shape, and neither are the constants of normalisation.
             if dotted not in family.tensorless and not dotted.endswith((".heads", ".points")) and "pixel_" not in name:
                 assert (told[name] if key is None else told[name][key]) == (value if key is None else value[key]), dotted
+
+
+def test_a_published_checkpoint_is_converted(config, tmp_path):
+    model = built(config, seed=1)
+    torch.save({"model": export_official(model)}, tmp_path / "published.pth")
+    conversion = convert_published(tmp_path / "published.pth", tmp_path / "m.safetensors")
+    assert conversion.header.config.kind == config.kind and conversion.left_out == ()
+    loaded = load_model(tmp_path / "m.safetensors").state_dict()
+    weights = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in weights.items())
+    other = next(name for name, preset in PRESETS.items() if preset.kind != config.kind)
+    with pytest.raises(ModelFileError, match=f"it is a {family_of(config).title}, the preset '{other}' is not"):
+        convert_published(tmp_path / "published.pth", tmp_path / "n.safetensors", preset=other)
 
 
 def test_other_classes_are_left_out_when_asked_to(config):
