@@ -20,8 +20,8 @@ def build_objective(model: nn.Module, losses: LossConfig, *, guide: float = 0.0)
     to be minimised.
 
     Args:
-        losses: of Mask DINO. Of a Mask2Former what is set in it replaces that model's own; Mask R-CNN has its own, which
-            torchvision fixes.
+        losses: of Mask DINO. What differs from their defaults replaces the losses of a Mask2Former; Mask R-CNN has its own,
+            which torchvision fixes.
         guide: weight of Mask DINO's dense loss; 0 leaves it out.
     """
     if isinstance(model, MaskDino):
