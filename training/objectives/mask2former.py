@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ class Mask2FormerObjective(Objective):
 
     Args:
         model: the one to train.
-        losses: what is set in it replaces the published losses of Mask2Former.
+        losses: where they differ from the defaults, which are Mask DINO's, they replace the published ones of Mask2Former.
         random: where points come from; torch's own generators by default.
 
     Raises:
@@ -26,13 +27,13 @@ class Mask2FormerObjective(Objective):
 
     def __init__(self, model: Mask2Former, losses: LossConfig, *, random: RandomSource | None = None) -> None:
         super().__init__()
-        config = MASK2FORMER_LOSSES.model_copy(update={name: getattr(losses, name) for name in losses.model_fields_set})
-        if config.classification != "cross_entropy" or config.class_cost != "softmax" or config.denoising.mode != "no":
+        config = LossConfig.model_validate(
+            _replaced(MASK2FORMER_LOSSES.model_dump(), losses.model_dump(), LossConfig().model_dump())
+        )
+        if config.denoising.mode != "no":
             raise ArgumentError(
-                f"losses.classification is {config.classification!r}, losses.class_cost {config.class_cost!r} and "
-                f"losses.denoising.mode {config.denoising.mode!r}; Mask2Former can be trained with 'cross_entropy', 'softmax' "
-                "and 'no' alone.",
-                hint="Leave these three out.",
+                f"losses.denoising.mode is {config.denoising.mode!r}; Mask2Former has no denoising queries.",
+                hint="Leave losses.denoising out.",
             )
         self.model = model
         self.criterion = Criterion(num_classes=model.config.num_classes, config=config, random=random)
@@ -45,3 +46,13 @@ class Mask2FormerObjective(Objective):
         """Return the losses of images (B, 3, H, W) in 0..255 by name, each weighted: their sum is what is minimised."""
         losses = self.criterion(self.model(images), targets)
         return {name: self.criterion.weight(name) * loss for name, loss in losses.items()}
+
+
+def _replaced(ours: dict[str, Any], given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Replace each of our settings that is given and not the default: configs that are saved name their defaults, too."""
+    return {
+        name: _replaced(value, given[name], defaults[name])
+        if isinstance(value, dict)
+        else (value if given[name] == defaults[name] else given[name])
+        for name, value in ours.items()
+    }

@@ -27,7 +27,7 @@ class Objective(nn.Module, ABC):
         """Build the objective of a model.
 
         Args:
-            losses: those of Mask DINO's criterion; a family with losses of its own takes nothing from it.
+            losses: those of Mask DINO's criterion; a family with losses of its own takes from it what it shares, or nothing.
             guide: weight of Mask DINO's dense loss, likewise; 0 leaves it out.
         """
 

@@ -117,15 +117,17 @@ def test_training_lowers_the_loss_and_takes_images_without_instances() -> None:
     assert np.isfinite([sum(objective(images, [targets[1]] * 2).values()).item()]).all()
 
 
-def test_what_is_set_replaces_the_published_losses_and_nothing_else_does() -> None:
+def test_what_differs_from_the_defaults_replaces_the_published_losses_and_nothing_else_does() -> None:
     model = engine.build_model(UNDROPPED)
-    assert objective_of(UNDROPPED).build(model, LossConfig()).criterion.config == MASK2FORMER_LOSSES
-    changed = objective_of(UNDROPPED).build(model, LossConfig(points=99, weights=TermWeights(classification=3.0))).criterion
-    assert changed.config == MASK2FORMER_LOSSES.model_copy(update={"points": 99, "weights": TermWeights(classification=3.0)})
-    assert changed.weight("loss_ce_3") == 3.0
-    for wrong in (LossConfig(classification="focal"), LossConfig(denoising=DenoisingConfig())):
-        with pytest.raises(ArgumentError, match="Leave these three out"):
-            objective_of(UNDROPPED).build(model, wrong)
+    saved = LossConfig.model_validate(LossConfig().model_dump())  # names every default
+    assert objective_of(UNDROPPED).build(model, saved).criterion.config == MASK2FORMER_LOSSES
+    changed = objective_of(UNDROPPED).build(model, LossConfig(points=99, weights=TermWeights(mask=3.0))).criterion
+    assert changed.config == MASK2FORMER_LOSSES.model_copy(
+        update={"points": 99, "weights": MASK2FORMER_LOSSES.weights.model_copy(update={"mask": 3.0})}
+    )
+    assert (changed.weight("loss_mask_3"), changed.weight("loss_ce")) == (3.0, 2.0)
+    with pytest.raises(ArgumentError, match=r"losses\.denoising\.mode is 'box'; Mask2Former has no denoising queries"):
+        objective_of(UNDROPPED).build(model, LossConfig(denoising=DenoisingConfig(mode="box")))
 
 
 def test_queries_on_ignored_ground_have_no_part_in_the_class_loss() -> None:

@@ -9,10 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.model.families.maskdino.query_selection import mask_boxes
-from engine.model.postprocess import ChosenPairs, ImageInstances, draw_instances
-
-Size = tuple[int, int]
+from engine.model.postprocess import ChosenPairs, Size, most_probable_pairs
 
 
 @dataclass(frozen=True)
@@ -47,40 +44,11 @@ def enlarge(logits: Tensor, padded_size: Size, image_size: Size, output_size: Si
 def best_classes(
     class_logits: Tensor, *, count: int, threshold: float = 0.0, things: Collection[int] | None = None
 ) -> ChosenPairs:
-    """Choose the best pairs of a query and a class.
+    """Choose the ``count`` best pairs of a query and a class of each image, of these the things if such are named.
 
-    Args:
-        class_logits: (Q, classes + 1) of an image.
-        count: how many pairs, by class probability.
-        threshold: probability below which a pair is left out.
-        things: classes that may stay among the ``count`` best; all by default.
+    ``class_logits`` is (B, Q, classes + 1); pairs whose probability is below ``threshold`` are left out.
     """
-    classes = class_logits.shape[-1] - 1
-    probabilities = class_logits.softmax(-1)[:, :-1].flatten()
-    best = probabilities.topk(min(count, len(probabilities)))
-    queries, labels = best.indices // classes, best.indices % classes
-    kept = best.values >= threshold
-    if things is not None:
-        kept &= torch.isin(labels, torch.tensor(sorted(things), dtype=labels.dtype, device=labels.device))
-    return ChosenPairs(best.values[kept], queries[kept], labels[kept])
-
-
-def instances_of(
-    chosen: ChosenPairs, mask_logits: Tensor, image_size: Size, padded_size: Size, output_size: Size
-) -> ImageInstances:
-    """Bring the mask logits (N, h, w) of the chosen pairs to the size wanted and score them; boxes bound the masks."""
-    instances = draw_instances(
-        chosen,
-        boxes=mask_logits.new_zeros(len(mask_logits), 4),  # this model has none: see below
-        mask_logits=mask_logits,
-        image_size=image_size,
-        padded_size=padded_size,
-        output_size=output_size,
-    )
-    x, y, width, height = mask_boxes(instances.masks, kind="bitmask").unbind(-1)
-    corners = torch.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], dim=-1)
-    instances.boxes = corners * corners.new_tensor([output_size[1], output_size[0]] * 2)
-    return instances
+    return most_probable_pairs(class_logits.softmax(-1)[..., :-1], count=count, threshold=threshold, labels=things)
 
 
 def semantic_scores(class_logits: Tensor, mask_logits: Tensor) -> Tensor:

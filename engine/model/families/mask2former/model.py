@@ -14,13 +14,13 @@ from engine.model.families.mask2former.inference import (
     PanopticSegmentation,
     best_classes,
     enlarge,
-    instances_of,
     panoptic_segmentation,
     semantic_scores,
 )
 from engine.model.families.maskdino.pixel_decoder import PixelDecoder
+from engine.model.layers.heads import draw_masks
 from engine.model.outputs import Outputs, Prediction
-from engine.model.postprocess import ImageInstances
+from engine.model.postprocess import ImageInstances, draw_instances
 
 
 class Mask2Former(FamilyModel):
@@ -66,23 +66,25 @@ class Mask2Former(FamilyModel):
         count: int | None = None,
         threshold: float = 0.0,
         output_sizes: Sequence[tuple[int, int]] | None = None,
-    ) -> list[ImageInstances]:
+    ) -> Sequence[ImageInstances]:
         """Find the instances of images; see `engine.model.instance_model.InstanceModel`. Boxes bound the masks."""
         pixels, (state,) = self._decode(images, intermediate=False)
-        class_logits = self.heads.classify(state)
         sizes = [tuple(image.shape[-2:]) for image in images]
-        things = set(self.config.things) if self.config.task == "panoptic" else None
-        found = []
-        for index, (size, output_size) in enumerate(zip(sizes, output_sizes or sizes, strict=True)):
-            chosen = best_classes(
-                class_logits[index],
-                count=self.config.detections_per_image if count is None else count,
-                threshold=threshold,
-                things=things,
-            )
-            mask_logits = self.heads.draw(state[index, chosen.queries][None], pixels[index][None])[0]
-            found.append(instances_of(chosen, mask_logits, size, self.padded_size(sizes), output_size))
-        return found
+        chosen = best_classes(
+            self.heads.classify(state),
+            count=self.config.detections_per_image if count is None else count,
+            threshold=threshold,
+            things=self.config.things if self.config.task == "panoptic" else None,
+        )
+        embedded = self.heads.embed_mask(state[chosen.images, chosen.queries])
+        return draw_instances(
+            chosen,
+            boxes=None,
+            mask_logits=draw_masks(embedded, pixels, images=chosen.images, ranks=chosen.ranks, counts=chosen.counts),
+            image_sizes=sizes,
+            padded_size=self.padded_size(sizes),
+            output_sizes=output_sizes or sizes,
+        )
 
     @torch.inference_mode()
     def semantic(

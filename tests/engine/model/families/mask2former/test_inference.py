@@ -10,7 +10,6 @@ from torch import Tensor
 from engine.model.families.mask2former.inference import (
     best_classes,
     enlarge,
-    instances_of,
     panoptic_segmentation,
     semantic_scores,
 )
@@ -98,24 +97,18 @@ def test_class_scores_add_up_the_masks_of_a_class() -> None:
 
 
 def test_the_best_pairs_are_chosen_before_the_things_among_them() -> None:
-    logits = torch.tensor([[4.0, 0.0, 3.0, 0.0], [0.0, 2.0, 5.0, 0.0]])
-    every = best_classes(logits, count=3)
-    assert list(zip(every.queries.tolist(), every.labels.tolist(), strict=True)) == [(1, 2), (0, 0), (0, 2)]
-    torch.testing.assert_close(every.probabilities, logits.softmax(-1)[every.queries, every.labels])
-    things = best_classes(logits, count=3, things={0, 1})
-    assert list(zip(things.queries.tolist(), things.labels.tolist(), strict=True)) == [(0, 0)]
-    assert len(best_classes(logits, count=100).queries) == 6
-    assert len(best_classes(logits, count=3, threshold=0.9).queries) == 1
+    logits = torch.tensor([[[4.0, 0.0, 3.0, 0.0], [0.0, 2.0, 5.0, 0.0]], [[0.0, 0.0, 0.0, 9.0], [0.0, 0.0, 6.0, 0.0]]])
 
+    def pairs(**options: object) -> list[tuple[int, int, int]]:
+        chosen = best_classes(logits, count=3, **options)
+        torch.testing.assert_close(chosen.probabilities, logits.softmax(-1)[chosen.images, chosen.queries, chosen.labels])
+        assert chosen.counts == [(chosen.images == image).sum() for image in range(2)]
+        return list(zip(chosen.images.tolist(), chosen.queries.tolist(), chosen.labels.tolist(), strict=True))
 
-def test_boxes_bound_the_masks_and_empty_masks_score_nothing() -> None:
-    logits = torch.full((2, 8, 8), -SURE)
-    logits[0, 2:5, 1:3] = SURE
-    chosen = best_classes(classes(0, 1), count=2)
-    found = instances_of(chosen, logits, (32, 32), (32, 32), (32, 32))
-    assert found.scores[1] == 0 and not found.masks[1].any()
-    rows, columns = found.masks[0].nonzero().unbind(-1)
-    assert found.boxes[0].tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert pairs()[:3] == [(0, 1, 2), (0, 0, 0), (0, 0, 2)]
+    assert pairs(threshold=0.5) == [(0, 1, 2), (0, 0, 0), (1, 1, 2)]
+    assert pairs(things={0, 1}, threshold=0.1) == [(0, 0, 0)]
+    assert len(best_classes(logits, count=100).queries) == 12
 
 
 def test_padding_is_cut_off_before_a_map_is_resampled() -> None:
