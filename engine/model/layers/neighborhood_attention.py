@@ -82,7 +82,8 @@ def neighborhood_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tens
             hint=f"A window of {kernel} x {kernel} with dilation {dilation} takes {kernel * dilation} cells: pad the map.",
         )
     attend = _attend_in_tiles
-    if query.device.type == "cuda" and not torch.compiler.is_compiling():  # on a CPU the tiles are faster than natten
+    # Not on a CPU: there natten's kernels are loops over single positions, and the tiles are products of matrices.
+    if query.device.type == "cuda" and not torch.compiler.is_compiling():
         attend = _natten(query.device.type, query.dtype) or attend
     return attend(query, key, value, bias, dilation)
 

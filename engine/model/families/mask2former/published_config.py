@@ -1,4 +1,4 @@
-"""Tell which Mask2Former a published state dict belongs to, from the shapes of its tensors.
+"""Work out which Mask2Former a published state dict belongs to, from the shapes of its tensors.
 
 Shapes do not tell what the classes stand for, how far apart a DiNAT's neighbours are, and some numbers of heads. The task is
 that of the published models with as many classes and queries; the rest comes from the preset.
