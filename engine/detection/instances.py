@@ -36,7 +36,8 @@ class Predictor(Protocol):
         bands: how many bands a tile has.
 
     It may say more: ``device``, where it computes, ``batch_size``, how many tiles a call serve it best (1), ``calls_at_once``,
-    how many threads may call it at the same time (1), and ``identity``, what tells it from others of its class.
+    how many threads may call it at the same time (1), ``classes``, the names of its classes by their labels (the one class
+    ``building``), and ``identity``, what tells it from other predictors of its Python class.
     """
 
     tile_size: int

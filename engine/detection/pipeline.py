@@ -6,14 +6,15 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from engine.detection.checkpoint import Journal
+from engine.detection.classes import class_names, finds_buildings_alone, layer_name, wanted_classes
 from engine.detection.fingerprint import fingerprint_of
-from engine.detection.footprints import FootprintMaker
+from engine.detection.footprints import LEAST_AREA, FootprintMaker
 from engine.detection.instances import Predictor
 from engine.detection.layer_writer import DetectionSink, reserve_layer
 from engine.detection.run import DetectionRun
@@ -39,8 +40,10 @@ class Summary:
     """What a detection did.
 
     Attributes:
-        output: where the buildings are.
-        buildings: polygons written.
+        output: where the layer is.
+        layer: its name there: ``buildings`` for the one class building, otherwise ``instances``.
+        buildings: polygons written, whatever their class.
+        by_class: how many of them are of each class, by the names of those that were found.
         area_m2: their true ground area together; NaN where nothing says how large a pixel is.
         tiles: tiles of the grid.
         tiles_seen: tiles that the model saw in this run; the others hold no data, lie outside the area, or were resumed.
@@ -54,7 +57,9 @@ class Summary:
     """
 
     output: str
+    layer: str
     buildings: int
+    by_class: dict[str, int]
     area_m2: float
     tiles: int
     tiles_seen: int
@@ -77,6 +82,7 @@ def detect(
     bands: tuple[int, ...] | str | None = None,
     gsd: float | None = None,
     score: float = 0.5,
+    classes: Sequence[str] | str | None = None,
     min_area: float | None = None,
     outline: Literal["regular", "simplified", "raw"] = "regular",
     device: str = "auto",
@@ -91,7 +97,7 @@ def detect(
     progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | Callable[[], bool] | None = None,
 ) -> Summary:
-    """Find the buildings of a raster and write one polygon a building.
+    """Find the buildings of a raster, or the objects of a model's classes, and write one polygon per object.
 
     Args:
         raster: anything that GDAL reads.
@@ -114,7 +120,7 @@ def detect(
     """
     started = time.perf_counter()
     settings = Settings.checked(
-        aoi=aoi, extent=extent, bands=bands, gsd=gsd, score=score, min_area=min_area, outline=outline,
+        aoi=aoi, extent=extent, bands=bands, gsd=gsd, score=score, classes=classes, min_area=min_area, outline=outline,
         precision=precision, compile=compile, on_damage=on_damage, local_only=local_only, batch_size=batch_size,
         workers=workers, overlap=overlap,
     )  # fmt: skip
@@ -126,6 +132,7 @@ def detect(
         # What fails most often and costs least comes first: the raster is opened by what the model's header says.
         if predictor is None:
             header = _header_of(model)
+            wanted_classes(header.classes, settings.classes)  # an unknown name is refused before anything is opened
             # Where there is no data, the model sees what it sees beyond the edge of an image: its mean, which it makes zero.
             wanted = {"band_count": len(header.bands), "gsd": header.gsd, "fill": header.config.pixel_mean}
         else:
@@ -145,7 +152,9 @@ def detect(
         run.run(progress=progress, wants_cancel=wants_cancel)
     return Summary(
         output=str(output),
+        layer=layer_name(class_names(run.predictor)),
         buildings=run.buildings,
+        by_class={name: count for name, count in run.by_class.items() if count},
         area_m2=run.area_m2,
         tiles=len(run.grid),
         tiles_seen=run.tiles_seen,
@@ -242,11 +251,14 @@ def _set_up(
             origin=(left, top),
             transform=source.transform,
         )
+        classes = class_names(predictor)
         fingerprint = fingerprint_of(raster, source=source, grid=grid, predictor=predictor, settings=settings)
         progress = output.target.with_name(f"{output.target.name}.progress")
         journal = Journal(progress, fingerprint=fingerprint, resume=resume)
         undo.callback(lambda: journal.close(keep=len(journal) > 0))
-        sink = DetectionSink(output, crs=source.crs, metadata=_metadata(source, fingerprint["model"], settings))
+        sink = DetectionSink(
+            output, crs=source.crs, classes=classes, metadata=_metadata(source, fingerprint["model"], settings)
+        )
         undo.callback(sink.abort)
         run = DetectionRun(
             raster=raster,
@@ -255,7 +267,14 @@ def _set_up(
             grid=grid,
             predictor=predictor,
             settings=settings,
-            maker=FootprintMaker(source=source, area=area, grid=grid, settings=settings),
+            classes=classes,
+            maker=FootprintMaker(
+                source=source,
+                area=area,
+                grid=grid,
+                settings=settings,
+                least_area=LEAST_AREA if finds_buildings_alone(classes) else 0.0,
+            ),
             journal=journal,
             sink=sink,
             stages=stages,
