@@ -83,7 +83,7 @@ def test_every_format_has_the_class(tmp_path, suffix, empty) -> None:
         assert str(pyarrow.read_schema(output).field("class").type) == "string"
     else:
         info = pyogrio.read_info(output)
-        assert list(info["dtypes"]) == ["float32", "object", "float64"]
+        assert info["dtypes"][1] == "object"
     if suffix == ".gpkg":
         assert [name for name, _ in pyogrio.list_layers(output)] == ["instances"]
 

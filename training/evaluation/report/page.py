@@ -9,7 +9,7 @@ import numpy as np
 import pyproj
 import shapely
 
-from training.evaluation.layers.document import summary_rows
+from training.evaluation.layers.document import class_table, summary_rows
 from training.evaluation.layers.evaluation import LayerEvaluation
 from training.evaluation.report.charts import Axis, bar_chart, curve_chart, round_axis
 from training.evaluation.report.map import MISSED, RIGHT, WRONG, CloseLooks, map_picture
@@ -27,7 +27,8 @@ h1 {{ font-size: 1.5rem; margin-bottom: .2rem; }} h2 {{ font-size: 1.1rem; margi
 .large {{ display: flex; flex-wrap: wrap; gap: 1rem 2.5rem; margin: 1.2rem 0; }}
 .large div {{ min-width: 5rem; }} .large b {{ display: block; font-size: 1.9rem; font-weight: 600; line-height: 1.2; }}
 table {{ border-collapse: collapse; }}
-td {{ padding: .15rem 1.5rem .15rem 0; border-bottom: 1px solid #eee; vertical-align: top; }}
+td, th {{ padding: .15rem 1.5rem .15rem 0; border-bottom: 1px solid #eee; vertical-align: top; text-align: left; }}
+.classes :is(td, th):not(:first-child) {{ text-align: right; }} th {{ font-weight: 600; }}
 .charts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(330px, 1fr)); gap: 1rem; }}
 .looks {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(165px, 1fr)); gap: 1rem; }}
 figure {{ margin: 0; }} svg {{ width: 100%; height: auto; }} img {{ max-width: 100%; border: 1px solid #ddd; }}
@@ -42,10 +43,11 @@ svg text {{ font-size: 12px; fill: #333; }}
 .key i {{ display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 1em; }}
 """
 
-_METHOD = """Detections and annotations are matched one to one, the best score first, at an intersection over union (IoU) of
-0.5 or more. Average precision is COCO's: mean precision at 101 recalls, at IoU 0.50, and the mean over 0.50 to 0.95. PoLiS is
-the mean distance of vertices from the other outline (Avbelj et al. 2015); boundary IoU compares the strips along the borders
-(Cheng et al. 2021). All is measured on an equal-area plane around the layers, in true ground units."""
+_METHOD = """Detections and annotations are matched one to one, the best score first, at an intersection over union (IoU) of 0.5 or more,
+within a class where both layers have classes. Average precision is COCO's: mean precision at 101 recalls, at IoU 0.50, and
+the mean over 0.50 to 0.95. PoLiS is the mean distance of vertices from the other outline (Avbelj et al. 2015); boundary IoU
+compares the strips along the borders (Cheng et al. 2021). All is measured on an equal-area plane around the layers, in true
+ground units."""
 
 
 def write_report(evaluation: LayerEvaluation) -> str:
@@ -70,10 +72,19 @@ def write_report(evaluation: LayerEvaluation) -> str:
 <h2>Where</h2>{_map(evaluation)}
 <h2>Curves and histograms</h2><div class="charts">{_charts(evaluation)}</div>
 <h2>The largest misses</h2>{_misses(evaluation)}
-<h2>All figures</h2><table>{rows}</table>
+{_classes(evaluation)}<h2>All figures</h2><table>{rows}</table>
 <h2>How it was measured</h2><p class="note">{_METHOD}</p>
 </body></html>
 """
+
+
+def _classes(evaluation: LayerEvaluation) -> str:
+    names, *rows = class_table(evaluation) or [()]
+    if not rows:
+        return ""
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<h2>By class</h2><table class="classes"><tr>{head}</tr>{body}</table>'
 
 
 def _map(evaluation: LayerEvaluation) -> str:
