@@ -43,11 +43,11 @@ svg text {{ font-size: 12px; fill: #333; }}
 .key i {{ display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 1em; }}
 """
 
-_METHOD = """Detections and annotations are matched one to one, the best score first, at an intersection over union (IoU) of 0.5 or more,
-within a class where both layers have classes. Average precision is COCO's: mean precision at 101 recalls, at IoU 0.50, and
-the mean over 0.50 to 0.95. PoLiS is the mean distance of vertices from the other outline (Avbelj et al. 2015); boundary IoU
-compares the strips along the borders (Cheng et al. 2021). All is measured on an equal-area plane around the layers, in true
-ground units."""
+_METHOD = """Detections and annotations are matched one to one, the best score first, at an intersection over union (IoU) of
+0.5 or more, within a class where both layers have classes. Average precision is COCO's: mean precision at 101 recalls, at IoU
+0.50, and the mean over 0.50 to 0.95. PoLiS is the mean distance of vertices from the other outline (Avbelj et al. 2015);
+boundary IoU compares the strips along the borders (Cheng et al. 2021). All is measured on an equal-area plane around the
+layers, in true ground units."""
 
 
 def write_report(evaluation: LayerEvaluation) -> str:
