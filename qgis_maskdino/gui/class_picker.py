@@ -33,7 +33,7 @@ class ClassPicker(QWidget):
         column.addWidget(self.list)
         self.setFocusProxy(self.all)
         self.setToolTip(tr("What to look for. Each object in the layer has its class."))
-        self.offer(())
+        self.hide()
 
     def offer(self, names: tuple[str, ...]) -> None:
         """Show the classes of a model, all of them ticked; the same ones again stay as they are."""

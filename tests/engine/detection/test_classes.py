@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import geopandas
@@ -10,16 +12,23 @@ import pyogrio
 import pytest
 import rasterio
 import shapely
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.features import rasterize
 
 import engine
+from engine.commands.detect import serve
 from engine.detection import Instances
 from engine.detection.classes import wanted_classes
-from engine.errors import ArgumentError
+from engine.errors import ArgumentError, RequestError
+from engine.job import Job
+from engine.model.build import build_model
+from engine.model.header import ModelHeader
+from engine.model.model_file import save_model
 from tests.engine.detection.label_raster import LabelPredictor, numbered_polygons, write_label_raster
 from tests.engine.detection.label_towns import TOWNS, shapes_town
+from tests.engine.model.small_model import SMALL_CONFIG
 from training.data.synthetic.town import write_town
 
 VEHICLES = ("Car", "truck", "bus")
@@ -75,6 +84,9 @@ def test_every_format_has_the_class(tmp_path, suffix, empty) -> None:
     raster = write_label_raster(tmp_path / "town.tif", labels)
     output = tmp_path / f"out{suffix}"
     engine.detect(raster, output, predictor=LabelPredictor(classes=VEHICLES), **ALL)
+    if empty and suffix == ".geojson":
+        assert geopandas.read_file(output).empty  # the format has no fields without features
+        return
     assert rows_of(output) == truth_of(labels, VEHICLES)
     layer = geopandas.read_parquet(output) if suffix == ".parquet" else geopandas.read_file(output)
     assert list(layer.columns) == ["score", "class", "area_m2", "geometry"]
@@ -156,6 +168,44 @@ def test_what_are_no_names_of_classes_is_refused_before_any_work(tmp_path, class
 def test_a_name_that_a_model_file_does_not_know_is_refused_before_the_raster_is_opened(tmp_path) -> None:
     with pytest.raises(ArgumentError, match=r"no class 'bulding'.*Did you mean 'building'"):
         engine.detect(tmp_path / "none.tif", tmp_path / "out.gpkg", model="maskdino_lite", classes="bulding")
+
+
+@pytest.fixture(scope="module")
+def vehicles(tmp_path_factory) -> Path:
+    """A small model of several classes, untrained: what it finds means nothing."""
+    torch.manual_seed(0)
+    model = build_model(SMALL_CONFIG.model_copy(update={"num_classes": 3, "detections_per_image": 20}))
+    header = ModelHeader(name="vehicles", config=model.config, classes=VEHICLES, gsd=0.3, tile_size=128)
+    return save_model(tmp_path_factory.mktemp("model") / "vehicles.safetensors", model, header)
+
+
+def test_a_model_brings_its_classes_from_the_command_line_to_the_layer(tmp_path, scene, vehicles) -> None:
+    found = {}
+    for classes in (None, "CAR, bus"):
+        output = tmp_path / f"{classes}.gpkg"
+        options = [] if classes is None else ["--classes", classes]
+        done = subprocess.run(
+            [sys.executable, "-m", "engine", "detect", scene, "-o", output, "--model", vehicles, "--score", "0.01",
+             "--min-area", "0", "--outline", "raw", *options], capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        counts = geopandas.read_file(output)["class"].value_counts()
+        found[classes] = set(counts.index)
+        assert f"{counts.sum()} instances (" in done.stdout
+        assert all(f"{count} {name}" in done.stdout for name, count in counts.items())
+    assert set(VEHICLES) >= found[None]
+    assert {"Car", "bus"} >= found["CAR, bus"] > set()
+
+
+def test_the_service_takes_names_as_a_list_or_a_text(tmp_path, scene, vehicles) -> None:
+    arguments = {"raster": str(scene), "output": str(tmp_path / "o.gpkg"), "model": str(vehicles), "score": 0.01, "min_area": 0}
+    answers = [serve({**arguments, "classes": classes}, Job(report=lambda progress: None)) for classes in ("bus", ["bus"])]
+    assert answers[0]["by_class"] == answers[1]["by_class"] and set(answers[0]["by_class"]) <= {"bus"}
+    assert answers[0]["layer"] == "instances"
+    with pytest.raises(ArgumentError, match=r"no class 'lorry'"):
+        serve({**arguments, "classes": ["lorry"]}, Job(report=lambda progress: None))
+    with pytest.raises(RequestError, match="classes is 3"):
+        serve({**arguments, "classes": 3}, Job(report=lambda progress: None))
 
 
 def test_a_label_of_no_class_is_refused(tmp_path) -> None:
