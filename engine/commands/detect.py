@@ -84,10 +84,16 @@ def command(
         None, help="Threads that read, and that draw outlines; by default one beside a CPU, up to eight beside a GPU."
     ),
     overlap: int | None = typer.Option(None, help="Pixels that neighbouring tiles share; by default a quarter of a tile."),
+    layer: str | None = typer.Option(
+        None, help="Add the buildings to an existing GeoPackage, as a layer of this name.", metavar="NAME"
+    ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace a GeoPackage that holds other layers too."),
     resume: bool = typer.Option(False, "--resume", help="Go on where a killed or cancelled run ended."),
     json_lines: bool = typer.Option(False, "--json-lines", help="Print progress and result as JSON Lines."),
 ) -> None:
     """Find the buildings of a raster, or the objects of a model's classes, and write them as polygons."""
+    if layer is not None and overwrite:
+        raise typer.BadParameter("give --layer, which keeps what is there, or --overwrite, not both")
     if aoi is not None and extent is not None:
         raise typer.BadParameter("give --aoi or --extent, not both")
     arguments = {
@@ -95,7 +101,7 @@ def command(
         "score": score, "classes": classes, "min_area": min_area, "outline": outline.value, "device": device,
         "precision": precision.value,
         "compile": compile, "on_damage": on_damage.value, "local_only": local_only, "batch_size": batch_size,
-        "workers": workers, "overlap": overlap, "resume": resume,
+        "workers": workers, "overlap": overlap, "layer": layer, "overwrite": overwrite, "resume": resume,
     }  # fmt: skip
     if json_lines:
         _with_events(arguments)
@@ -119,9 +125,13 @@ def _on_terminal(arguments: dict[str, Any]) -> None:
 
 
 def _found(summary: Summary) -> str:
-    """Return how many objects were found, by class where they are not buildings: ``3 instances (2 car, 1 truck)``."""
-    by_class = ", ".join(f"{count} {name}" for name, count in summary.by_class.items())
-    return f"{summary.buildings} {summary.layer}{f' ({by_class})' if by_class and summary.layer != 'buildings' else ''}"
+    """Return how many objects were found, by class where they are not buildings: ``3 objects (2 car, 1 truck)``."""
+    from engine.detection.classes import finds_buildings_alone
+
+    if finds_buildings_alone(tuple(summary.by_class)):
+        return f"{summary.buildings} buildings"
+    by_class = ", ".join(f"{count} {name}" for name, count in summary.by_class.items() if count)
+    return f"{summary.buildings} objects{f' ({by_class})' if by_class else ''}"
 
 
 def _with_events(arguments: dict[str, Any]) -> None:

@@ -41,9 +41,9 @@ class Summary:
 
     Attributes:
         output: where the layer is.
-        layer: its name there: ``buildings`` for the one class building, otherwise ``instances``.
+        layer: its name there.
         buildings: polygons written, whatever their class.
-        by_class: how many of them are of each class, by the names of those that were found.
+        by_class: how many of them are of each class that was looked for, by its name.
         area_m2: their true ground area together; NaN where nothing says how large a pixel is.
         tiles: tiles of the grid.
         tiles_seen: tiles that the model saw in this run; the others hold no data, lie outside the area, or were resumed.
@@ -93,6 +93,8 @@ def detect(
     batch_size: int | None = None,
     workers: int | None = None,
     overlap: int | None = None,
+    layer: str | None = None,
+    overwrite: bool = False,
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | Callable[[], bool] | None = None,
@@ -101,10 +103,13 @@ def detect(
 
     Args:
         raster: anything that GDAL reads.
-        output: ``.gpkg``, ``.geojson``, ``.fgb`` or ``.parquet``; a file of that name is replaced when the run is done.
+        output: ``.gpkg``, ``.geojson``, ``.fgb`` or ``.parquet``; a file of that name is replaced when the run is done. A
+            GeoPackage that holds other layers is refused, unless ``layer`` or ``overwrite`` says what is to become of them.
         model: the name of an embedded model, a model file, or a loaded model. Not used where a predictor is given.
         predictor: what finds the instances in a tile, in place of a model.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        layer: add the buildings to an existing GeoPackage, as a layer of this name, which it must not have yet.
+        overwrite: replace a GeoPackage that holds other layers too.
         resume: go on with the progress file of a killed or cancelled run, if there is one.
         progress: called in this thread a few times a second.
         cancel: an event, or a function that says whether to stop. The output then holds what was found so far.
@@ -125,14 +130,16 @@ def detect(
         workers=workers, overlap=overlap,
     )  # fmt: skip
     refuse_inputs({"output": output}, [raster, settings.aoi, model if isinstance(model, (str, os.PathLike)) else None])
+    header = _header_of(model) if predictor is None else None
+    names = class_names(predictor) if header is None else header.classes
+    own = layer_name(names)
+    wanted_classes(names, settings.classes)  # an unknown name is refused before anything is opened
     stages = Stages()
     wants_cancel = cancel.is_set if isinstance(cancel, threading.Event) else cancel or (lambda: False)
 
     def open_all() -> tuple[Predictor, RasterSource, AreaOfInterest | None]:
         # What fails most often and costs least comes first: the raster is opened by what the model's header says.
-        if predictor is None:
-            header = _header_of(model)
-            wanted_classes(header.classes, settings.classes)  # an unknown name is refused before anything is opened
+        if header is not None:
             # Where there is no data, the model sees what it sees beyond the edge of an image: its mean, which it makes zero.
             wanted = {"band_count": len(header.bands), "gsd": header.gsd, "fill": header.config.pixel_mean}
         else:
@@ -145,16 +152,16 @@ def detect(
             source.close()
             raise
 
-    with reserve_layer(output) as file:
+    with reserve_layer(output, layer=layer, overwrite=overwrite, own=own) as file:
         with stages.timed("loading"):
             opened = _interruptible(open_all, wants_cancel)
-        run = _set_up(os.fspath(raster), file, *opened, settings, resume=resume, stages=stages)
+        run = _set_up(os.fspath(raster), file, *opened, settings, classes=names, layer=layer, resume=resume, stages=stages)
         run.run(progress=progress, wants_cancel=wants_cancel)
     return Summary(
         output=str(output),
-        layer=layer_name(class_names(run.predictor)),
+        layer=layer or own,
         buildings=run.buildings,
-        by_class={name: count for name, count in run.by_class.items() if count},
+        by_class=run.by_class,
         area_m2=run.area_m2,
         tiles=len(run.grid),
         tiles_seen=run.tiles_seen,
@@ -232,6 +239,8 @@ def _set_up(
     area: AreaOfInterest | None,
     settings: Settings,
     *,
+    classes: Sequence[str],
+    layer: str | None,
     resume: bool,
     stages: Stages,
 ) -> DetectionRun:
@@ -251,14 +260,12 @@ def _set_up(
             origin=(left, top),
             transform=source.transform,
         )
-        classes = class_names(predictor)
         fingerprint = fingerprint_of(raster, source=source, grid=grid, predictor=predictor, settings=settings)
         progress = output.target.with_name(f"{output.target.name}.progress")
         journal = Journal(progress, fingerprint=fingerprint, resume=resume)
         undo.callback(lambda: journal.close(keep=len(journal) > 0))
-        sink = DetectionSink(
-            output, crs=source.crs, classes=classes, metadata=_metadata(source, fingerprint["model"], settings)
-        )
+        metadata = _metadata(source, fingerprint["model"], settings)
+        sink = DetectionSink(output, crs=source.crs, classes=classes, metadata=metadata, layer=layer)
         undo.callback(sink.abort)
         run = DetectionRun(
             raster=raster,

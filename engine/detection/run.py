@@ -72,7 +72,7 @@ class DetectionRun:
     Attributes:
         cancelled: set when the run is cut short.
         buildings: polygons handed to the sink so far, whatever their class.
-        by_class: how many of them are of each class, by its name.
+        by_class: how many of them are of each class that is wanted, by its name.
         area_m2: their ground area together.
         tiles_seen: tiles that the model saw in this run.
         megapixels: ground covered by the tiles done in this run, in pixels of the working grid.
@@ -99,13 +99,13 @@ class DetectionRun:
         self.cancelled = threading.Event()
         self.buildings = 0
         self.area_m2 = 0.0
-        self.by_class = dict.fromkeys(classes, 0)
         self.tiles_seen = 0
         self._raster = raster
         self._area = area
         self._score = settings.score
         self._classes = tuple(classes)
         self._wanted = wanted_classes(classes, settings.classes)
+        self.by_class = {name: 0 for name, wanted in zip(classes, self._wanted, strict=True) if wanted}
         self._batch_size = settings.batch_size or getattr(predictor, "batch_size", 1)
         workers = settings.workers or workers_beside(predictor)
         self._readers, self._croppers, self._drawers = (Crew(name, workers) for name in ("reading", "cropping", "polygons"))
