@@ -159,7 +159,9 @@ def test_what_is_too_small_for_a_building_is_not_too_small_for_a_car(tmp_path) -
     labels[10:13, 10:15] = 1  # 15 pixels, 3.75 m2
     raster = write_label_raster(tmp_path / "town.tif", labels)
     counts = [
-        engine.detect(raster, tmp_path / "out.gpkg", predictor=LabelPredictor(classes=classes), outline="raw").buildings
+        engine.detect(
+            raster, tmp_path / "out.gpkg", predictor=LabelPredictor(classes=classes), outline="raw", overwrite=True
+        ).buildings
         for classes in (("Building",), ("car",), VEHICLES)
     ]
     assert counts == [0, 1, 1]
