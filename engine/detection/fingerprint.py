@@ -27,6 +27,7 @@ def fingerprint_of(
         "area of interest": " ".join([_place_of(settings.aoi), *_state_of(settings.aoi).values()]) if settings.aoi else "none",
         **({"damaged blocks": settings.on_damage} if settings.on_damage != "fail" else {}),
         "score": str(settings.score),
+        **({"classes": ", ".join(sorted({name.casefold() for name in settings.classes}))} if settings.classes else {}),
         "tile size": str(grid.tile_size),
         "overlap": str(grid.overlap),
         "model": predictor.identity,

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.detection.classes import BUILDING
+
 
 @dataclass
 class Instances:
@@ -39,6 +41,7 @@ class Predictor(ABC):
         tile_size: side of the square tiles that it takes, in pixels.
         gsd: ground sampling distance that it wants, in metres per pixel; None takes the raster's own.
         bands: how many bands a tile has.
+        classes: names of the classes that it tells apart, by their labels.
         device: where it computes.
         batch_size: how many tiles per call serve it best.
         calls_at_once: how many threads may call it at the same time.
@@ -47,6 +50,7 @@ class Predictor(ABC):
     tile_size: int
     gsd: float | None
     bands: int
+    classes: tuple[str, ...] = BUILDING
     device = "cpu"
     batch_size = 1
     calls_at_once = 1
@@ -79,7 +83,7 @@ class _StandIn(Predictor):
     def __init__(self, given: Any) -> None:
         self._given = given
         self.identity = _class_name(given)
-        for name in ("tile_size", "gsd", "bands", "device", "batch_size", "calls_at_once", "identity"):
+        for name in ("tile_size", "gsd", "bands", "classes", "device", "batch_size", "calls_at_once", "identity"):
             if hasattr(given, name):
                 setattr(self, name, getattr(given, name))
 

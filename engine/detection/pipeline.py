@@ -6,14 +6,15 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from engine.detection.checkpoint import Journal
+from engine.detection.classes import finds_buildings_alone, layer_name, wanted_classes
 from engine.detection.fingerprint import fingerprint_of
-from engine.detection.footprints import FootprintMaker
+from engine.detection.footprints import LEAST_AREA, FootprintMaker
 from engine.detection.instances import Predictor, as_predictor
 from engine.detection.layer_writer import DetectionSink, reserve_layer
 from engine.detection.run import DetectionRun
@@ -40,8 +41,10 @@ class Summary:
     """What a detection did.
 
     Attributes:
-        output: where the buildings are.
-        buildings: polygons written.
+        output: where the layer is.
+        layer: its name there.
+        buildings: polygons written, whatever their class.
+        by_class: how many of them are of each class that was looked for, by its name.
         area_m2: their true ground area together; NaN where nothing says how large a pixel is.
         tiles: tiles of the grid.
         tiles_seen: tiles that the model saw in this run; the others hold no data, lie outside the area, or were resumed.
@@ -55,7 +58,9 @@ class Summary:
     """
 
     output: str
+    layer: str
     buildings: int
+    by_class: dict[str, int]
     area_m2: float
     tiles: int
     tiles_seen: int
@@ -78,6 +83,7 @@ def detect(
     bands: tuple[int, ...] | str | None = None,
     gsd: float | None = None,
     score: float = 0.5,
+    classes: Sequence[str] | str | None = None,
     min_area: float | None = None,
     outline: Literal["regular", "simplified", "raw"] = "regular",
     device: str = "auto",
@@ -94,7 +100,7 @@ def detect(
     progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | Callable[[], bool] | None = None,
 ) -> Summary:
-    """Find the buildings of a raster and write one polygon a building.
+    """Find the buildings of a raster, or the objects of a model's classes, and write one polygon per object.
 
     Args:
         raster: anything that GDAL reads.
@@ -120,19 +126,22 @@ def detect(
     """
     started = time.perf_counter()
     settings = Settings.checked(
-        aoi=aoi, extent=extent, bands=bands, gsd=gsd, score=score, min_area=min_area, outline=outline,
+        aoi=aoi, extent=extent, bands=bands, gsd=gsd, score=score, classes=classes, min_area=min_area, outline=outline,
         precision=precision, compile=compile, on_damage=on_damage, local_only=local_only, batch_size=batch_size,
         workers=workers, overlap=overlap,
     )  # fmt: skip
     refuse_inputs({"output": output}, [raster, settings.aoi, model if isinstance(model, (str, os.PathLike)) else None])
+    given = None if predictor is None else as_predictor(predictor)
+    described = _described(model) if given is None else None
+    names = tuple(described.header.classes if given is None else given.classes)
+    own = layer_name(names)
+    wanted_classes(names, settings.classes)  # an unknown name is refused before anything is opened
     stages = Stages()
     wants_cancel = cancel.is_set if isinstance(cancel, threading.Event) else cancel or (lambda: False)
 
     def open_all() -> tuple[Predictor, RasterSource, AreaOfInterest | None]:
         # What fails most often and costs least comes first: the raster is opened by what the model's header says.
-        given = as_predictor(predictor) if predictor is not None else None
         if given is None:
-            described = _described(model)
             header = described.header
             # Where there is no data, the model sees what it sees beyond the edge of an image: its mean, which it makes zero.
             wanted = {"band_count": len(header.bands), "gsd": header.gsd, "fill": header.config.pixel_mean}
@@ -146,14 +155,16 @@ def detect(
             source.close()
             raise
 
-    with reserve_layer(output, layer=layer, overwrite=overwrite) as file:
+    with reserve_layer(output, layer=layer, overwrite=overwrite, own=own) as file:
         with stages.timed("loading"):
             opened = _interruptible(open_all, wants_cancel)
-        run = _set_up(os.fspath(raster), file, *opened, settings, layer=layer, resume=resume, stages=stages)
+        run = _set_up(os.fspath(raster), file, *opened, settings, classes=names, layer=layer, resume=resume, stages=stages)
         run.run(progress=progress, wants_cancel=wants_cancel)
     return Summary(
         output=str(output),
+        layer=layer or own,
         buildings=run.buildings,
+        by_class=run.by_class,
         area_m2=run.area_m2,
         tiles=len(run.grid),
         tiles_seen=run.tiles_seen,
@@ -239,6 +250,7 @@ def _set_up(
     area: AreaOfInterest | None,
     settings: Settings,
     *,
+    classes: Sequence[str],
     layer: str | None,
     resume: bool,
     stages: Stages,
@@ -264,7 +276,7 @@ def _set_up(
         journal = Journal(progress, fingerprint=fingerprint, resume=resume)
         undo.callback(lambda: journal.close(keep=len(journal) > 0))
         metadata = _metadata(source, fingerprint["model"], settings)
-        sink = DetectionSink(output, crs=source.crs, metadata=metadata, layer=layer)
+        sink = DetectionSink(output, crs=source.crs, classes=classes, metadata=metadata, layer=layer)
         undo.callback(sink.abort)
         run = DetectionRun(
             raster=raster,
@@ -273,7 +285,14 @@ def _set_up(
             grid=grid,
             predictor=predictor,
             settings=settings,
-            maker=FootprintMaker(source=source, area=area, grid=grid, settings=settings),
+            classes=classes,
+            maker=FootprintMaker(
+                source=source,
+                area=area,
+                grid=grid,
+                settings=settings,
+                least_area=LEAST_AREA if finds_buildings_alone(classes) else 0.0,
+            ),
             journal=journal,
             sink=sink,
             stages=stages,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from engine.detection.classes import BUILDING
 from engine.detection.instances import Instances, Predictor
 from engine.errors import DeviceError
 from engine.model.inference import InferenceModel, Precision
@@ -60,6 +61,12 @@ class ModelPredictor(Predictor):
         self.score = score
         self._compiled = compile
         self._most: int | None = self.batch_size if compile else None  # tiles at once; fewer where memory ran out
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the model's classes."""
+        header = self.model.header
+        return BUILDING if header is None else header.classes
 
     @property
     def device(self) -> torch.device:
