@@ -63,7 +63,7 @@ def _compare_many(count: int) -> None:
     copies = source[EVERY - 1 :: EVERY]
     source[EVERY - 1 :: EVERY] = copies - rng.integers(1, EVERY, len(copies))
     pictures = Pictures(
-        np.zeros((count, 8), np.uint64), np.zeros((count, SIDE, SIDE), np.uint8), np.zeros((count, 2), np.int32),
+        np.zeros((count, 8), np.uint64), np.zeros((count, SIDE, SIDE), np.uint8),
         np.zeros(count, bool),
     )  # fmt: skip
     for number in range(count):

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from training.data.audit.annotations import FAULTS
 from training.data.audit.audit import Audit
 from training.data.audit.duplicates import Pair
 from training.data.audit.pictures import outlined_picture, whole_picture
-from training.data.audit.split import IMAGE_FAULTS, Split
+from training.data.audit.split import Split
+from training.data.coco.faults import FAULTS, Found
 
 PICTURED = 40  # pairs of each kind
+DRAWN = 6  # annotations of each fault
 # How ``perceptual_hash.orient`` turns, by number.
 _WAYS = (
     "as it is",
@@ -45,7 +46,8 @@ def summary_lines(audit: Audit) -> list[str]:
     lines = []
     for number, split in enumerate(audit.splits):
         classes = ", ".join(f"{name} {count}" for name, count in split.classes.most_common())
-        lines.append(f"{split.name}: {len(split.ids)} images, {split.annotations} annotations ({classes or 'none is sound'})")
+        count = len(split.reader.annotations)
+        lines.append(f"{split.name}: {len(split.names)} images, {count} annotations ({classes or 'none is sound'})")
         empty = int((split.annotation_counts == 0).sum())
         lines.append(
             f"  {empty} images without annotations, {split.blank} blank, {audit.redundant(number)} that repeat another"
@@ -56,8 +58,8 @@ def summary_lines(audit: Audit) -> list[str]:
                 f"{split.ignored} images with ground that is not labelled: there is nothing to find or to miss there"
             )
         for kind, fault in sorted(split.faults.items(), key=lambda item: -item[1].count):
-            what = "image" if kind in IMAGE_FAULTS else "annotation"
-            lines.append(f"  {kind}: {fault.count}; the {what} {_meaning(kind)}, e.g. {fault.examples[0]}")
+            meaning = f"the {FAULTS[kind].of} {FAULTS[kind].sentence('audit')}"
+            lines.append(f"  {kind}: {fault.count}; {meaning}, e.g. {fault.examples[0]}")
     if len(audit.splits) > 1:
         lines.append(_leakage(audit))
         if audit.shared_ground:
@@ -74,8 +76,8 @@ def as_json(audit: Audit) -> dict[str, Any]:
             {
                 "name": split.name,
                 "folder": str(split.folder),
-                "images": len(split.ids),
-                "annotations": split.annotations,
+                "images": len(split.names),
+                "annotations": len(split.reader.annotations),
                 "crowds": split.crowds,
                 "merged": split.merged,
                 "images_with_ignored_ground": split.ignored,
@@ -85,7 +87,7 @@ def as_json(audit: Audit) -> dict[str, Any]:
                 "redundant_images": audit.redundant(number),
                 "dropped_by_write": int(split.drop.sum()),
                 "faults": {
-                    kind: {"count": fault.count, "meaning": _meaning(kind), "examples": fault.examples}
+                    kind: {"count": fault.count, "meaning": FAULTS[kind].sentence("audit"), "examples": fault.examples}
                     for kind, fault in split.faults.items()
                 },
             }
@@ -95,7 +97,7 @@ def as_json(audit: Audit) -> dict[str, Any]:
         val = audit.splits[1]
         report["leakage"] = {
             "validation_images": len(audit.leaked),
-            "share": len(audit.leaked) / max(len(val.ids), 1),
+            "share": len(audit.leaked) / max(len(val.names), 1),
             "files": [_name(audit, int(number)) for number in audit.leaked],
         }
         report["shared_ground"] = [
@@ -128,7 +130,7 @@ def as_html(audit: Audit) -> str:
 
 
 def _leakage(audit: Audit) -> str:
-    leaked, images = len(audit.leaked), len(audit.splits[1].ids)
+    leaked, images = len(audit.leaked), len(audit.splits[1].names)
     if not leaked:
         return f"leakage: none of the {images} validation images stands in training"
     return (
@@ -138,8 +140,8 @@ def _leakage(audit: Audit) -> str:
 
 def _figures(audit: Audit, number: int, split: Split) -> str:
     rows = {
-        "images": len(split.ids),
-        "annotations": split.annotations,
+        "images": len(split.names),
+        "annotations": len(split.reader.annotations),
         **{f"of class {name}": count for name, count in split.classes.most_common()},
         "crowds": split.crowds,
         "several objects drawn as one": split.merged,
@@ -159,12 +161,20 @@ def _faults(split: Split) -> str:
     rows = []
     for kind, fault in sorted(split.faults.items(), key=lambda item: -item[1].count):
         examples = "<br>".join(html.escape(example) for example in fault.examples)
-        drawn = "".join(outlined_picture(split.path(index), annotation) for index, annotation in fault.annotations)
         rows.append(
-            f'<tr><td>{kind}</td><td class="n">{fault.count:,}</td><td>{html.escape(_meaning(kind))}'
-            f"<details><summary>examples</summary>{examples}</details>{drawn}</td></tr>"
+            f'<tr><td>{kind}</td><td class="n">{fault.count:,}</td><td>{html.escape(FAULTS[kind].sentence("audit"))}'
+            f"<details><summary>examples</summary>{examples}</details>{_drawn(split, fault)}</td></tr>"
         )
     return f"<table><tr><th>fault</th><th>count</th><th>the image or annotation ...</th></tr>{''.join(rows)}</table>"
+
+
+def _drawn(split: Split, fault: Found) -> str:
+    annotations = split.reader.annotations
+    rows = [row for row in fault.rows if annotations.owners[row] >= 0 and split.usable[annotations.owners[row]]]
+    return "".join(
+        outlined_picture(split.path(annotations.owners[row]), annotations.outlines.rings(row), annotations.boxes[row])
+        for row in rows[:DRAWN]
+    )
 
 
 def _pictures(audit: Audit, title: str, pairs: list[Pair]) -> str:
@@ -202,7 +212,3 @@ def _name(audit: Audit, number: int) -> str:
     split, index = audit.place(number)
     content = audit.splits[split]
     return str(Path(content.name, content.names[index]))
-
-
-def _meaning(kind: str) -> str:
-    return IMAGE_FAULTS.get(kind) or FAULTS[kind]
