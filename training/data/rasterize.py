@@ -30,7 +30,7 @@ def rasterize_labels(polygons: Sequence[shapely.Geometry], height: int, width: i
     """Return (H, W) int32: 0 is ground, i the pixels of ``polygons[i - 1]``; where two overlap, the later one is on top."""
     labels = np.zeros(height * width, dtype=np.int32)
     spans = _spans(polygons, height, width)
-    pixels = consecutive(spans.rows * width + spans.starts, spans.lengths)
+    pixels = _consecutive(spans.rows * width + spans.starts, spans.lengths)
     # Of several values for one pixel, numpy keeps the last.
     labels[pixels] = np.repeat(spans.polygons.astype(np.int32) + 1, spans.lengths)
     return labels.reshape(height, width)
@@ -41,7 +41,7 @@ def rasterize_masks(polygons: Sequence[shapely.Geometry], height: int, width: in
     spans = _spans(polygons, height, width)
     covering, places = np.unique(spans.polygons, return_inverse=True)
     masks = np.zeros(len(covering) * height * width, dtype=bool)
-    masks[consecutive((places * height + spans.rows) * width + spans.starts, spans.lengths)] = True
+    masks[_consecutive((places * height + spans.rows) * width + spans.starts, spans.lengths)] = True
     return masks.reshape(len(covering), height, width), covering
 
 
@@ -66,7 +66,7 @@ def _spans(polygons: Sequence[shapely.Geometry], height: int, width: int) -> _Sp
     # An edge crosses the rows whose centres it reaches, its lower end not included: that belongs to the edge below.
     first, end = (np.clip(np.ceil(y - 0.5), 0, height).astype(np.int64) for y in (upper[:, 1], lower[:, 1]))
     edges = np.repeat(np.arange(len(begins)), end - first)
-    rows = consecutive(first, end - first)
+    rows = _consecutive(first, end - first)
     (x, y), (run, fall) = upper[edges].T, (lower - upper)[edges].T
     crossings = x + (rows + 0.5 - y) * run / fall
     columns = np.clip(np.floor(crossings + 0.5), 0, width).astype(np.int64)
@@ -81,7 +81,7 @@ def _spans(polygons: Sequence[shapely.Geometry], height: int, width: int) -> _Sp
     return _Spans(owners, rows, bounds[filled, 0], lengths[filled])
 
 
-def consecutive(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def _consecutive(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Return the numbers from each start on, as many as its length, one run after the other."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)

@@ -147,10 +147,10 @@ def check_split(split: Split, files: list[ImageFile], cancel: Event | None) -> N
             keys[row] = edge_keys(points, np.array([len(ring) // 2 for ring in rings]), np.array([0]))[0]
         else:
             split.kept[row] = False
-            split.faults.add_rows("no_area", [row], split.reader.annotation_name)
+            split.faults.add_rows("no_area", np.array([row]), split.reader.annotation_name)
     again = repeated(annotations, keys, split.kept)
     split.kept &= ~again
-    split.faults.add_rows("repeated", np.flatnonzero(again).tolist(), split.reader.annotation_name)
+    split.faults.add_rows("repeated", np.flatnonzero(again), split.reader.annotation_name)
 
 
 def _place(image: CocoImage) -> Place | None:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import shapely
 
 from engine.errors import ArgumentError
 from training.data.coco.faults import FAULTS, TINY, Use
-from training.data.coco.image_files import ImageFile
+from training.data.coco.image_files import ImageFile, look_at_files
 from training.data.coco.index import OutlineTable
-from training.data.coco.outlines import DECIMALS
+from training.data.coco.outlines import DECIMALS, snapped
 from training.data.coco.reader import Annotations, CocoReader
 
 BOX_TOLERANCE = 1.0  # pixels; many programs round boxes
@@ -66,21 +67,31 @@ class Checked:
             found[self.rows[fault]] = True
         return found
 
-    def require_images(self, reader: CocoReader, use: Use) -> None:
-        """Refuse to go on without images: an evaluation without any of them, a training without more than a few.
 
-        Raises:
-            ArgumentError: too many cannot be used; it names one.
-        """
-        count = len(self.usable)
-        if len(self.reasons) <= (_FEW * count if use == "training" else 0):
-            return
-        number, reason = next(iter(self.reasons.items()))
+def read_checked(file: Path, folder: Path, use: Use) -> tuple[CocoReader, Checked]:
+    """Read a file whose images lie in ``folder`` for a training or an evaluation.
+
+    Raises:
+        ArgumentError: it is not COCO, or has a fault that is refused; an evaluation is without an image, a training without
+            more than a few; no annotation is left.
+    """
+    reader = CocoReader(file, folder)
+    reader.faults.refuse(file, use)
+    checked = check(reader, look_at_files([image.path for image in reader.images]))
+    count, missing = len(reader.images), len(checked.reasons)
+    if missing > (_FEW * count if use == "training" else 0):
+        number, reason = next(iter(checked.reasons.items()))
         raise ArgumentError(
-            f"{len(self.reasons)} of the {count} images in {reader.file} cannot be used, first {reader.images[number].path} "
+            f"{missing} of the {count} images in {file} cannot be used, first {reader.images[number].path} "
             f"(id {reader.images[number].id}): it {reason}.",
             hint="Bring back the images that the annotations were made for, or take the entries out of the annotation file.",
         )
+    if len(checked.kept) and not checked.kept.any():
+        raise ArgumentError(
+            f"None of the {len(checked.kept)} annotations in {file} can be used: {'; '.join(reader.faults.done(use))}.",
+            hint="`maskdino audit-dataset` says what is wrong with each.",
+        )
+    return reader, checked
 
 
 def check(reader: CocoReader, files: Sequence[ImageFile]) -> Checked:
@@ -97,7 +108,7 @@ def check(reader: CocoReader, files: Sequence[ImageFile]) -> Checked:
     usable, reasons = _check_images(reader, files, measures.bounds)
     kept, rows = _check_annotations(reader, measures)
     for name, found in rows.items():
-        reader.faults.add_rows(name, found.tolist(), reader.annotation_name)
+        reader.faults.add_rows(name, found, reader.annotation_name)
     return Checked(usable, reasons, kept, rows, measures)
 
 
@@ -123,10 +134,7 @@ def edge_keys(points: np.ndarray, ring_lengths: np.ndarray, object_starts: np.nd
     """
     rounded = np.rint(points * 10**DECIMALS).astype(np.int64).view(np.uint64)
     corners = _mix(rounded[:, 0] * np.uint64(0x9E3779B97F4A7C15) + _mix(rounded[:, 1]))
-    after = np.arange(1, len(points) + 1)
-    ends = np.cumsum(ring_lengths)
-    after[ends - 1] = ends - ring_lengths
-    following = corners[after]
+    following = corners[_following(ring_lengths)]
     edges = np.where(corners == following, np.uint64(0), _mix(corners + following))  # a ring may say its first point again
     return np.add.reduceat(edges, object_starts)
 
@@ -155,14 +163,40 @@ def _measure(annotations: Annotations) -> Measures:
         first, last = (int(ring_ends[rows[0] - 1]) if rows[0] else 0), int(ring_ends[rows[-1]])
         begin = int(point_ends[first - 1]) if first else 0
         ends = point_ends[first:last] - begin
-        points = outlines.points.values[begin : begin + int(ends[-1])]
-        starts = np.append(0, ends[:-1])[np.append(first, ring_ends[rows[:-1]]) - first]
-        measures.bounds[rows, :2] = np.minimum.reduceat(points, starts)
-        measures.bounds[rows, 2:] = np.maximum.reduceat(points, starts)
-        measures.keys[rows] = edge_keys(points, np.diff(ends, prepend=0), starts)
-        polygons, measures.crossing[rows] = outlines.polygons(rows)
-        measures.areas[rows], measures.lengths[rows] = shapely.area(polygons), shapely.length(polygons)
+        ring_starts, ring_lengths = np.append(0, ends[:-1]), np.diff(ends, prepend=0)
+        first_rings = np.append(first, ring_ends[rows[:-1]]) - first
+        points = snapped(outlines.points.values[begin : begin + int(ends[-1])])
+        corners = ring_starts[first_rings]
+        measures.bounds[rows, :2] = np.minimum.reduceat(points, corners)
+        measures.bounds[rows, 2:] = np.maximum.reduceat(points, corners)
+        measures.keys[rows] = edge_keys(points, ring_lengths, corners)
+        after = _following(ring_lengths)
+        cross = points[:, 0] * points[after, 1] - points[:, 1] * points[after, 0]
+        measures.areas[rows] = np.abs(np.add.reduceat(cross, corners)) / 2
+        measures.lengths[rows] = np.add.reduceat(np.hypot(*(points[after] - points).T), corners)
+        rings = shapely.linearrings(points, indices=np.repeat(np.arange(len(ends)), ring_lengths))
+        measures.crossing[rows] = ~np.logical_and.reduceat(shapely.is_valid(rings), first_rings)
+        # What rings cover that overlap, or cross themselves, is no sum; of several, who says the sum is not wrong either.
+        several = np.diff(np.append(first_rings, len(ends))) > 1
+        joined = rows[
+            measures.crossing[rows]
+            | (several & _is_wrong_area(annotations.areas[rows], measures.areas[rows], measures.lengths[rows]))
+        ]
+        polygons = outlines.polygons(joined)
+        measures.areas[joined], measures.lengths[joined] = shapely.area(polygons), shapely.length(polygons)
     return measures
+
+
+def _is_wrong_area(areas: np.ndarray, measured: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Compare areas: many programs count pixels, which is off by up to half the perimeter."""
+    return ~(np.abs(areas - measured) <= 2 + lengths / 2)
+
+
+def _following(lengths: np.ndarray) -> np.ndarray:
+    """Return the number of the point that follows each in its ring."""
+    after, ends = np.arange(1, lengths.sum() + 1), np.cumsum(lengths)
+    after[ends - 1] = ends - lengths
+    return after
 
 
 def _check_images(reader: CocoReader, files: Sequence[ImageFile], bounds: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
@@ -234,10 +268,9 @@ def _check_annotations(reader: CocoReader, measures: Measures) -> tuple[np.ndarr
     leave_out("outside", np.flatnonzero(outside))
     leave_out("repeated", np.flatnonzero(repeated(annotations, measures.keys, kept)))
 
-    own_boxes = np.concatenate([bounds[:, :2], bounds[:, 2:] - bounds[:, :2]], axis=1)
-    wrong_box = ~(np.abs(annotations.boxes - own_boxes) <= BOX_TOLERANCE).all(axis=1)
-    # Areas are counted in pixels by many programs, which is off by up to half the perimeter.
-    wrong_area = ~(np.abs(annotations.areas - measures.areas) <= 2 + measures.lengths / 2)
+    wrong_box = ~(np.abs(annotations.boxes[:, :2] - bounds[:, :2]) <= BOX_TOLERANCE).all(axis=1)
+    wrong_box |= ~(np.abs(annotations.boxes[:, 2:] - (bounds[:, 2:] - bounds[:, :2])) <= BOX_TOLERANCE).all(axis=1)
+    wrong_area = _is_wrong_area(annotations.areas, measures.areas, measures.lengths)
     again = np.ones(len(annotations), dtype=bool)
     again[np.unique(annotations.ids, return_index=True)[1]] = False
     has = {
@@ -256,5 +289,5 @@ def _out_of_sight(outlines: OutlineTable, rows: np.ndarray, size: np.ndarray) ->
     for start in range(0, len(rows), _BLOCK):
         part = rows[start : start + _BLOCK]
         images = shapely.box(0, 0, *size[part].T)
-        found.append(part[shapely.area(shapely.intersection(outlines.polygons(part)[0], images)) <= 0])
+        found.append(part[shapely.area(shapely.intersection(outlines.polygons(part), images)) <= 0])
     return np.concatenate(found)

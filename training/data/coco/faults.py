@@ -5,10 +5,12 @@ This table is the only one: all three find faults with ``checks.py``, under thes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from engine.errors import ArgumentError
 
@@ -113,11 +115,11 @@ class Faults(dict[str, Found]):
         if len(found.examples) < EXAMPLES:
             found.examples.append(example)
 
-    def add_rows(self, name: str, rows: Sequence[int], name_of: Callable[[int], str]) -> None:
+    def add_rows(self, name: str, rows: np.ndarray, name_of: Callable[[int], str]) -> None:
         """Count annotations by their places in the file; ``name_of`` names one."""
         if len(rows):
             found = self.setdefault(name, Found())
-            first = list(rows[: EXAMPLES - len(found.rows)])
+            first = rows[: EXAMPLES - len(found.rows)].tolist()
             found.count += len(rows)
             found.rows += first
             found.examples += [name_of(row) for row in first]

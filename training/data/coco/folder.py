@@ -22,13 +22,11 @@ import numpy as np
 import shapely
 from pycocotools import mask as run_lengths
 
-from engine.errors import ArgumentError
-from training.data.coco.checks import check
-from training.data.coco.image_files import look_at_files, read_rgb
+from training.data.coco.checks import read_checked
+from training.data.coco.image_files import read_rgb
 from training.data.coco.index import ImageTable, stretch
 from training.data.coco.layout import CocoImage, find_annotations
 from training.data.coco.outlines import polygon_of_rings
-from training.data.coco.reader import CocoReader
 from training.data.rasterize import outline_of_mask, rasterize_masks
 from training.data.sample import Sample
 from training.data.shared_array import SharedArray
@@ -89,20 +87,12 @@ class CocoFolder(Sequence[Sample]):
         folder = Path(folder)
         self.annotation_file = Path(annotations) if annotations is not None else find_annotations(folder)
         self._directory = Path(images) if images is not None else folder / "images"
-        reader = CocoReader(self.annotation_file, self._directory)
         use = "evaluation" if complete else "training"
-        reader.faults.refuse(self.annotation_file, use)
-        checked = check(reader, look_at_files([image.path for image in reader.images]))
-        checked.require_images(reader, use)
+        reader, checked = read_checked(self.annotation_file, self._directory, use)
         for number, reason in islice(checked.reasons.items(), _NAMED):
             log.warning("%s (id %s) is left out: it %s.", reader.images[number].path, reader.images[number].id, reason)
         self.repairs = {f"{self.annotation_file}: {what}": count for what, count in reader.faults.done(use).items()}
         annotations = reader.annotations
-        if len(annotations) and not checked.kept.any():
-            raise ArgumentError(
-                f"None of the {len(annotations)} annotations can be used. {'; '.join(self.repairs)}.",
-                hint="`maskdino audit-dataset` says what is wrong with each.",
-            )
         self.classes, self.licence = reader.classes, reader.licence
         self._table = ImageTable.of(reader.images, reader.names)
         self._outlines = annotations.outlines.narrow()
@@ -153,12 +143,16 @@ class CocoFolder(Sequence[Sample]):
         """
         return read_rgb(self.image(index))
 
+    def rows(self, index: int) -> np.ndarray:
+        """Return the annotations of one image that are used, by their places in the file: (N,) int64."""
+        return self._objects.values[slice(*stretch(self._object_ends.values, int(self._images.values[index])))]
+
     def outlines(self, index: int) -> Outlines:
         """Return the outlines of one image in its pixels.
 
         Those of run lengths follow the edges of their pixels, so that burning them gives the same pixels again.
         """
-        numbers = self._objects.values[slice(*stretch(self._object_ends.values, int(self._images.values[index])))]
+        numbers = self.rows(index)
         entry = self.image(index)
         polygons = np.array([self._polygon(number, entry) for number in numbers], dtype=object)
         merged = self._merged.values[numbers]

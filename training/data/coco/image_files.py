@@ -42,7 +42,8 @@ def look_at_files(paths: Sequence[Path]) -> list[ImageFile]:
     parts = [paths[start : start + _PART] for start in range(0, len(paths), _PART)]
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         looked = threads.map(lambda part: [look_at_file(path) for path in part], parts)
-        return [file for part in looked for file in part]
+        seen: dict[ImageFile, ImageFile] = {}  # most are alike
+        return [seen.setdefault(file, file) for part in looked for file in part]
 
 
 def look_at_file(path: Path) -> ImageFile:

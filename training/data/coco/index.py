@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 
 from training.data.coco.layout import CocoImage
-from training.data.coco.outlines import polygon_of_rings, snapped
-from training.data.rasterize import consecutive
+from training.data.coco.outlines import polygon_of_rings
 from training.data.shared_array import SharedArray
 
 
@@ -131,32 +129,9 @@ class OutlineTable:
         """Return the run lengths of an object, empty where it has rings."""
         return self.runs.values[slice(*stretch(self.run_ends.values, number))].tobytes()
 
-    def polygons(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the polygons of K objects with rings, valid and united, and which of them crossed themselves, (K,) bool."""
-        first, rings_of = _ranges(self.ring_ends.values, numbers)
-        ring_starts, points_of = _ranges(self.point_ends.values, consecutive(first, rings_of))
-        points = snapped(self.points.values[consecutive(ring_starts, points_of)].astype(float))
-        rings = shapely.linearrings(points, indices=np.repeat(np.arange(len(points_of)), points_of))
-        parts = shapely.polygons(rings)
-        starts = np.cumsum(rings_of) - rings_of
-        crossing = ~np.logical_and.reduceat(shapely.is_valid(parts), starts) if len(starts) else np.zeros(0, dtype=bool)
-        polygons = parts[starts]
-        several = np.flatnonzero(rings_of > 1)
-        if len(several):
-            polygons[several] = shapely.multipolygons(
-                parts[consecutive(starts[several], rings_of[several])],
-                indices=np.repeat(np.arange(len(several)), rings_of[several]),
-            )
-        # Rings that overlap, or share an edge, are united.
-        for index in np.flatnonzero(crossing | ((rings_of > 1) & ~shapely.is_valid(polygons))):
-            polygons[index] = polygon_of_rings(self.rings(int(numbers[index])))
-        return polygons, crossing
-
-
-def _ranges(ends: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where entries of a table begin, and their lengths, by the ends of all."""
-    starts = np.where(numbers > 0, ends[numbers - 1], 0) if len(numbers) else np.zeros(0, dtype=np.int64)
-    return starts, ends[numbers] - starts
+    def polygons(self, numbers: np.ndarray) -> np.ndarray:
+        """Return objects with rings as valid geometries: (K,)."""
+        return np.array([polygon_of_rings(self.rings(number)) for number in numbers.tolist()], dtype=object)
 
 
 def stretch(ends: np.ndarray, number: int) -> tuple[int, int]:

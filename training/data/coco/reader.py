@@ -102,6 +102,7 @@ class CocoReader:
         self._category_ids: dict[Any, int] = {}
         self._read()
         self.annotations = self._arrays()
+        del self._columns, self._file_of, self._owner_ids, self._category_ids  # tens of megabytes
 
     @property
     def classes(self) -> tuple[str, ...]:

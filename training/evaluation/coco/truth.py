@@ -11,8 +11,7 @@ import numpy as np
 from pycocotools import mask as run_lengths
 
 from engine.errors import ArgumentError
-from training.data.coco.checks import Checked, check
-from training.data.coco.image_files import look_at_files
+from training.data.coco.checks import Checked, read_checked
 from training.data.coco.layout import CocoImage
 from training.data.coco.outlines import encoded_runs, mended_rings, sound_rings
 from training.data.coco.reader import CocoReader
@@ -88,10 +87,7 @@ def read_truth(annotations: str | Path, images: str | Path) -> CocoTruth:
     file, folder = Path(annotations), Path(images)
     if not folder.is_dir():
         raise ArgumentError(f"The folder of images {folder} does not exist.", hint="Check --images.")
-    reader = CocoReader(file, folder)
-    reader.faults.refuse(file, "evaluation")
-    checked = check(reader, look_at_files([image.path for image in reader.images]))
-    checked.require_images(reader, "evaluation")
+    reader, checked = read_checked(file, folder, "evaluation")
     named = zip(reader.categories.items(), reader.classes, strict=True)
     categories = [{**entry, "id": identity, "name": name} for (identity, entry), name in named]
     objects = [*_objects(reader, checked, [category["id"] for category in categories])]
