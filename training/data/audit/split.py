@@ -108,7 +108,7 @@ class Split:
 
 
 def read_split(name: str, folder: Path, *, outside: bool = False) -> Split:
-    """Read the annotation file of a folder.
+    """Read what the annotation file of a folder says of its images; its annotations are read by ``check_split``.
 
     Args:
         name: of the split.
@@ -118,7 +118,7 @@ def read_split(name: str, folder: Path, *, outside: bool = False) -> Split:
     Raises:
         ArgumentError: there is no annotation file, or it is not COCO.
     """
-    reader = CocoReader(find_annotations(folder), folder / "images")
+    reader = CocoReader(find_annotations(folder), folder / "images", annotations=False)
     is_inside = InsideFolder(folder)
     return Split(
         name, folder, reader, np.array([not (outside or is_inside(image.path)) for image in reader.images], dtype=bool)
@@ -134,6 +134,7 @@ def check_split(split: Split, files: list[ImageFile], cancel: Event | None) -> N
         CancelledError: ``cancel`` was set.
     """
     stop_if(cancel)
+    split.reader = CocoReader(split.reader.file, split.reader.folder)
     split.files, split.checked = files, check(split.reader, files)
     checked, annotations = split.checked, split.reader.annotations
     shown = np.append(checked.usable, False)[annotations.owners]

@@ -121,6 +121,16 @@ def test_a_clean_copy_needs_no_repair(tmp_path_factory: pytest.TempPathFactory, 
     assert again.splits[0].faults.keys() <= {"tiny"} and not again.splits[0].drop.any()
 
 
+def test_outlines_that_are_the_same_once_they_are_cut_are_written_once(tmp_path: Path, pictures: Path) -> None:
+    wide = [[[20, 2, right, 2, right, 9, 20, 9]] for right in (WIDTH, WIDTH + 5, WIDTH + 9)]
+    outlines = [{"id": number, "image_id": 1, "category_id": 100, "segmentation": rings} for number, rings in enumerate(wide)]
+    content = {"images": sound_images[:1], "annotations": outlines, "categories": [{"id": 100, "name": "house"}]}
+    audit = audit_dataset(write(tmp_path / "faulty", content, pictures), workers=1)
+    (written,) = write_clean(audit, tmp_path / "clean")
+    assert written.annotations == 1 and audit.splits[0].faults["repeated"].count == 2
+    assert CocoFolder(tmp_path / "clean").repairs == {}
+
+
 @settings(max_examples=300, deadline=None)
 @given(content=contents)
 def test_all_three_take_the_same_annotations(tmp_path_factory: pytest.TempPathFactory, pictures: Path, content: Any) -> None:
