@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2 import functional as tv
 
 from training.data.augmentation_config import AugmentationConfig
 
@@ -93,17 +92,20 @@ class ChannelGain:
 
 
 class HueShift:
-    """Turn the colours.
+    """Turn the colours about the axis of the greys, by Rodrigues' formula.
 
     Args:
-        most: share of the circle of hues, either way.
+        most: share of a whole turn, either way.
     """
 
     def __init__(self, most: float) -> None:
-        self.most = min(most, 0.5)
+        self.most = most
 
     def __call__(self, pixels: Tensor, rng: np.random.Generator) -> Tensor:
-        return 255 * tv.adjust_hue(pixels / 255, float(rng.uniform(-self.most, self.most)))
+        angle = 2 * math.pi * rng.uniform(-self.most, self.most)
+        across = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
+        matrix = math.cos(angle) * torch.eye(3) + (1 - math.cos(angle)) / 3 + math.sin(angle) * across
+        return (matrix @ pixels.flatten(1)).view_as(pixels)
 
 
 class Grey:

@@ -195,6 +195,17 @@ def test_colour_is_jittered_as_by_one_step_after_the_other() -> None:
     torch.testing.assert_close(jitter(pixels, np.random.default_rng(1)), wanted.float(), rtol=1e-5, atol=1e-3)
 
 
+def test_greys_have_no_hue_to_be_shifted_and_a_third_of_a_turn_exchanges_the_bands() -> None:
+    class Third:
+        def uniform(self, low: float, high: float) -> float:
+            return high
+
+    pixels = torch.rand(3, 5, 4) * 255
+    grey = pixels[:1].expand(3, -1, -1)
+    torch.testing.assert_close(HueShift(0.1)(grey, np.random.default_rng(0)), grey, rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(HueShift(1 / 3)(pixels, Third()), pixels[[2, 0, 1]], rtol=1e-5, atol=1e-3)
+
+
 def test_mixup_shows_both_images_and_keeps_the_instances_of_both() -> None:
     first, second = checkered(0), checkered(1, count=4)
     mixed = blend(first, second, np.random.default_rng(0))
