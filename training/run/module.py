@@ -102,8 +102,7 @@ class TrainingModule(lightning.LightningModule):
             found = self._find([sample for _, sample in numbered])
             for (number, sample), instances in zip(numbered, found, strict=True):
                 tally.add(number, sample, instances)
-        for _ in range(2 if len(self.places) > 1 else 1):  # all together, and place by place
-            tally.scores()
+        tally.scores()
         for module, mode in modes:
             module.training = mode
         return (time.monotonic() - began) * len(samples) / (len(numbers) * self.trainer.world_size)
@@ -119,9 +118,7 @@ class TrainingModule(lightning.LightningModule):
             torch.distributed.all_gather_object(parts, self._tally)
             self._tally = MaskTally.merged(parts)
         self.tally, self._tally = self._tally, MaskTally()
-        scores, by_place = self.tally.scores(), {}
-        if len(self.places) > 1:
-            by_place = {name: self.tally.scores(numbers=numbers) for name, numbers in self.places.items()}
+        scores, by_place = self.tally.scores_by_place(self.places if len(self.places) > 1 else {})
         self.scores, self.place_scores, self.validated = scores, by_place, self.global_step
         figures = {
             "AP": scores.ap,

@@ -6,7 +6,8 @@ import contextlib
 import io
 import logging
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 LOWEST = 0.01  # class probability below which a detection is not worth its mask
 _TINY = 1e-9  # nearer to 0 or 1 no probability is taken
+_SURE = 0.5  # score from which on precision, recall and F1 take a detection for a building
 _MATCH = 0.5  # IoU from which on a detection counts as right, in precision, recall and F1
 
 
@@ -89,7 +91,7 @@ class MaskTally:
             whole._entries |= part._entries
         return whole
 
-    def scores(self, *, threshold: float = 0.5, numbers: Collection[int] | None = None, boundary: bool = False) -> MaskScores:
+    def scores(self, *, threshold: float = _SURE, numbers: Collection[int] | None = None, boundary: bool = False) -> MaskScores:
         """Measure; precision, recall and F1 at a score of ``threshold``. The order of the images does not matter.
 
         Args:
@@ -99,6 +101,15 @@ class MaskTally:
         """
         boundary_ap = self._evaluation(numbers, BoundaryEvaluation).ap if boundary else None
         return _figures(self._evaluation(numbers), threshold, boundary_ap)
+
+    def scores_by_place(self, places: Mapping[str, Collection[int]]) -> tuple[MaskScores, dict[str, MaskScores]]:
+        """Measure on all images, and on those of each place, given by their numbers, without matching them again."""
+        whole = self._evaluation(None)
+        by_place = {
+            name: whole.part(numbers) if whole.coco is not None else self._evaluation(numbers)
+            for name, numbers in places.items()
+        }
+        return _figures(whole, _SURE, None), {name: _figures(part, _SURE, None) for name, part in by_place.items()}
 
     def shifted(self, shift: float) -> MaskTally:
         """Return what would have been found, had ``shift`` been added to all class logits."""
@@ -178,6 +189,22 @@ class _Evaluation:
             evaluation.accumulate()
         return cls(len(images), buildings, evaluation)
 
+    def part(self, numbers: Collection[int]) -> _Evaluation:
+        """Return the same of some of the images, if something was detected in any."""
+        images = [image for image in self.coco.params.imgIds if image - 1 in numbers]
+        buildings = sum(not entry["iscrowd"] for entry in self.coco.cocoGt.anns.values() if entry["image_id"] - 1 in numbers)
+        of_image = dict(zip(self.coco.params.imgIds, self.coco.evalImgs, strict=True))
+        matched = [of_image[image] for image in images]
+        if not any(each is not None and each["dtIds"] for each in matched):
+            return _Evaluation(len(images), buildings, None)
+        coco = copy(self.coco)
+        coco.evalImgs, coco.params = matched, copy(coco.params)
+        coco.params.imgIds = images
+        coco._paramsEval = coco.params
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco.accumulate()
+        return _Evaluation(len(images), buildings, coco)
+
     @property
     def ap(self) -> float:
         """Average precision over IoU 0.50 to 0.95; NaN where there is nothing to be found."""
@@ -198,7 +225,7 @@ class _Evaluation:
         if self.coco is None:
             return
         first = int(np.flatnonzero(self.coco.params.iouThrs == _MATCH)[0])
-        for image in self.coco.evalImgs[: len(self.coco.params.imgIds)]:  # the first area range is "all"
+        for image in self.coco.evalImgs:
             if image is not None:
                 for identity, ignored in zip(image["dtIds"], image["dtIgnore"][first], strict=True):
                     if not ignored:
@@ -209,7 +236,7 @@ class _Evaluation:
         if self.coco is None:
             return
         first = int(np.flatnonzero(self.coco.params.iouThrs == _MATCH)[0])
-        for image in self.coco.evalImgs[: len(self.coco.params.imgIds)]:  # the first area range is "all"
+        for image in self.coco.evalImgs:
             if image is not None:
                 yield np.array(image["dtScores"]), image["dtMatches"][first] > 0, image["dtIgnore"][first]
 
