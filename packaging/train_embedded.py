@@ -46,9 +46,9 @@ def _train(arguments: argparse.Namespace, work: Path) -> None:
     os.chdir(work)  # the config names its data from here
     import torch
 
+    from engine.commands.terminal import CANCELLED, ctrl_c_sets
     from engine.errors import CancelledError
     from engine.job import Job
-    from engine.terminal import CANCELLED, ctrl_c_sets
     from training.config.config_file import read_config
     from training.run.train import train
 
