@@ -1,4 +1,4 @@
-"""Build the CUDA kernels for the CPU (tests/ops/host) and solve problems with them there, in blocks, warps and lanes."""
+"""Build the CUDA kernels for the CPU (tests/engine/ops/host) and solve problems with them there, in blocks, warps and lanes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 // Solve one problem with the CUDA kernels, on a CPU: the problem as raw bytes on standard input, the results on standard
-// output. Built by tests/ops/cuda_on_host.py for one MASKDINO_VALUE, MASKDINO_POINT, MASKDINO_WIDTH and MASKDINO_INDEX.
+// output. Built by tests/engine/ops/cuda_on_host.py for one MASKDINO_VALUE, MASKDINO_POINT, MASKDINO_WIDTH and MASKDINO_INDEX.
 #include "cuda_on_host.h"
 #include "ptx_on_host.h"
 
