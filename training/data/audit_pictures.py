@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from training.data.audit_annotations import are_numbers
+from training.data.image_files import open_image
 from training.data.perceptual_hash import orient
 
 _PIXELS = 180  # longer side of a picture
@@ -20,7 +21,7 @@ _OUTLINE, _BOX = (255, 60, 40), (60, 150, 255)
 
 def whole_picture(path: Path, orientation: int = 0) -> str:
     """Show an image, turned by ``perceptual_hash.orient``."""
-    with Image.open(path) as picture:
+    with open_image(path) as picture:
         picture.draft("RGB", (_PIXELS, _PIXELS))
         small = picture.convert("RGB")
     small.thumbnail((_PIXELS, _PIXELS))
@@ -40,7 +41,7 @@ def outlined_picture(path: Path, annotation: dict[str, Any]) -> str:
     side = float(min((high - low).max(), 1e4))
     corner = (low + high - side) / 2
     zoom = _PIXELS / side
-    with Image.open(path) as picture:
+    with open_image(path) as picture:
         # Outside the image it is black: outlines that reach there stay visible.
         size, extent = (_PIXELS, _PIXELS), (*corner, *(corner + side))
         shown = picture.convert("RGB").transform(size, Image.Transform.EXTENT, extent, resample=Image.Resampling.BILINEAR)

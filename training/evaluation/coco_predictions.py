@@ -16,6 +16,7 @@ from engine.errors import ArgumentError
 from engine.input_file import refuse_special
 from engine.model.instance_model import InstanceModel
 from training.data.coco_layout import CocoImage
+from training.data.image_files import open_image
 from training.evaluation.coco_truth import CocoTruth, encoded_mask
 
 Result = dict[str, Any]
@@ -93,7 +94,7 @@ def read_image(entry: CocoImage, resize: int | None) -> np.ndarray:
         ArgumentError: it cannot be read, or has another size than the annotations say.
     """
     try:
-        with Image.open(entry.path) as file:
+        with open_image(entry.path) as file:
             image = file.convert("RGB")
     except OSError as error:
         raise ArgumentError(f"The image {entry.path} (id {entry.id}) cannot be read: {error}.") from error
