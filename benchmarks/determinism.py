@@ -60,15 +60,15 @@ def _detect(raster: Path, model: InstanceModel, run: tuple[int, int, int], **set
 
 
 def _difference(first: Layer, second: Layer) -> str:
-    same = {(polygon.wkb, score) for polygon, score in zip(first.geometry, first["score"], strict=True)} & {
-        (polygon.wkb, score) for polygon, score in zip(second.geometry, second["score"], strict=True)
-    }
-    if len(same) == len(first) == len(second):
+    one, two = (dict(zip(layer.geometry.to_wkb(), layer["score"], strict=True)) for layer in (first, second))
+    if one == two:
         return f"{len(first)} polygons, all the same, bit by bit"
+    same = one.keys() & two.keys()
     overlaps = best_overlaps(first.geometry.to_numpy(), second.geometry.to_numpy())
+    scores = max((abs(one[outline] - two[outline]) for outline in same), default=0.0)
     return (
-        f"{len(first)} and {len(second)} polygons, {len(same)} the same bit by bit; "
-        f"IoU at least {overlaps.min():.4f}, below 0.9: {np.sum(overlaps < 0.9)}, below 0.5: {np.sum(overlaps < 0.5)}"
+        f"{len(first)} and {len(second)} polygons; {len(same)} have the same outline, bit by bit, and scores within {scores:.0e}; "
+        f"IoU at least {overlaps.min():.3f}, below 0.9: {np.sum(overlaps < 0.9)}, below 0.5: {np.sum(overlaps < 0.5)}"
     )
 
 
