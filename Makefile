@@ -27,7 +27,7 @@ UV := 'uv>=0.5,<1'
 LOWEST_PYTHON ?= $(shell for minor in 10 11 12 13 14; do for python in python3.$$minor ~/.pyenv/versions/3.$$minor.*/bin/python; do \
   "$$python" -c '' 2>/dev/null && echo "$$python" && exit; done; done)
 # These touch every direct dependency, and take three minutes.
-LOWEST_TESTS := tests/test_cli.py tests/test_doctor.py tests/test_service.py tests/detection tests/data tests/evaluation tests/model
+LOWEST_TESTS := tests/engine/test_cli.py tests/engine/commands/test_doctor.py tests/engine/test_service.py tests/detection tests/data tests/evaluation tests/model
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -71,7 +71,7 @@ lint: $(READY)
 plugin: $(READY)
 	$(BIN)/python packaging/build_plugin.py -o dist/qgis_maskdino.zip
 
-# Needs the imagery of training/configs/embedded.yaml, which is not part of the project.
+# Needs the imagery of training/config/ready/embedded.yaml, which is not part of the project.
 embedded-bundle: $(READY)
 	$(BIN)/python -m pip install --quiet -e '.[pretrained]'
 	$(BIN)/python packaging/embedded_bundle.py

@@ -21,9 +21,9 @@ import numpy as np
 import typer
 from PIL import Image, ImageEnhance
 
-from training.data.audit import audit_dataset
-from training.data.audit_duplicates import Pictures, find_pairs, groups_of
-from training.data.perceptual_hash import SIDE, hash_orientations, orient
+from training.data.audit.audit import audit_dataset
+from training.data.audit.duplicates import Pictures, find_pairs, groups_of
+from training.data.audit.perceptual_hash import SIDE, hash_orientations, orient
 
 EVERY = 5  # pictures, one of which is a copy
 ANNOTATIONS = 9  # an image, as MapChallenge has

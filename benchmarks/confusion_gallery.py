@@ -10,10 +10,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from engine.model.instance_model import InstanceModel
 from engine.model.postprocess import ImageInstances
+from training.callbacks.prediction_pictures import pair, sheet
 from training.data.sample import Sample
 from training.data.training_data import Places
-from training.evaluation.mask_scores import LOWEST, MaskScores, MaskTally
-from training.prediction_pictures import pair, sheet
+from training.evaluation.coco.mask_scores import LOWEST, MaskScores, MaskTally
 
 _CAPTION = 22  # pixels above each pair
 _DIMMED = 0.35  # brightness of ground that does not count

@@ -71,7 +71,7 @@ def write_raster(path: Path, size: int) -> None:
     import rasterio
     from rasterio.transform import from_origin
 
-    from training.data.synthetic import SyntheticTown
+    from training.data.synthetic.town import SyntheticTown
 
     block = SyntheticTown(1, min(size, _BLOCK), _GSD).image.transpose(2, 0, 1)  # (3, H, W)
     repeats = -(-size // (2 * block.shape[1]))

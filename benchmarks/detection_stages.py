@@ -75,7 +75,7 @@ def raster_or_default(raster: Path | None, folder: Path) -> Path:
     """Return the raster that was asked for; else the real one where there is one, else a town generated in the folder."""
     if raster is not None or REAL.exists():
         return raster or REAL
-    from training.data.synthetic import write_town
+    from training.data.synthetic.town import write_town
 
     write_town(folder / "town.tif", folder / "truth.gpkg", seed=1, size=3000)
     return folder / "town.tif"

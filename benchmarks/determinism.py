@@ -22,7 +22,7 @@ from precision import PRECISIONS, middle_of
 
 import engine
 from engine.model.instance_model import InstanceModel
-from training.data.synthetic import write_town
+from training.data.synthetic.town import write_town
 
 # Threads of the model, tiles a call of it, workers beside it.
 FIRST = (1, 1, 1)
@@ -67,7 +67,7 @@ def _difference(first: Layer, second: Layer) -> str:
     overlaps = best_overlaps(first.geometry.to_numpy(), second.geometry.to_numpy())
     scores = max((abs(one[outline] - two[outline]) for outline in same), default=0.0)
     return (
-        f"{len(first)} and {len(second)} polygons; {len(same)} have the same outline, bit by bit, and scores within {scores:.0e}; "
+        f"{len(first)} and {len(second)} polygons, {len(same)} outlines the same, bit by bit, scores within {scores:.0e}; "
         f"IoU at least {overlaps.min():.3f}, below 0.9: {np.sum(overlaps < 0.9)}, below 0.5: {np.sum(overlaps < 0.5)}"
     )
 

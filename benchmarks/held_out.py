@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from training.config_file import read_config
+from training.config.config_file import read_config
 from training.data.augmentation_config import AugmentationConfig
 from training.data.config import CocoData, DataConfig, RasterData, SourceConfig, TownsData
 from training.data.training_data import Places, open_training_data

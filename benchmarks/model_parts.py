@@ -20,8 +20,8 @@ from measuring import kernel_on, machine, note
 from torch import Tensor
 from untrained import smooth_images, untrained_model
 
+from engine.model.families.maskdino.model import MaskDino
 from engine.model.inference import InferenceModel
-from engine.model.maskdino import MaskDino
 
 SIZES = {"maskdino_tiny": 256, "maskdino_r50": 512, "maskdino_swinl": 320}  # sides of the tiles that they are made for
 _PARTS = ("backbone", "pixel decoder", "decoder", "postprocessing")

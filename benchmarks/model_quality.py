@@ -25,10 +25,10 @@ from held_out import DATA, FIRST_PLACES, MAPCHALLENGE, held_out_samples, read_gr
 import engine
 from engine.model.instance_model import InstanceModel
 from training.data.config import RasterData
-from training.data.raster_tiles import split_ground
+from training.data.scenes.raster import split_ground
 from training.data.training_data import Places
-from training.evaluation.layer_evaluation import evaluate_layers
-from training.evaluation.mask_scores import MaskTally, tally_model
+from training.evaluation.coco.mask_scores import MaskTally, tally_model
+from training.evaluation.layers.evaluation import evaluate_layers
 
 SCORE = 0.5
 

@@ -28,14 +28,14 @@ from rasterio.features import rasterize
 from scipy import ndimage
 
 import engine
-from engine.detection.pieces import Building
+from engine.detection.merging.tile_instances import Building
 from engine.detection.polygons.outlines import outlines_of
-from engine.detection.raster_source import RasterSource
-from engine.detection.vectorise import polygons_of
-from training.data.synthetic import write_town
+from engine.detection.polygons.tracing import polygons_of
+from engine.raster.source import RasterSource
+from training.data.synthetic.town import write_town
+from training.evaluation.layers.overlaps import find_overlaps
+from training.evaluation.layers.shape_agreement import direction_errors, polis_distances
 from training.evaluation.matching import match
-from training.evaluation.overlaps import find_overlaps
-from training.evaluation.shape_agreement import direction_errors, polis_distances
 
 GSD = 0.3  # metres per pixel
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

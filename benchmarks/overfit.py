@@ -17,10 +17,10 @@ import torch
 import typer
 
 from engine.job import Job, Progress
-from training.config import TrainConfig
-from training.data.coco import find_annotations
-from training.history import LOSSES, VALIDATION, read_history
-from training.program import train
+from training.callbacks.history import LOSSES, VALIDATION, read_history
+from training.config.schema import TrainConfig
+from training.data.coco.folder import find_annotations
+from training.run.train import train
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "mapchallenge"
 TILES = 4

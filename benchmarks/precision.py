@@ -19,7 +19,7 @@ from layer_agreement import best_overlaps
 
 import engine
 from engine.model.inference import InferenceModel
-from training.evaluation.mask_scores import score_model
+from training.evaluation.coco.mask_scores import score_model
 
 PRECISIONS = ("float32", "bfloat16")
 

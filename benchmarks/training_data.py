@@ -27,10 +27,10 @@ import typer
 from PIL import Image
 
 from training.data.augmentation_config import AugmentationConfig
-from training.data.coco import CocoFolder
+from training.data.coco.folder import CocoFolder
 from training.data.dataset import TrainingCrops
 from training.data.sources import ImageSource
-from training.data.synthetic import SyntheticTown
+from training.data.synthetic.town import SyntheticTown
 
 SIDE = 300  # pixels of an image
 DISTINCT = 8  # images

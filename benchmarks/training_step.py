@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from untrained import smooth_images, untrained_model
 
 import engine
-from training.activation_checkpointing import checkpoint_activations
 from training.losses import LossConfig, Target
 from training.objectives.mask_dino import MaskDinoObjective
+from training.run.activation_checkpointing import checkpoint_activations
 
 
 def main(

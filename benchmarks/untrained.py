@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import engine
-from engine.model.maskdino import MaskDino
+from engine.model.families.maskdino.model import MaskDino
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests")]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from parity_weights import shaped  # noqa: E402
+from tests.parity_weights import shaped  # noqa: E402
 
 _CONSTANTS = ("empty_weight", "relative_position_index", "num_batches_tracked")
 

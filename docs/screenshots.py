@@ -19,7 +19,7 @@ PROJECT = DOCS.parent
 ENGINE = PROJECT / ".venv" / "bin" / "python"
 _TOWN = """
 from pathlib import Path
-from training.data.synthetic import write_town
+from training.data.synthetic.town import write_town
 write_town(Path({raster!r}), Path({truth!r}), seed=7, size=1024, gsd=0.3)
 """
 _SCENARIO = """

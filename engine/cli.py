@@ -11,10 +11,10 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from engine.commands import command_modules, load_command
+from engine.commands.terminal import CANCELLED, FAILED, keep_standard_streams, leave
 from engine.device import share_the_cores
 from engine.distribution import version
 from engine.errors import CancelledError, MaskDinoError, about_a_file
-from engine.terminal import CANCELLED, FAILED, keep_standard_streams, leave
 
 logger = logging.getLogger("engine")
 

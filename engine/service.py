@@ -24,12 +24,12 @@ from multiprocessing import active_children
 from typing import Any
 
 from engine.commands import command_modules, load_command
+from engine.commands.terminal import FAILED, leave
 from engine.device import share_the_cores
 from engine.distribution import version
 from engine.errors import ArgumentError, CancelledError, MaskDinoError, RequestError, about_a_file
 from engine.job import Job
 from engine.json_lines import EventHandler, EventStream
-from engine.terminal import FAILED, leave
 
 PROTOCOL = 1
 _LONGEST_LINE = 1 << 24  # bytes

@@ -1,8 +1,8 @@
 """Write one folder with which somebody who has a bare GPU machine trains the embedded model: ``make embedded-bundle``.
 
-It holds the code, the images of all places of ``training/configs/embedded.yaml`` as COCO folders, the weights to start from,
-wheels of the packages that such a machine may lack, and ``train.py``; see `train_embedded.py` for what the machine needs. The
-imagery is that of the config's places, under their licences, and is not part of the project.
+It holds the code, the images of all places of ``training/config/ready/embedded.yaml`` as COCO folders, the weights to start
+from, wheels of the packages that such a machine may lack, and ``train.py``; see `train_embedded.py` for what the machine
+needs. The imagery is that of the config's places, under their licences, and is not part of the project.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import torch
 import yaml
 
 from engine.model.build import build_model
+from engine.model.header import ModelHeader, TrainingRecord
 from engine.model.model_file import save_model
-from engine.model.model_header import ModelHeader, TrainingRecord
-from training.config import TrainConfig
-from training.config_file import read_config
+from training.config.config_file import read_config
+from training.config.schema import TrainConfig
 from training.data.config import TownsData
-from training.data.scene_export import write_scenes
+from training.data.scenes.writing import write_scenes
 from training.data.training_data import read_scenes
-from training.model_card import source_records
-from training.start import start_from_each
+from training.pretrained.start import start_from_each
+from training.run.export import source_records
 
 PROJECT = Path(__file__).resolve().parents[1]
 LARGEST = 55_000_000  # bytes

@@ -45,8 +45,8 @@ def _train(arguments: argparse.Namespace, work: Path) -> None:
     import torch
 
     from engine.job import Job
-    from training.config_file import read_config
-    from training.program import train
+    from training.config.config_file import read_config
+    from training.run.train import train
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     gpu = torch.cuda.is_available() and arguments.device != "cpu"

@@ -6,7 +6,7 @@ from qgis.core import QgsApplication, QgsMapLayerType, QgsRasterLayer
 from qgis.PyQt.QtCore import QCoreApplication, Qt, QTranslator
 from qgis.PyQt.QtWidgets import QAction, QMenu
 
-from qgis_maskdino.engine_environment import EngineEnvironment
+from qgis_maskdino.backend.environment import EngineEnvironment
 from qgis_maskdino.icons import LOGO, icon
 from qgis_maskdino.provider import MaskDinoProvider
 from qgis_maskdino.translation import install_translator, tr
@@ -38,8 +38,8 @@ class MaskDinoPlugin:
 
     def initGui(self) -> None:
         """Take the plugin's place in QGIS's window."""
-        from qgis_maskdino.dock import MaskDinoDock
-        from qgis_maskdino.panel.options_page import OptionsFactory
+        from qgis_maskdino.gui.dock import MaskDinoDock
+        from qgis_maskdino.gui.options_page import OptionsFactory
 
         self.initProcessing()
         environment = EngineEnvironment()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from qgis.core import QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
-from qgis_maskdino.algorithms.detect_buildings import DetectBuildings
-from qgis_maskdino.algorithms.evaluate_detections import EvaluateDetections
-from qgis_maskdino.algorithms.export_training_data import ExportTrainingData
-from qgis_maskdino.algorithms.train_model import TrainModel
 from qgis_maskdino.icons import LOGO, icon_path
+from qgis_maskdino.processing.detect_buildings import DetectBuildings
+from qgis_maskdino.processing.evaluate_detections import EvaluateDetections
+from qgis_maskdino.processing.export_training_data import ExportTrainingData
+from qgis_maskdino.processing.train_model import TrainModel
 from qgis_maskdino.translation import tr
 
 

@@ -46,9 +46,9 @@ def tiny_model(tmp_path_factory) -> Path:
     import torch
 
     from engine.model.build import build_model
+    from engine.model.header import ModelHeader
     from engine.model.model_file import save_model
-    from engine.model.model_header import ModelHeader
-    from tests.model.small_model import SMALL_CONFIG
+    from tests.engine.model.small_model import SMALL_CONFIG
 
     torch.manual_seed(0)
     model = build_model(SMALL_CONFIG.model_copy(update={"num_classes": 1, "detections_per_image": 5}))

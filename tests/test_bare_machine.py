@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from engine.model.model_file import read_header
-from tests.training_run import config_document, write_houses
+from tests.training.run.training_run import config_document, write_houses
 
 HIDING = Path(__file__).with_name("bare_machine")
 

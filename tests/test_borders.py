@@ -52,7 +52,7 @@ def test_the_plugin_imports_qgis_and_the_standard_library_alone(project):
 
 
 @pytest.mark.parametrize(
-    "line", ["import torch", "def f():\n    from engine.errors import X", "import_module('training.demo')"]
+    "line", ["import torch", "def f():\n    from engine.errors import X", "import_module('training.commands.demo')"]
 )
 def test_the_check_itself_sees_each_way_of_importing(tmp_path, line):
     (tmp_path / "face").mkdir()

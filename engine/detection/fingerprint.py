@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from engine.detection.instances import Predictor
-from engine.detection.raster_source import RasterSource
 from engine.detection.settings import Settings
-from engine.detection.tile_grid import TileGrid
+from engine.raster.source import RasterSource
+from engine.raster.tile_grid import TileGrid
 
 
 def fingerprint_of(

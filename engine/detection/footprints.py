@@ -12,15 +12,15 @@ import shapely
 from affine import Affine
 from rasterio.crs import CRS
 
-from engine.detection.area_of_interest import AreaOfInterest
-from engine.detection.ground_area import ground_areas
-from engine.detection.pieces import Building
+from engine.detection.merging.tile_instances import Building
 from engine.detection.polygons.outlines import outlines_of
-from engine.detection.raster_source import RasterSource
+from engine.detection.polygons.tracing import polygons_of
 from engine.detection.settings import Settings
-from engine.detection.tile_grid import TileGrid
-from engine.detection.vectorise import polygons_of
 from engine.errors import ArgumentError
+from engine.raster.source import RasterSource
+from engine.raster.tile_grid import TileGrid
+from engine.vector.area_of_interest import AreaOfInterest
+from engine.vector.geodesic_area import ground_areas
 
 LEAST_AREA = 4.0  # m2
 LEAST_PIXELS = 12

@@ -11,27 +11,27 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from engine.detection.area_of_interest import AreaOfInterest
-from engine.detection.detection_run import DetectionRun
+from engine.detection.checkpoint import Journal
 from engine.detection.fingerprint import fingerprint_of
 from engine.detection.footprints import FootprintMaker
 from engine.detection.instances import Predictor
-from engine.detection.journal import Journal
-from engine.detection.raster_source import RasterSource
+from engine.detection.layer_writer import DetectionSink, reserve_layer
+from engine.detection.run import DetectionRun
 from engine.detection.settings import Settings
-from engine.detection.sink import DetectionSink, reserve_layer
 from engine.detection.stages import Stages
-from engine.detection.tile_grid import TileGrid
 from engine.distribution import version
 from engine.errors import ArgumentError, CancelledError
+from engine.files.output_file import OutputFile, refuse_inputs
 from engine.job import Progress
-from engine.output_file import OutputFile, refuse_inputs
+from engine.raster.source import RasterSource
+from engine.raster.tile_grid import TileGrid
+from engine.vector.area_of_interest import AreaOfInterest
 
 T = TypeVar("T")
 
 if TYPE_CHECKING:
+    from engine.model.header import ModelHeader
     from engine.model.instance_model import InstanceModel
-    from engine.model.model_header import ModelHeader
 
 
 @dataclass(frozen=True)

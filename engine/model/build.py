@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from engine.errors import ArgumentError
 from engine.model.backbones import build_backbone
 from engine.model.config import AnyModelConfig, MaskRcnnConfig, ModelConfig
-from engine.model.heads import PredictionHeads
-from engine.model.maskdino import MaskDino
-from engine.model.pixel_decoder import PixelDecoder
+from engine.model.families.maskdino.model import MaskDino
+from engine.model.families.maskdino.pixel_decoder import PixelDecoder
+from engine.model.families.maskdino.query_selection import QuerySelection
+from engine.model.families.maskdino.transformer_decoder import TransformerDecoder
+from engine.model.layers.heads import PredictionHeads
 from engine.model.presets import preset
-from engine.model.query_selection import QuerySelection
-from engine.model.transformer_decoder import TransformerDecoder
 
 if TYPE_CHECKING:
-    from engine.model.mask_rcnn import MaskRcnn
+    from engine.model.families.mask_rcnn.model import MaskRcnn
 
 
 def build_model(model: str | AnyModelConfig, *, num_classes: int | None = None) -> MaskDino | MaskRcnn:
@@ -35,7 +35,7 @@ def build_model(model: str | AnyModelConfig, *, num_classes: int | None = None) 
     else:
         config = model if num_classes is None else model.model_copy(update={"num_classes": num_classes})
     if isinstance(config, MaskRcnnConfig):
-        from engine.model.build_mask_rcnn import build_mask_rcnn
+        from engine.model.families.mask_rcnn.build import build_mask_rcnn
 
         return build_mask_rcnn(config)
     return _build_mask_dino(config)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.errors import ModelFileError
-from engine.model.model_header import ModelHeader
+from engine.model.header import ModelHeader
 
 _LARGEST = {  # of those that cost memory or time without a tensor of the file that could be compared
     "size_divisibility": 256, "queries": 10_000, "points": 64, "levels": 16, "window_size": 64, "detections_per_image": 100_000,

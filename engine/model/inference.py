@@ -16,10 +16,10 @@ from timm.models.swin_transformer import WindowAttention
 from torch import Tensor, nn
 
 from engine.errors import ArgumentError, DeviceError
-from engine.model.feed_forward import piece_size
+from engine.model.families.maskdino.model import MaskDino
 from engine.model.folded_norms import fold_norms
 from engine.model.instance_model import InstanceModel
-from engine.model.maskdino import MaskDino
+from engine.model.layers.feed_forward import piece_size
 from engine.model.packed_layers import can_pack, pack_convolutions, pack_linears
 from engine.model.postprocess import ImageInstances
 
@@ -83,7 +83,7 @@ class InferenceModel(nn.Module):
         threshold: float = 0.0,
         output_sizes: Sequence[tuple[int, int]] | None = None,
     ) -> list[ImageInstances]:
-        """Find the instances of each image, best first; see `engine.model.maskdino.MaskDino.instances`."""
+        """Find the instances of each image, best first; see `engine.model.families.maskdino.model.MaskDino.instances`."""
         return self.model.instances(images, count=count, threshold=threshold, output_sizes=output_sizes)
 
 

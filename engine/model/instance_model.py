@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from engine.model.model_header import ModelHeader
+from engine.model.header import ModelHeader
 from engine.model.postprocess import ImageInstances
 
 
@@ -28,7 +28,7 @@ class InstanceModel(Protocol):
         threshold: float = 0.0,
         output_sizes: Sequence[tuple[int, int]] | None = None,
     ) -> list[ImageInstances]:
-        """Find the instances of each image, best first; see `engine.model.maskdino.MaskDino.instances`."""
+        """Find the instances of each image, best first; see `engine.model.families.maskdino.model.MaskDino.instances`."""
         ...
 
     def parameters(self) -> Iterator[nn.Parameter]:

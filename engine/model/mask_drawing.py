@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.model.kept_constants import kept
+from engine.model.layers.cached_constants import kept
 
 STRIDE = 4  # pixels a cell
 _CELLS = 8  # side of a block

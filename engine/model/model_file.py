@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.errors import CheckpointMismatchError, DeviceError, ModelFileError
+from engine.files.output_file import OutputFile, explained
+from engine.model.checkpoints.catalogue import PUBLISHED
 from engine.model.file_errors import about_file
+from engine.model.header import ModelHeader, parse_header
 from engine.model.header_bounds import check_bounds
-from engine.model.model_header import ModelHeader, parse_header
 from engine.model.presets import PRESETS
-from engine.model.published import PUBLISHED
-from engine.output_file import OutputFile, explained
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from engine.model.mask_rcnn import MaskRcnn
-    from engine.model.maskdino import MaskDino
+    from engine.model.families.mask_rcnn.model import MaskRcnn
+    from engine.model.families.maskdino.model import MaskDino
 
 log = logging.getLogger(__name__)
 

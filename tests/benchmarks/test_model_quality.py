@@ -16,10 +16,10 @@ from PIL import Image
 from scipy import ndimage
 
 from engine.model.postprocess import ImageInstances
-from tests.training_run import write_houses
-from training.config_file import CONFIGS
-from training.data.synthetic import write_town
-from training.evaluation.mask_scores import MaskScores, tally_model
+from tests.training.run.training_run import write_houses
+from training.config.config_file import CONFIGS
+from training.data.synthetic.town import write_town
+from training.evaluation.coco.mask_scores import MaskScores, tally_model
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))  # where its programs find one another
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from engine.ops import ms_deform_attn
+from tests.engine.ops.attention_problem import problem
 from tests.gpu.device import DEVICE
-from tests.ops.attention_problem import problem
 
 BOUNDS = {torch.float64: 1e-12, torch.float32: 2e-5, torch.float16: 2**-9, torch.bfloat16: 2**-6}
 _TIE = 1e-3  # pixels

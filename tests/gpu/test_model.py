@@ -13,8 +13,8 @@ pytest.importorskip("pydantic", reason="the model's config is checked by pydanti
 from engine.model.build import build_model
 from engine.model.inference import InferenceModel
 from engine.ops import kernel_name
+from tests.engine.model.small_model import SMALL_CONFIG
 from tests.gpu.device import DEVICE, record
-from tests.model.small_model import SMALL_CONFIG
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_a_cuda_graph_records_a_pass(models, images) -> None:
 
 def test_a_detection_runs_there_with_the_best_kernel() -> None:
     pytest.importorskip("rasterio", reason="detection reads rasters")
-    from engine.doctor import small_detection
+    from engine.commands.doctor import small_detection
 
     report = small_detection(device=DEVICE)
     assert report["succeeded"], report

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from qgis.core import QgsVectorLayer
 
-from qgis_maskdino.engine_process import EngineProcess
+from qgis_maskdino.backend.process import EngineProcess
 
 REQUIRED = {
     "name", "description", "version", "qgisMinimumVersion", "author", "email", "about", "tracker", "repository", "homepage",
@@ -115,7 +115,7 @@ class TestContents:
 
     def test_the_embedded_model_and_the_training_configs_are_in_it(self, plugin):
         assert (plugin / "sources/engine/weights/maskdino_lite.safetensors").stat().st_size > 1e6
-        assert list((plugin / "sources/training/configs").glob("*.yaml"))
+        assert list((plugin / "sources/training/config/ready").glob("*.yaml"))
 
     def test_the_face_is_python_3_9(self, plugin):
         """QGIS 3.22 for Windows brings 3.9: newer syntax there ends the plugin before its first line."""

@@ -117,7 +117,7 @@ class TownsData(Source):
         size: side of a town in pixels.
         gsd: range of metres per pixel, drawn for each town.
         seed: of the first town; the others follow. Towns of one range of seeds are another data set than those of another.
-        styles: weights of the styles in ``training.data.town_style``; None takes all alike.
+        styles: weights of the styles in ``training.data.synthetic.style``; None takes all alike.
         cache: a folder where painted towns are kept for other processes and runs; None paints them anew in each process.
     """
 

@@ -14,12 +14,12 @@ import numpy as np
 import shapely
 
 from engine.errors import ArgumentError
-from training.data.coco import CocoFolder
-from training.data.coco_layout import CocoImage
+from training.data.coco.folder import CocoFolder
+from training.data.coco.layout import CocoImage
 from training.data.sample import Sample
-from training.data.scene import Scene, Scenes
-from training.data.synthetic import GENERATION, SyntheticTown
-from training.data.town_style import STYLES, draw_by_weight
+from training.data.scenes.scene import Scene, Scenes
+from training.data.synthetic.style import STYLES, draw_by_weight
+from training.data.synthetic.town import GENERATION, SyntheticTown
 from training.data.view import View, burn_masks, cut_pixels
 
 logger = logging.getLogger(__name__)

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import ArgumentError, ConfigError
-from engine.model.model_header import DataSource
+from engine.model.header import DataSource
 from training.data.augmentation_config import AugmentationConfig
-from training.data.coco import CocoFolder
+from training.data.coco.folder import CocoFolder
 from training.data.config import CocoData, DataConfig, RasterData, SourceConfig, TilesData, TownsData
 from training.data.dataset import TrainingCrops
 from training.data.sample import Sample
-from training.data.scene import Scene, SceneWindows
+from training.data.scenes.scene import Scene, SceneWindows
 from training.data.sources import CropSource, FittedImages, ImageSource, SceneSource, SyntheticSource, image_scenes
 
 _BUILDING = ("building",)
@@ -179,7 +179,7 @@ class _Opened:
     def record(self, config: SourceConfig) -> DataSource:
         """Describe a source for the model card."""
         if isinstance(config, TownsData):
-            licence, attribution = "GPL-3.0-or-later", "training/data/synthetic.py"
+            licence, attribution = "GPL-3.0-or-later", "training/data/synthetic/town.py"
             images = config.count
         else:
             folder = self.folders.get(config)
@@ -240,15 +240,13 @@ def read_scenes(
     """
     # What reads maps and rasters is not needed, and need not be installed, to train on folders of images.
     if isinstance(config, RasterData):
-        from training.data import raster_tiles
+        from training.data.scenes import raster
 
-        return raster_tiles.read_sides(
-            config.rasters, config.footprints, config.area, hold_out=config.hold_out, margin=config.margin
-        )
+        return raster.read_sides(config.rasters, config.footprints, config.area, hold_out=config.hold_out, margin=config.margin)
     if isinstance(config, TilesData):
-        from training.data import tile_mosaic
+        from training.data.scenes import tiles
 
-        return tile_mosaic.read_sides(
+        return tiles.read_sides(
             config.folder, image_zoom=config.image_zoom, label_zoom=config.label_zoom, hold_out=config.hold_out
         )
     if folder is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.evaluation.overlaps import Overlaps
+from training.evaluation.layers.overlaps import Overlaps
 
 TOLERANCE = 1e-6
 """An IoU this little below a threshold counts as on it. Exact fractions such as 1/2 are common among pixel outlines, and the

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.model.denoising_queries import DenoisingQueries
+from engine.model.families.maskdino.denoising_queries import DenoisingQueries
 from engine.model.outputs import Outputs, Prediction
 
 from .box_losses import BOX_AGREEMENT, cxcywh_to_xyxy, l1_distance

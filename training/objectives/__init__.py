@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from engine.model.maskdino import MaskDino
+from engine.model.families.maskdino.model import MaskDino
 from training.losses import LossConfig
 
 from .mask_dino import MaskDinoObjective

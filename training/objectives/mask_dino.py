@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from engine.model.maskdino import MaskDino
+from engine.model.families.maskdino.model import MaskDino
 from training.losses import Criterion, DenseGuide, LossConfig, RandomSource, Target, make_denoising_queries
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from engine.model.mask_rcnn import MaskRcnn
+from engine.model.families.mask_rcnn.model import MaskRcnn
 from training.losses import Target
 from training.losses.box_losses import cxcywh_to_xyxy
 

@@ -1,0 +1,159 @@
+"""``maskdino detect``: the arguments, for the terminal and for the service, and what a terminal shows meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from engine.commands import check_arguments, option_types
+from engine.commands.terminal import CANCELLED, ctrl_c_sets, leave, progress_bar
+from engine.errors import CancelledError
+from engine.job import Job
+from engine.json_lines import EventHandler, EventStream
+
+if TYPE_CHECKING:
+    from engine.detection.pipeline import Summary
+
+
+class Outline(str, Enum):
+    """How the outline of a mask is drawn."""
+
+    regular = "regular"
+    simplified = "simplified"
+    raw = "raw"
+
+
+class Precision(str, Enum):
+    """In what numbers the model computes."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class OnDamage(str, Enum):
+    """What a block of the raster does that cannot be decoded."""
+
+    fail = "fail"
+    skip = "skip"
+
+
+def command(
+    raster: str = typer.Argument(help="Anything that GDAL reads.", metavar="RASTER"),
+    output: Path = typer.Option(..., "-o", "--output", help="Where the buildings go: .gpkg, .geojson, .fgb or .parquet."),
+    model: str = typer.Option("maskdino_lite", help="An embedded model by name, or a model file."),
+    aoi: str | None = typer.Option(None, help="Polygons, in any format and CRS: detect inside them alone.", metavar="VECTOR"),
+    extent: tuple[float, float, float, float] | None = typer.Option(
+        None, help="Detect inside a rectangle alone, in the raster's CRS.", metavar="XMIN YMIN XMAX YMAX"
+    ),
+    bands: str | None = typer.Option(None, help="Bands for red, green and blue, counted from 1.", metavar="1,2,3"),
+    gsd: float | None = typer.Option(
+        None, help="Detect at this ground sampling distance, in metres a pixel.", metavar="METRES"
+    ),
+    score: float = typer.Option(0.5, help="Keep what the model is at least this sure of, 0 to 1."),
+    min_area: float | None = typer.Option(
+        None, help="Leave out what is smaller than this; by default 4 m2 or 12 pixels, whichever is more.", metavar="M2"
+    ),
+    outline: Outline = typer.Option(Outline.regular, help="Right angles, smooth, or the borders of the pixels."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
+    precision: Precision = typer.Option(
+        Precision.auto, help="Of the model's products; auto takes what the device is fastest at."
+    ),
+    compile: bool = typer.Option(
+        False, "--compile", help="Compile the model first, with torch.compile: takes a minute, and on a CPU a C++ compiler."
+    ),
+    on_damage: OnDamage = typer.Option(
+        OnDamage.fail, help="What a damaged block of the raster does: fail the run, or skip it as no data and name it."
+    ),
+    local_only: bool = typer.Option(
+        False, "--local-only", help="Refuse a raster that reads from the network or from outside its own folder."
+    ),
+    batch_size: int | None = typer.Option(None, help="Tiles that the model sees at once."),
+    workers: int | None = typer.Option(
+        None, help="Threads that read, and that draw outlines; by default one beside a CPU, up to eight beside a GPU."
+    ),
+    overlap: int | None = typer.Option(None, help="Pixels that neighbouring tiles share; by default a quarter of a tile."),
+    resume: bool = typer.Option(False, "--resume", help="Go on where a killed or cancelled run ended."),
+    json_lines: bool = typer.Option(False, "--json-lines", help="Print progress and result as JSON Lines."),
+) -> None:
+    """Find the buildings of a raster and write them as polygons."""
+    if aoi is not None and extent is not None:
+        raise typer.BadParameter("give --aoi or --extent, not both")
+    arguments = {
+        "raster": raster, "output": str(output), "model": model, "aoi": aoi, "extent": extent, "bands": bands, "gsd": gsd,
+        "score": score, "min_area": min_area, "outline": outline.value, "device": device, "precision": precision.value,
+        "compile": compile, "on_damage": on_damage.value, "local_only": local_only, "batch_size": batch_size,
+        "workers": workers, "overlap": overlap, "resume": resume,
+    }  # fmt: skip
+    if json_lines:
+        _with_events(arguments)
+    else:
+        _on_terminal(arguments)
+
+
+def _on_terminal(arguments: dict[str, Any]) -> None:
+    with progress_bar() as show:
+        job = Job(report=show)
+        with ctrl_c_sets(job.cancelled):
+            summary = run(arguments, job)
+    if summary.cancelled:
+        leave(
+            CANCELLED, f"cancelled; the {summary.buildings} buildings found so far are in {summary.output}. --resume goes on."
+        )
+    area = "" if math.isnan(summary.area_m2) else f" ({summary.area_m2:,.0f} m2)"
+    seconds = summary.seconds["total"]
+    typer.echo(
+        f"{summary.buildings} buildings{area} in {summary.output}; "
+        f"{seconds:.1f} s, {summary.megapixels / seconds:.2f} MPix/s on {summary.device}"
+    )
+
+
+def _with_events(arguments: dict[str, Any]) -> None:
+    stream = EventStream.take_stdout()
+    logging.getLogger("engine").handlers = [EventHandler(stream)]
+    job = Job(report=lambda progress: stream.send("progress", **asdict(progress)))
+    try:
+        with ctrl_c_sets(job.cancelled):
+            summary = run(arguments, job)
+    except CancelledError as error:
+        stream.send("cancelled", message=error.message)
+        raise
+    except Exception as error:
+        stream.send("error", **describe(error))
+        raise
+    stream.send("cancelled" if summary.cancelled else "result", **asdict(summary))
+    if summary.cancelled:
+        leave(CANCELLED, f"cancelled; --resume goes on with {summary.output}.")
+
+
+def describe(error: Exception) -> dict[str, str | None]:
+    """Return the fields of an error event."""
+    return {
+        "code": getattr(error, "code", "internal"),
+        "message": getattr(error, "message", None) or f"{type(error).__name__}: {error}",
+        "hint": getattr(error, "hint", None),
+    }
+
+
+def run(arguments: dict[str, Any], job: Job) -> Summary:
+    """Detect with the arguments of the command line, by name."""
+    from engine.detection.pipeline import detect
+
+    return detect(**arguments, progress=job.report, cancel=job.cancelled)
+
+
+def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
+    """Answer a request of the service.
+
+    Raises:
+        RequestError: an argument is missing, unknown, or of the wrong type.
+    """
+    types = option_types(command, without=("json_lines",), bands=str | list[int] | None)
+    check_arguments("detect", arguments, types=types, required=("raster", "output"))
+    return asdict(run(arguments, job))

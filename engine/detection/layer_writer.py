@@ -1,0 +1,232 @@
+"""Write footprints as they are found, so that a finished file, and nothing else, ever stands under the output's name.
+
+A GeoPackage is written as the footprints come; the other formats cannot grow, so their rows (some 300 bytes each) wait in
+memory for the end.
+
+GeoJSON keeps the raster's CRS in the ``crs`` member that GDAL and QGIS write and read: RFC 7946 would have longitude and
+latitude with seven decimals, and the outlines are exact here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyogrio
+import shapely
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
+from pyogrio.util import vsi_path
+
+from engine.errors import ArgumentError, MaskDinoError, OutputError
+from engine.files.output_file import OutputFile, explained
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from engine.detection.footprints import Footprints
+
+LAYER = "buildings"
+DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".json": "GeoJSON", ".fgb": "FlatGeobuf", ".parquet": "Parquet"}
+ROWS_A_WRITE = 4096
+"""Opening a GeoPackage to append takes as long as writing a thousand rows."""
+
+WRITE_ERRORS = (DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, RuntimeError)
+
+
+def check_output(path: Path) -> None:
+    """Find out, before any work, whether an output can be written.
+
+    Raises:
+        ArgumentError, OutputError: as ``reserve_layer``.
+    """
+    reserve_layer(path).close()
+
+
+def reserve_layer(path: str | os.PathLike[str]) -> OutputFile:
+    """Reserve the file of a layer.
+
+    Raises:
+        ArgumentError: the extension is not that of a format that can be written.
+        OutputError: as ``OutputFile``, or what the format needs is not installed.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in DRIVERS:
+        what = f"the extension {path.suffix!r}" if path.suffix else "no extension"
+        raise ArgumentError(f"The output {path} has {what}.", hint="Use .gpkg, .geojson, .fgb or .parquet.")
+    if DRIVERS[suffix] == "Parquet":
+        _require_pyarrow(path)
+    file = OutputFile(path)
+    if vsi_path(file.part) != str(file.part):
+        file.close()
+        raise OutputError(
+            f"The folder of the output {path} has a character in its name that GDAL takes for part of an address.",
+            hint="Write elsewhere.",
+        )
+    return file
+
+
+class DetectionSink:
+    """The layer ``buildings``, growing: ``write``, then ``close`` to keep it or ``abort`` to leave nothing.
+
+    Fields are ``score`` (0..1) and ``area_m2`` (null where nothing says how large a pixel is); geometries are polygons in the
+    raster's CRS. A GeoPackage has a spatial index, and the metadata as the layer's own, where QGIS shows it.
+    """
+
+    def __init__(
+        self, output: str | os.PathLike[str] | OutputFile, *, crs: Any, metadata: dict[str, str] | None = None
+    ) -> None:
+        """Begin the file.
+
+        Args:
+            output: where, or the reserved file, which then stays so; what stands under the name is replaced by ``close``
+                and not touched before.
+            crs: anything with ``to_wkt()``, a string that GDAL understands, or None for a layer without CRS.
+            metadata: what to keep of how the layer came to be.
+
+        Raises:
+            ArgumentError, OutputError: as ``reserve_layer``, or it cannot be begun.
+        """
+        self._is_own = not isinstance(output, OutputFile)
+        self._file = reserve_layer(output) if self._is_own else output
+        self.path = self._file.path
+        self.rows = 0
+        self._closed = False
+        self._driver = DRIVERS[self.path.suffix.lower()]
+        self._crs = crs.to_wkt() if hasattr(crs, "to_wkt") else crs
+        self._metadata = {name: str(value) for name, value in (metadata or {}).items()}
+        self._waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._rows_waiting = 0
+        if self._driver == "GPKG":
+            with self._undone_on_error():
+                self._write_ogr(append=False)
+
+    def write(self, footprints: Footprints) -> None:
+        """Add footprints.
+
+        Raises:
+            OutputError: they cannot be written; nothing is left of the unfinished file.
+        """
+        wkb = shapely.to_wkb(np.asarray(footprints.geometries, dtype=object))
+        scores = np.asarray(footprints.scores, dtype=np.float32)
+        self._waiting.append((wkb, scores, np.asarray(footprints.areas, dtype=np.float64)))
+        self._rows_waiting += len(wkb)
+        if self._driver == "GPKG" and self._rows_waiting >= ROWS_A_WRITE:
+            with self._undone_on_error():
+                self._write_ogr(append=True)
+
+    def close(self) -> None:
+        """Finish the file and give it its name, in one step. A second call does nothing.
+
+        Raises:
+            OutputError: it cannot be finished or named; what stood under the name still does.
+        """
+        if self._closed:
+            return
+        with self._undone_on_error():
+            if self._driver == "Parquet":
+                self._write_parquet()
+            elif self._driver != "GPKG" or self._rows_waiting:
+                self._write_ogr(append=self._driver == "GPKG")
+            self._verify()
+            self._file.finish()
+        self._let_go()
+
+    def abort(self) -> None:
+        """Leave nothing of an unfinished file. After ``close``, or a second time, this does nothing."""
+        self._let_go()
+        self._waiting = []
+
+    def _let_go(self) -> None:
+        self._closed = True
+        if self._is_own:  # whoever reserved it otherwise has the end of the run to wait for
+            self._file.close()
+
+    @contextmanager
+    def _undone_on_error(self) -> Iterator[None]:
+        try:
+            with explained(self.path, *WRITE_ERRORS):
+                yield
+        except MaskDinoError:
+            self.abort()
+            raise
+
+    def _taken(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Take the rows that wait: WKB, scores, areas."""
+        empty = (np.zeros(0, dtype=object), np.zeros(0, dtype=np.float32), np.zeros(0))
+        columns = [np.concatenate(column) for column in zip(empty, *self._waiting, strict=True)]
+        self._waiting = []
+        self._rows_waiting = 0
+        self.rows += len(columns[0])
+        return columns[0], columns[1], columns[2]
+
+    def _write_ogr(self, *, append: bool) -> None:
+        wkb, scores, areas = self._taken()
+        options: dict[str, Any] = {}
+        if not append:
+            options = {"layer_metadata": self._metadata or None} if self._driver == "GPKG" else {}
+            if self._driver != "GeoJSON":
+                options["SPATIAL_INDEX"] = "YES"
+        with warnings.catch_warnings():
+            # The raster has none either, and whoever opened it has said so.
+            warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
+            pyogrio.raw.write(
+                self._file.part,
+                wkb,
+                [scores, areas],
+                np.array(["score", "area_m2"], dtype=object),
+                layer=LAYER,
+                driver=self._driver,
+                geometry_type="Polygon",
+                crs=self._crs,
+                append=append,
+                **options,
+            )
+
+    def _write_parquet(self) -> None:
+        """Write GeoParquet 1.1, with the metadata beside the key ``geo`` under a key of its own."""
+        import pyarrow
+        import pyarrow.parquet
+        import pyproj
+
+        wkb, scores, areas = self._taken()
+        column = {
+            "encoding": "WKB",
+            "geometry_types": ["Polygon"],
+            "crs": pyproj.CRS.from_user_input(self._crs).to_json_dict() if self._crs else None,
+        }
+        if len(wkb):
+            column["bbox"] = shapely.total_bounds(shapely.from_wkb(wkb)).tolist()
+        geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+        table = pyarrow.table(
+            {
+                "score": pyarrow.array(scores),
+                "area_m2": pyarrow.array(areas, from_pandas=True),  # NaN becomes null
+                "geometry": pyarrow.array(wkb.tolist(), type=pyarrow.binary()),
+            },
+            metadata={"geo": json.dumps(geo), "maskdino": json.dumps(self._metadata)},
+        )
+        pyarrow.parquet.write_table(table, self._file.part)
+
+    def _verify(self) -> None:
+        """Read back how many rows there are: a full disk is not always noticed while a database is being closed."""
+        if self._driver == "Parquet":
+            return
+        found = pyogrio.read_info(self._file.part, layer=LAYER, force_feature_count=True)["features"]
+        if found != self.rows:
+            raise OSError(f"{found} of {self.rows} rows arrived")
+
+
+def _require_pyarrow(path: Path) -> None:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise OutputError(
+            f"The output {path} needs pyarrow, which is not installed.",
+            hint='Install it with `pip install "qgis-maskdino[parquet]"`, or write a .gpkg.',
+        ) from error

@@ -1,0 +1,139 @@
+"""What becomes of the pieces that stay: buildings, which settle among themselves who owns contested pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.detection.merging.tile_instances import Building, bounding_box, crop_to, shared_bounds, what_remains
+
+if TYPE_CHECKING:
+    from engine.detection.merging.components import Node, Order
+
+
+@dataclass(eq=False)
+class Candidate:
+    """A building as its pieces show it, before it is settled with the others that claim some of its pixels.
+
+    Attributes:
+        nodes: the pieces that it is made of; none once it is decided.
+        order: its place in the total order of trust, which is that of its best piece.
+        building: what became of it; None before, and where better ones took more than half.
+    """
+
+    nodes: list[Node]
+    order: Order
+    col: int
+    row: int
+    mask: np.ndarray
+    score: float
+    label: int
+    decided: bool = False
+    building: Building | None = None
+
+    @classmethod
+    def of(cls, nodes: list[Node]) -> Candidate:
+        """Unite the masks of nodes, best first; the best one says what class the building is."""
+        piece = nodes[0].piece
+        col, row, mask = piece.col, piece.row, piece.mask
+        if len(nodes) > 1:
+            boxes = np.array([node.piece.bounds for node in nodes])
+            (col, row), (right, bottom) = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
+            mask = np.zeros((bottom - row, right - col), dtype=bool)
+            for node in nodes:
+                crop_to(_Placed(col, row, mask), node.piece.bounds)[...] |= node.piece.mask
+        candidate = cls(nodes, nodes[0].order, col, row, mask, _mean_score(nodes), piece.label)
+        for node in nodes:
+            node.candidate = candidate
+        return candidate
+
+    @property
+    def bounds(self) -> tuple[int, int, int, int]:
+        """Half-open pixel bounds ``(col0, row0, col1, row1)``."""
+        height, width = self.mask.shape
+        return self.col, self.row, self.col + width, self.row + height
+
+    def is_decidable(self) -> bool:
+        """Say whether all that claim its pixels are known, and the better ones among them decided."""
+        return all(contact.resolved for node in self.nodes for contact in node.contacts) and all(
+            rival.decided for rival in self._better_rivals()
+        )
+
+    def decide(self) -> Building | None:
+        """Give up the pixels that belong to better buildings; None where this leaves less than half."""
+        col, row, mask = self.col, self.row, self.mask
+        rivals = [rival.building for rival in self._better_rivals() if rival.building is not None]
+        if rivals:
+            remaining = what_remains(mask, self._without(rivals))
+            box = None if remaining is None else bounding_box(remaining)
+            if box is None:
+                mask = mask[:0]
+            else:
+                col, row, mask = col + box[1].start, row + box[0].start, remaining[box]
+        if mask.size:
+            self.building = Building(col, row, mask, self.score, self.label)
+        self.decided = True
+        for node in self.nodes:
+            node.forget()
+        self.nodes = []
+        self.mask = np.zeros((0, 0), dtype=bool)
+        return self.building
+
+    def _without(self, rivals: list[Building]) -> np.ndarray:
+        mask = self.mask.copy()
+        for rival in rivals:
+            height, width = rival.mask.shape
+            shared = shared_bounds(self.bounds, (rival.col, rival.row, rival.col + width, rival.row + height))
+            crop_to(_Placed(self.col, self.row, mask), shared)[...] &= ~crop_to(rival, shared)
+        return mask
+
+    def _better_rivals(self) -> list[Candidate]:
+        rivals = {contact.candidate for node in self.nodes for contact in node.contacts}
+        return [rival for rival in rivals if rival is not None and rival is not self and rival.order < self.order]
+
+
+@dataclass(eq=False)
+class _Placed:
+    col: int
+    row: int
+    mask: np.ndarray
+
+
+def united(kept: list[Node]) -> list[list[Node]]:
+    """Group the nodes that agree, best agreement first; a group has as many tiles as nodes, the best node first."""
+    groups = {node: [node] for node in kept}
+    tiles = {node: {node.piece.tile.index} for node in kept}
+    agreements = sorted(
+        (-agreement, *sorted((node.order, other.order)), node, other)
+        for node in kept
+        for other, agreement in node.agrees
+        if other in groups
+    )
+    root = {node: node for node in kept}
+    for *_, a, b in agreements:
+        a, b = root[a], root[b]
+        if a is b or tiles[a] & tiles[b]:
+            continue
+        if len(groups[a]) < len(groups[b]):
+            a, b = b, a
+        tiles[a] |= tiles.pop(b)
+        for node in groups[b]:
+            root[node] = a
+        groups[a] += groups.pop(b)
+    return [sorted(group, key=lambda node: node.order) for group in groups.values()]
+
+
+def _mean_score(nodes: list[Node]) -> float:
+    """Return the mean score of pieces, weighted by their pixels.
+
+    A maximum would grow with the number of tiles that a building is cut into, and a long one would pass a threshold that a
+    short one of the same quality misses.
+    """
+    if len(nodes) == 1:
+        return nodes[0].piece.score
+    scores = np.array([node.piece.score for node in nodes])
+    areas = np.array([node.piece.area for node in nodes])
+    # Equal scores stay what they were, to the last bit.
+    return float(np.clip((scores * areas).sum() / areas.sum(), scores.min(), scores.max()))

@@ -1,0 +1,151 @@
+"""Join the pieces of instances that tiles show into buildings, so that the tiles cannot be seen in the result.
+
+The result is a function of the set of pieces: neither the order in which tiles arrive nor the moments at which finished
+buildings are taken away change it. The steps, on what ``seam_relations`` says of pairs of pieces:
+
+1. Pieces that are related, directly or through others, form a *component*.
+2. Inside a component, the better pieces drop poorer views of the same thing.
+3. Pieces that stay and agree on the overlap of their tiles are united, best agreement first, never two pieces of one
+   tile.
+4. Buildings that still share pixels, such as a blob over two houses, settle it in order of trust: one more than half
+   covered by better ones goes, any other gives up the contested pixels.
+
+With a predictor that makes no mistakes, pieces of one building agree completely wherever two tiles see the same pixel,
+and tiles that overlap share a pixel of every building that crosses both: the buildings come back exactly.
+
+Everything is decided next to where it happens. Memory holds the pieces that a tile still to come could change, and
+those waiting for a better neighbour to be settled; not the raster.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from engine.detection.merging.candidates import Candidate
+from engine.detection.merging.components import Component, Node
+from engine.detection.merging.relations import relations
+from engine.detection.merging.tile_instances import Building, Piece, pieces_of
+from engine.errors import ArgumentError
+from engine.raster.tile_grid import Tile, TileGrid
+
+__all__ = ["Building", "Piece", "SeamJoiner", "pieces_of"]
+
+
+class SeamJoiner:
+    """Take the pieces of tile after tile, in any order, and give back buildings as soon as they are certain."""
+
+    def __init__(self, grid: TileGrid) -> None:
+        self._grid = grid
+        self._added: set[int] = set()
+        # Pieces already there that reach into a tile still to come, by the index of that tile.
+        self._waiting_for: dict[int, list[Node]] = defaultdict(list)
+        self._closed: list[Component] = []
+        self._candidates: list[Candidate] = []
+
+    def add(self, tile: Tile, pieces: Sequence[Piece]) -> None:
+        """Take the pieces of one tile, which share no pixel with each other (see `tile_instances.disjoint`).
+
+        Raises:
+            ArgumentError: this tile was there before.
+        """
+        if tile.index in self._added:
+            raise ArgumentError(f"Tile {tile.index} was added twice.", hint="Add or skip each tile of the grid once.")
+        self._added.add(tile.index)
+        nodes = [Node.of(piece, order, self._grid.inner_sides(tile)) for order, piece in enumerate(pieces)]
+        components = {node.component for node in nodes}
+
+        waiting = self._waiting_for.pop(tile.index, [])
+        by_tile: dict[int, list[Node]] = defaultdict(list)
+        for node in waiting:
+            node.component.pending -= 1
+            components.add(node.component)
+            by_tile[node.piece.tile.index].append(node)
+        for others in by_tile.values():
+            self._relate(others, nodes)
+
+        self._wait(tile, nodes)
+        # Components that were merged into another are empty now.
+        self._closed += [component for component in components if component.nodes and not component.pending]
+
+    def skip(self, tile: Tile) -> None:
+        """Say that a tile has nothing to show."""
+        self.add(tile, [])
+
+    def ready(self) -> list[Building]:
+        """Return the buildings, not returned before, that no tile still to come can change."""
+        closed, self._closed = self._closed, []
+        for component in closed:
+            self._candidates += component.resolve(self._sees)
+        # Better ones first: whether a building keeps its pixels depends on better ones alone.
+        self._candidates.sort(key=lambda candidate: candidate.order)
+        buildings: list[Building] = []
+        undecided = []
+        for candidate in self._candidates:
+            if candidate.is_decidable():
+                building = candidate.decide()
+                if building is not None:
+                    buildings.append(building)
+            else:
+                undecided.append(candidate)
+        self._candidates = undecided
+        return sorted(buildings, key=lambda building: (building.row, building.col))
+
+    def finish(self) -> list[Building]:
+        """Return the buildings not returned before, as if no tile were still to come: at the end, or on cancel."""
+        left = {node.component for nodes in self._waiting_for.values() for node in nodes}
+        self._waiting_for.clear()
+        self._closed += sorted(left, key=lambda component: min(node.order for node in component.nodes))
+        return self.ready()
+
+    def _relate(self, earlier: list[Node], later: list[Node]) -> None:
+        """Find what the pieces of two tiles are to each other."""
+        if not later:
+            return
+        pairs = _meeting_boxes(earlier, later)
+        found = relations([node.piece for node in earlier], [node.piece for node in later], pairs)
+        for relation in found:
+            a, b = earlier[relation.first], later[relation.second]
+            a.contacts.append(b)
+            b.contacts.append(a)
+            if relation.first_drops:
+                a.drops.append((b, relation.strict))
+            if relation.second_drops:
+                b.drops.append((a, relation.strict))
+            if relation.agreement:
+                a.agrees.append((b, relation.agreement))
+            if relation.first_drops or relation.second_drops or relation.agreement:
+                a.related_tiles.add(b.piece.tile.index)
+                b.related_tiles.add(a.piece.tile.index)
+                a.component.merge(b.component)
+
+    def _wait(self, tile: Tile, nodes: list[Node]) -> None:
+        """Register the pieces of a tile with the tiles still to come that they reach into."""
+        for index in self._grid.tiles_meeting(*tile.bounds):
+            if index in self._added or not nodes:
+                continue
+            left, top, right, bottom = self._grid[index].bounds
+            for node in nodes:
+                col0, row0, col1, row1 = node.piece.bounds
+                if col0 < right and left < col1 and row0 < bottom and top < row1:
+                    self._waiting_for[index].append(node)
+                    node.component.pending += 1
+
+    def _sees(self, piece: Piece) -> Iterable[Tile]:
+        """Give the tiles, already there, that show a piece of another tile as a whole."""
+        col0, row0, col1, row1 = piece.bounds
+        for index in self._grid.tiles_meeting(*piece.bounds):
+            if index in self._added and index != piece.tile.index:
+                left, top, right, bottom = self._grid[index].bounds
+                if left <= col0 and top <= row0 and col1 <= right and row1 <= bottom:
+                    yield self._grid[index]
+
+
+def _meeting_boxes(earlier: list[Node], later: list[Node]) -> list[tuple[int, int]]:
+    """Return the indices of nodes whose bounding boxes share a pixel."""
+    a = np.array([node.piece.bounds for node in earlier])[:, None]
+    b = np.array([node.piece.bounds for node in later])[None]
+    meet = (a[..., 0] < b[..., 2]) & (b[..., 0] < a[..., 2]) & (a[..., 1] < b[..., 3]) & (b[..., 1] < a[..., 3])
+    return [(int(i), int(j)) for i, j in np.argwhere(meet)]

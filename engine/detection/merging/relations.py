@@ -1,0 +1,132 @@
+"""What two pieces of overlapping tiles are to each other: the same building, a poorer view of it, or neighbours.
+
+Both tiles look at the same pixels where they overlap, and what they say about those is all the evidence there is. For
+pieces a of tile A and b of tile B, let i be the pixels that they share.
+
+* *a may drop b*: b lies within A, a ends before every border of A that B looks across, and a covers more than half of
+  b. Strictly so where b in turn is cut by its border and a sees on: then a is the better view whatever the scores say.
+  Otherwise both tiles saw the whole thing, and the better of the two stays.
+* *a and b are one building*: inside the overlap, intersection over union is more than half. A blob over two equal
+  houses reaches half with each and is joined to neither; and a piece that also swallows a second one, of a size that
+  counts, is a blob whatever its IoU, so a row of touching houses never becomes one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.detection.merging.tile_instances import Piece, crop_to, shared_bounds
+from engine.raster.tile_grid import Sides, Tile
+
+BORDER_MARGIN = 4
+"""Pixels from a border within which a mask counts as cut by it: masks come from a map of a quarter of the tile's
+resolution, so the last of its cells decides. Too wide a margin costs nothing but a union where a choice would have
+done."""
+
+SWALLOWED_SHARE = 0.25
+"""Share of a piece, inside the overlap, from which on another piece in it counts as a second house."""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What is known of two pieces that share pixels.
+
+    Attributes:
+        first: index of the one piece.
+        second: index of the other.
+        first_drops: ``first`` may drop ``second``.
+        second_drops: ``second`` may drop ``first``.
+        strict: whichever drops the other does so whatever the scores say: the other one is cut, and it is not.
+        agreement: intersection over union inside the overlap where both show one building, else 0.
+    """
+
+    first: int
+    second: int
+    first_drops: bool
+    second_drops: bool
+    strict: bool
+    agreement: float
+
+
+def relations(firsts: Sequence[Piece], seconds: Sequence[Piece], pairs: Iterable[tuple[int, int]]) -> list[Relation]:
+    """Relate the pieces of one tile to those of another.
+
+    Args:
+        firsts: pieces of tile A, sharing no pixels with each other.
+        seconds: pieces of tile B, likewise.
+        pairs: indices of pieces whose bounding boxes overlap. A relation is found for each pair that shares a pixel.
+    """
+    shared = {pair: count for pair in pairs if (count := shared_pixels(firsts[pair[0]], seconds[pair[1]]))}
+    if not shared:
+        return []
+    tile_a, tile_b = firsts[0].tile, seconds[0].tile
+    overlap = shared_bounds(tile_a.bounds, tile_b.bounds)
+    in_overlap_a = {i: int(np.count_nonzero(crop_to(firsts[i], overlap))) for i in {pair[0] for pair in shared}}
+    in_overlap_b = {j: int(np.count_nonzero(crop_to(seconds[j], overlap))) for j in {pair[1] for pair in shared}}
+    swallowed_by_a: dict[int, list[int]] = defaultdict(list)
+    swallowed_by_b: dict[int, list[int]] = defaultdict(list)
+    for (i, j), count in shared.items():
+        if 2 * count > in_overlap_b[j] and count > SWALLOWED_SHARE * in_overlap_a[i]:
+            swallowed_by_a[i].append(j)
+        if 2 * count > in_overlap_a[i] and count > SWALLOWED_SHARE * in_overlap_b[j]:
+            swallowed_by_b[j].append(i)
+
+    found = []
+    for (i, j), count in shared.items():
+        a, b = firsts[i], seconds[j]
+        a_ends = ends_before(a, tile_b)
+        b_ends = ends_before(b, tile_a)
+        a_drops = a_ends and 2 * count > b.area and lies_within(b, tile_a)
+        b_drops = b_ends and 2 * count > a.area and lies_within(a, tile_b)
+        union = in_overlap_a[i] + in_overlap_b[j] - count
+        blob = any(k != j for k in swallowed_by_a.get(i, ())) or any(k != i for k in swallowed_by_b.get(j, ()))
+        agreement = count / union if 2 * count > union and not blob else 0.0
+        found.append(Relation(i, j, a_drops, b_drops, a_ends != b_ends, agreement))
+    return found
+
+
+def shared_pixels(a: Piece, b: Piece) -> int:
+    """Count the pixels that two pieces share."""
+    bounds = shared_bounds(a.bounds, b.bounds)
+    return int(np.count_nonzero(crop_to(a, bounds) & crop_to(b, bounds)))
+
+
+def lies_within(piece: Piece, tile: Tile) -> bool:
+    """Say whether a tile shows every pixel of a piece."""
+    col0, row0, col1, row1 = piece.bounds
+    left, top, right, bottom = tile.bounds
+    return left <= col0 and top <= row0 and col1 <= right and row1 <= bottom
+
+
+def ends_before(piece: Piece, other: Tile) -> bool:
+    """Say whether a piece ends before every border of its own tile that the other tile looks across."""
+    low_col, low_row, high_col, high_row = other.bounds
+    left, top, right, bottom = piece.tile.bounds
+    across = Sides(low_col < left < high_col, low_row < top < high_row, low_col < right < high_col, low_row < bottom < high_row)
+    return not any(crop_to(piece, shared_bounds(strip, other.bounds)).any() for _, strip in _strips_reached(piece, across))
+
+
+def cut_lengths(piece: Piece, inner: Sides) -> Sides:
+    """Return how many pixels long each inner border of the tile cuts a piece: left, top, right, bottom."""
+    lengths = [0, 0, 0, 0]
+    for side, strip in _strips_reached(piece, inner):
+        lengths[side] = int(np.count_nonzero(crop_to(piece, strip).any(axis=1 if side % 2 == 0 else 0)))
+    return Sides(*lengths)
+
+
+def _strips_reached(piece: Piece, wanted: Sides) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
+    """Give those of the wanted sides of its tile that a piece comes near, with the strip in which it counts as cut there."""
+    left, top, right, bottom = piece.tile.bounds
+    col0, row0, col1, row1 = piece.bounds
+    if wanted.left and col0 < left + BORDER_MARGIN:
+        yield 0, (left, top, left + BORDER_MARGIN, bottom)
+    if wanted.top and row0 < top + BORDER_MARGIN:
+        yield 1, (left, top, right, top + BORDER_MARGIN)
+    if wanted.right and col1 > right - BORDER_MARGIN:
+        yield 2, (right - BORDER_MARGIN, top, right, bottom)
+    if wanted.bottom and row1 > bottom - BORDER_MARGIN:
+        yield 3, (left, bottom - BORDER_MARGIN, right, bottom)

@@ -1,0 +1,212 @@
+"""Pieces of instances as a tile shows them, and the buildings that they become."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from scipy import ndimage
+
+from engine.detection.instances import Instances
+from engine.raster.tile_grid import Tile
+
+_HEAD = struct.Struct("<iiiidi")  # col, row, height, width, score, label; the packed bits of the mask follow
+_EDGES = ndimage.generate_binary_structure(2, 1)  # pixels that share an edge are neighbours
+
+
+class Placed(Protocol):
+    """Anything with a mask whose top-left pixel lies at (col, row) of the working grid."""
+
+    @property
+    def col(self) -> int: ...
+
+    @property
+    def row(self) -> int: ...
+
+    @property
+    def mask(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One instance of one tile.
+
+    Attributes:
+        tile: the tile that showed it.
+        col: column of ``mask``'s left-most pixel in the working grid.
+        row: row of its top-most pixel.
+        mask: (h, w) bool, cropped to its bounding box; it may have several parts.
+        score: confidence in 0..1.
+        label: class index.
+    """
+
+    tile: Tile
+    col: int
+    row: int
+    mask: np.ndarray
+    score: float
+    label: int
+
+    @property
+    def bounds(self) -> tuple[int, int, int, int]:
+        """Half-open pixel bounds ``(col0, row0, col1, row1)``."""
+        height, width = self.mask.shape
+        return self.col, self.row, self.col + width, self.row + height
+
+    @cached_property
+    def area(self) -> int:
+        """Number of pixels."""
+        return int(np.count_nonzero(self.mask))
+
+
+@dataclass(frozen=True, eq=False)
+class Building:
+    """One building on the working grid, whole: the fields are those of ``Piece``, without a tile."""
+
+    col: int
+    row: int
+    mask: np.ndarray
+    score: float
+    label: int
+
+
+def packed(placed: Iterable[Piece | Building]) -> bytes:
+    """Write pieces or buildings down as bytes, for a file or another process."""
+    parts = []
+    for each in placed:
+        parts.append(_HEAD.pack(each.col, each.row, *each.mask.shape, float(each.score), int(each.label)))
+        parts.append(np.packbits(each.mask).tobytes())
+    return b"".join(parts)
+
+
+def unpacked(data: bytes) -> Iterator[Building]:
+    """Read what ``packed`` wrote."""
+    at = 0
+    while at < len(data):
+        col, row, height, width, score, label = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        size = (height * width + 7) // 8
+        bits = np.frombuffer(data, np.uint8, size, at)
+        at += size
+        yield Building(col, row, np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width), score, label)
+
+
+def pieces_of(tile: Tile, instances: Instances) -> list[Piece]:
+    """Crop the instances of a tile to their bounding boxes; those without a pixel inside the tile are left out.
+
+    Args:
+        tile: where the instances were found. Where it is smaller than the masks, they were padded right and bottom.
+        instances: masks of shape (N, H, W) with H and W at least the tile's.
+    """
+    masks = np.asarray(instances.masks, dtype=bool)[:, : tile.height, : tile.width]
+    pieces = []
+    for index in range(len(masks)):
+        piece = Piece(tile, tile.col, tile.row, masks[index], float(instances.scores[index]), int(instances.labels[index]))
+        cropped = cropped_piece(piece, masks[index])
+        if cropped is not None:
+            pieces.append(cropped)
+    return pieces
+
+
+def cropped_piece(piece: Piece, mask: np.ndarray) -> Piece | None:
+    """Give a piece another mask of the same shape, cropped to its bounding box; None where it is empty."""
+    box = bounding_box(mask)
+    if box is None:
+        return None
+    rows, cols = box
+    # A copy: a view would keep the masks of the whole tile alive for as long as the piece waits at a seam.
+    return replace(piece, col=piece.col + cols.start, row=piece.row + rows.start, mask=np.ascontiguousarray(mask[rows, cols]))
+
+
+def bounding_box(mask: np.ndarray) -> tuple[slice, slice] | None:
+    """Return the slices of rows and columns that hold all the pixels of a mask, or None where it has none."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
+        return None
+    cols = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
+
+
+def crop_to(placed: Placed, bounds: tuple[int, int, int, int]) -> np.ndarray:
+    """Return the part of a mask that lies in a half-open rectangle of the working grid: a view, perhaps empty."""
+    col0, row0, col1, row1 = bounds
+    return placed.mask[
+        max(row0 - placed.row, 0) : max(row1 - placed.row, 0), max(col0 - placed.col, 0) : max(col1 - placed.col, 0)
+    ]
+
+
+def shared_bounds(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """Return the half-open rectangle that two rectangles share; it has no pixels where they share none."""
+    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+
+
+def disjoint(pieces: Sequence[Piece]) -> list[Piece]:
+    """Let the pieces of one tile share no pixel: better scores first.
+
+    A piece more than half covered by better ones is a duplicate and goes; any other gives up the pixels that it
+    shares. The rules at the seams can then rely on it that one piece of a tile never speaks for the pixels of two of
+    its neighbour's.
+    """
+    if len(pieces) < 2:
+        return list(pieces)
+    tile = pieces[0].tile
+    col0, row0, col1, row1 = tile.bounds
+    claims = np.zeros((row1 - row0, col1 - col0), dtype=np.int32)
+    for piece in pieces:
+        crop_to_canvas(claims, tile, piece)[...] += piece.mask
+    contested = claims > 1
+    if not contested.any():
+        return list(pieces)
+    claimants = [index for index, piece in enumerate(pieces) if (crop_to_canvas(contested, tile, piece) & piece.mask).any()]
+    kept = dict(enumerate(pieces))
+    taken = np.zeros(claims.shape, dtype=bool)
+    for index in sorted(claimants, key=lambda i: (-pieces[i].score, -pieces[i].area, *pieces[i].bounds[1::-1], i)):
+        piece = kept.pop(index)
+        region = crop_to_canvas(taken, tile, piece)
+        mask = what_remains(piece.mask, piece.mask & ~region)
+        remaining = None if mask is None else cropped_piece(piece, mask)
+        if remaining is not None:
+            kept[index] = remaining
+            region |= mask
+    return [kept[index] for index in sorted(kept)]
+
+
+def crop_to_canvas(canvas: np.ndarray, tile: Tile, piece: Piece) -> np.ndarray:
+    """Return the view of a tile-sized canvas that lies under a piece of that tile."""
+    top, left = piece.row - tile.row, piece.col - tile.col
+    height, width = piece.mask.shape
+    return canvas[top : top + height, left : left + width]
+
+
+def what_remains(whole: np.ndarray, remaining: np.ndarray) -> np.ndarray | None:
+    """Say what is left of a mask that gave up pixels to better ones.
+
+    None where more than half of it went: it was the same thing, or a blob over several. Where a part of it was split,
+    the largest fragment of that part stays, so that no slivers are left beside a neighbour's wall.
+    """
+    area = np.count_nonzero(whole)
+    left = np.count_nonzero(remaining)
+    if left == area:
+        return whole
+    if 2 * left < area or not left:
+        return None
+    fragments, count = ndimage.label(remaining, _EDGES)
+    if count == 1:
+        return remaining
+    parts, _ = ndimage.label(whole, _EDGES)
+    sizes = np.bincount(fragments.ravel(), minlength=count + 1)
+    part_of = np.zeros(count + 1, dtype=parts.dtype)
+    part_of[fragments[remaining]] = parts[remaining]
+    touched = np.unique(parts[whole & ~remaining])
+    keep = np.ones(count + 1, dtype=bool)
+    keep[0] = False
+    for part in touched:
+        members = np.flatnonzero(part_of == part)
+        keep[members] = False
+        if len(members):
+            keep[members[np.argmax(sizes[members])]] = True
+    return keep[fragments]

@@ -1,0 +1,104 @@
+"""Mask R-CNN, the baseline: torchvision's parts around a backbone of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+from torchvision.models.detection.transform import resize_boxes
+
+from engine.model.image_batch import image_batch
+from engine.model.postprocess import ImageInstances
+
+if TYPE_CHECKING:
+    from torchvision.models.detection.roi_heads import RoIHeads
+    from torchvision.models.detection.rpn import RegionProposalNetwork
+    from torchvision.ops import FeaturePyramidNetwork
+
+    from engine.model.config import MaskRcnnConfig
+
+_LEAST_SCORE = 0.05  # torchvision's: below it there are hundreds of boxes an image, and no building
+
+
+class MaskRcnn(nn.Module):
+    """Mask R-CNN (arXiv 1703.06870) as torchvision builds its second version, ``maskrcnn_resnet50_fpn_v2`` (arXiv 2111.11429).
+
+    It differs in two ways: images are taken at their own size, not enlarged to 800 pixels; and the feature pyramid stands
+    beside the backbone, not around it, so that its parameters are ``fpn.*`` where torchvision's are ``backbone.fpn.*``.
+    """
+
+    def __init__(
+        self,
+        config: MaskRcnnConfig,
+        *,
+        backbone: nn.Module,
+        fpn: FeaturePyramidNetwork,
+        rpn: RegionProposalNetwork,
+        roi_heads: RoIHeads,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.fpn = fpn
+        self.rpn = rpn
+        self.roi_heads = roi_heads
+        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
+
+    def losses(self, images: Tensor | Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Compute torchvision's losses, all of which weigh the same; in training mode.
+
+        Args:
+            images: (B, 3, H, W) RGB in 0..255, or a list of (3, H, W) of any sizes.
+            targets: of each image ``boxes`` (N, 4) x0, y0, x1, y1 in pixels, none of them empty, ``labels`` (N,) int64 from
+                0, and ``masks`` (N, H, W) bool.
+
+        Returns:
+            ``loss_objectness`` and ``loss_rpn_box_reg`` of the proposals, ``loss_classifier``, ``loss_box_reg``, ``loss_mask``.
+        """
+        # Class 0 is torchvision's background.
+        targets = [{**target, "labels": target["labels"] + 1, "masks": target["masks"].byte()} for target in targets]
+        batch, features = self._see(images)
+        proposals, proposal_losses = self.rpn(batch, features, targets)
+        _, losses = self.roi_heads(features, proposals, batch.image_sizes, targets)
+        return {**losses, **proposal_losses}
+
+    @torch.inference_mode()
+    def instances(
+        self,
+        images: Tensor | Sequence[Tensor],
+        *,
+        count: int | None = None,
+        threshold: float = 0.0,
+        output_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[ImageInstances]:
+        """Find the instances of images; see `engine.model.families.maskdino.model.MaskDino.instances`.
+
+        Scores are class probabilities; nothing below 0.05 is found, however low the threshold.
+        """
+        self.roi_heads.score_thresh = max(threshold, _LEAST_SCORE)
+        self.roi_heads.detections_per_img = self.config.detections_per_image if count is None else count
+        batch, features = self._see(images)
+        proposals, _ = self.rpn(batch, features)
+        found, _ = self.roi_heads(features, proposals, batch.image_sizes)
+        sizes = batch.image_sizes
+        return [
+            self._drawn(entry, size, output_size)
+            for entry, size, output_size in zip(found, sizes, output_sizes or sizes, strict=True)
+        ]
+
+    def _see(self, images: Tensor | Sequence[Tensor]) -> tuple[ImageList, dict[str, Tensor]]:
+        """Batch with the images' own sizes, and the pyramid's maps by name."""
+        batch = image_batch(images, mean=self.pixel_mean, std=self.pixel_std, step=self.config.size_divisibility)
+        sizes = [tuple(image.shape[-2:]) for image in images]
+        return ImageList(batch, sizes), self.fpn(self.backbone(batch))
+
+    @staticmethod
+    def _drawn(found: dict[str, Tensor], size: tuple[int, int], output_size: tuple[int, int]) -> ImageInstances:
+        boxes = resize_boxes(found["boxes"], size, output_size)
+        masks = paste_masks_in_image(found["masks"], boxes, output_size)[:, 0] > 0.5  # (N, H, W)
+        return ImageInstances(found["scores"], found["labels"] - 1, boxes, masks)

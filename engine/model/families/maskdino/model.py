@@ -1,0 +1,182 @@
+"""Mask DINO, from images to predictions. It reads top to bottom; the parts are built in `engine.model.build`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from engine.model.config import ModelConfig
+from engine.model.families.maskdino.denoising_queries import DenoisingQueries
+from engine.model.families.maskdino.pixel_decoder import PixelDecoder
+from engine.model.families.maskdino.query_selection import QuerySelection
+from engine.model.families.maskdino.transformer_decoder import TransformerDecoder
+from engine.model.image_batch import batch_size, image_batch
+from engine.model.layers.heads import PredictionHeads
+from engine.model.layers.positions import Shapes, inverse_sigmoid
+from engine.model.outputs import Outputs, Prediction
+from engine.model.postprocess import ImageInstances, best_pairs, draw_instances
+
+
+class MaskDino(nn.Module):
+    """Mask DINO: towards a unified transformer-based framework for detection and segmentation (arXiv 2206.02777)."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        backbone: nn.Module,
+        pixel_decoder: PixelDecoder,
+        query_selection: QuerySelection,
+        decoder: TransformerDecoder,
+        heads: PredictionHeads,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.pixel_decoder = pixel_decoder
+        self.query_selection = query_selection
+        self.decoder = decoder
+        self.heads = heads
+        self.label_embedding = nn.Embedding(config.num_classes, config.hidden_dim)
+        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
+
+    def forward(
+        self,
+        images: Tensor | Sequence[Tensor],
+        *,
+        denoising: DenoisingQueries | None = None,
+        intermediate: bool | None = None,
+    ) -> Outputs:
+        """Predict the instances of a batch of images.
+
+        Args:
+            images: (B, 3, H, W) RGB in 0..255, or a list of (3, H, W) of any sizes. They are normalised, then padded
+                with zeros at the right and bottom to the largest of them and to a multiple of 32.
+            denoising: queries made of noised targets, put before the selected ones; training only.
+            intermediate: whether to predict from the proposals and the layers before the last as well. By default in
+                training mode.
+
+        Returns:
+            Class logits (B, Q, classes), boxes (B, Q, 4) cxcywh in 0..1 of the padded image, mask logits
+            (B, Q, padded H/4, padded W/4), and the intermediate predictions asked for.
+        """
+        intermediate = self.training if intermediate is None else intermediate
+        pixels, memory, shapes = self._see(images)
+        selected = self.query_selection(memory, shapes, pixels, self.heads)
+
+        content, boxes, attention_mask = selected.content, selected.boxes, None
+        if denoising is not None:
+            labels, starts = self._embed(denoising)
+            content, boxes = torch.cat([labels, content], dim=1), torch.cat([starts, boxes], dim=1)
+            attention_mask = denoising.attention_mask
+        boxes = boxes.sigmoid()
+        states, layer_boxes = self.decoder(
+            content, boxes, memory, shapes, self.heads, attention_mask=attention_mask, intermediate=intermediate
+        )
+
+        wanted = range(len(states) + 1) if intermediate else [1]
+        predictions = []
+        for layer in wanted:
+            class_logits, mask_logits = self.heads(content if layer == 0 else states[layer - 1], pixels)
+            predictions.append(Prediction(class_logits, boxes if layer == 0 else layer_boxes[layer - 1], mask_logits))
+        noised: list[Prediction] = []
+        if denoising is not None:
+            count = denoising.labels.shape[1]
+            noised = [_queries(prediction, slice(None, count)) for prediction in predictions]
+            predictions = [_queries(prediction, slice(count, None)) for prediction in predictions]
+        *auxiliary, last = predictions
+        class_logits = last.class_logits
+        if self.training and denoising is None:
+            # Keeps the label embedding in the graph, without which distributed training waits for its gradient.
+            class_logits = class_logits + 0.0 * self.label_embedding.weight.sum()
+        return Outputs(
+            class_logits, last.boxes, last.mask_logits,
+            auxiliary=auxiliary, encoder=selected.prediction if intermediate else None, denoising=noised,
+        )  # fmt: skip
+
+    @torch.inference_mode()
+    def instances(
+        self,
+        images: Tensor | Sequence[Tensor],
+        *,
+        count: int | None = None,
+        threshold: float = 0.0,
+        output_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[ImageInstances]:
+        """Find the instances of images; masks are drawn of those alone that are found.
+
+        Args:
+            images: as for ``forward``.
+            count: how many an image at most, by class probability; by default what the model was made for.
+            threshold: class probability below which nothing is kept.
+            output_sizes: height and width in which each image's masks and boxes are wanted; by default its own.
+
+        Returns:
+            The instances of each image, best first.
+        """
+        pixels, state, boxes, class_logits = self.last_layer(images)
+        sizes = [tuple(image.shape[-2:]) for image in images]
+        found = []
+        for index, (size, output_size) in enumerate(zip(sizes, output_sizes or sizes, strict=True)):
+            chosen = best_pairs(
+                class_logits[index], count=self.config.detections_per_image if count is None else count, threshold=threshold
+            )
+            found.append(
+                draw_instances(
+                    chosen,
+                    boxes=boxes[index, chosen.queries],
+                    mask_logits=self.heads.draw(state[index, chosen.queries], pixels[index]),
+                    image_size=size,
+                    padded_size=self.padded_size(sizes),
+                    output_size=output_size,
+                )
+            )
+        return found
+
+    def last_layer(self, images: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Do that part of ``instances`` which is the same work whatever there is to find.
+
+        Returns:
+            Per-pixel embeddings (B, C, h, w), and of the last layer queries (B, Q, C), boxes (B, Q, 4) cxcywh in 0..1 of the
+            padded image and class logits (B, Q, classes).
+        """
+        pixels, memory, shapes = self._see(images)
+        selected = self.query_selection(memory, shapes, pixels, self.heads)
+        (state,), (boxes,) = self.decoder(
+            selected.content, selected.boxes.sigmoid(), memory, shapes, self.heads, intermediate=False
+        )
+        class_logits, _ = self.heads(state, None)
+        return pixels, state, boxes, class_logits
+
+    def _see(self, images: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor, Shapes]:
+        """Per-pixel embeddings (B, C, h, w), the encoder's memory (B, S, C), and the memory's levels as (height, width)."""
+        pixels, maps = self.pixel_decoder(self.backbone(self.prepare(images)))
+        # The decoder's memory starts at the coarsest level: the published proposals count their sizes from there.
+        maps = maps[::-1]
+        shapes = tuple((level.shape[-2], level.shape[-1]) for level in maps)
+        return pixels, torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1), shapes
+
+    def prepare(self, images: Tensor | Sequence[Tensor]) -> Tensor:
+        """Normalise images and pad them into one batch (B, 3, H, W), H and W multiples of 32.
+
+        Raises:
+            ArgumentError: there are none, or one is not (3, H, W).
+        """
+        return image_batch(images, mean=self.pixel_mean, std=self.pixel_std, step=self.config.size_divisibility)
+
+    def padded_size(self, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+        """Height and width of the batch that images of these heights and widths are padded to."""
+        return batch_size(sizes, step=self.config.size_divisibility)
+
+    def _embed(self, denoising: DenoisingQueries) -> tuple[Tensor, Tensor]:
+        """Content (B, P, C) and box logits (B, P, 4) of denoising queries; zeros in the empty slots."""
+        empty = denoising.padding[..., None]
+        content = self.label_embedding(denoising.labels).masked_fill(empty, 0.0)
+        return content, inverse_sigmoid(denoising.boxes).masked_fill(empty, 0.0).to(content)
+
+
+def _queries(prediction: Prediction, which: slice) -> Prediction:
+    return Prediction(prediction.class_logits[:, which], prediction.boxes[:, which], prediction.mask_logits[:, which])

@@ -1,0 +1,85 @@
+"""A detection of the panel: the algorithm's work, and what becomes of its layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qgis.core import QgsVectorLayer
+
+from qgis_maskdino import settings
+from qgis_maskdino.jobs.algorithm import AlgorithmJob
+from qgis_maskdino.jobs.progress_text import duration
+from qgis_maskdino.jobs.queue import JobError, JobState
+from qgis_maskdino.layers.results import add_result, open_result
+from qgis_maskdino.layers.style import DETECTIONS
+from qgis_maskdino.translation import tr
+
+
+class BuildingsJob(AlgorithmJob):
+    """Runs ``maskdino:detectbuildings`` and adds the layer to the project; after a cancel, with what was found until then.
+
+    Args:
+        layer_name: of the raster.
+        layer_id: of the raster, which may be gone when the detection ends.
+        output: the file for the buildings.
+        parameters: of the algorithm, its output aside.
+
+    Attributes:
+        layer: the buildings.
+    """
+
+    def __init__(self, *, layer_name: str, layer_id: str, output: str, parameters: dict[str, Any]) -> None:
+        super().__init__(
+            "maskdino:detectbuildings",
+            {**parameters, "OUTPUT": output},
+            title=tr("Buildings of {}").format(layer_name),
+        )
+        self.layer: QgsVectorLayer | None = None
+        self._raster = layer_id
+        self._asked_device = str(parameters.get("DEVICE", "auto"))
+        self._speed: float | None = None
+
+    def work(self, hear: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
+        def listen(event: dict[str, Any]) -> None:
+            self._speed = event.get("megapixels_per_second") or self._speed
+            hear(event)
+
+        return super().work(listen, is_cancelled)
+
+    def finish(self) -> None:
+        super().finish()
+        source = self.results.get("OUTPUT")
+        if not source:
+            return  # cancelled before there was anything
+        self.layer = open_result(str(source), name=self.title, style=DETECTIONS)
+        if self.layer is None:
+            raise JobError(tr("The buildings are in {}, which QGIS cannot open.").format(source), details=self.details())
+        if self._speed is not None:
+            settings.remember_speed(self._asked_device, self._speed)
+        add_result(self.layer, beside=self._raster)
+
+    def kept(self) -> str:
+        return tr("What was found so far is kept.")
+
+    def summary(self) -> str:
+        if "COUNT" not in self.results:
+            return ""
+        number = int(self.results["COUNT"])
+        count = tr("1 building") if number == 1 else tr("{} buildings").format(f"{number:,}")
+        if self.state is JobState.CANCELLED:
+            count = tr("Cancelled: {} so far").format(count)
+        elif number == 0:
+            count = tr("No building found. A lower minimum score finds more")
+        parts = [count]
+        if self.results.get("AREA"):
+            parts.append(_ground(float(self.results["AREA"])))
+        if self.results.get("SECONDS"):
+            parts.append(duration(float(self.results["SECONDS"])))
+        return " · ".join(parts)
+
+
+def _ground(square_metres: float) -> str:
+    if square_metres < 1e4:
+        return f"{square_metres:,.0f} m²"
+    return f"{square_metres / 1e4:,.1f} ha" if square_metres < 1e6 else f"{square_metres / 1e6:,.1f} km²"

@@ -1,0 +1,67 @@
+"""A disk that fills up in the middle of a run: one clear error, and what stood under the output's name still does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import engine
+from engine.errors import OutputError
+from tests.engine.detection.label_raster import LabelPredictor, write_label_raster
+from tests.engine.detection.label_towns import cells_town
+from tests.engine.detection.test_pipeline import rows_of
+
+KIBIBYTE = 1024
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount file systems of a given size; where that is not allowed, skip."""
+    mounted = []
+
+    def mount(size: int):
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs is Linux's")
+@pytest.mark.parametrize("size", [40 * KIBIBYTE, 120 * KIBIBYTE, 160 * KIBIBYTE, 200 * KIBIBYTE])
+def test_one_clear_error_and_nothing_broken(small_disk, tmp_path, size):
+    """Whichever of journal and layer meets the end of the disk."""
+    labels = np.kron(np.arange(16).reshape(4, 4) * 50, np.ones((100, 100), int)) + 1
+    labels = (labels + np.tile(cells_town(np.random.default_rng(0), 100, 100), (4, 4))) * (
+        np.indices((400, 400)).sum(0) % 7 > 1
+    )
+    raster = write_label_raster(tmp_path / "town.tif", labels)
+    arguments = {"overlap": 32, "outline": "raw", "min_area": 0}
+    engine.detect(raster, tmp_path / "enough.gpkg", predictor=LabelPredictor(64), **arguments)
+    disk = small_disk(size)
+    before = b"an older result"
+    if size > 100 * KIBIBYTE:
+        (disk / "out.gpkg").write_bytes(before)
+    with pytest.raises(OutputError) as caught:
+        engine.detect(raster, disk / "out.gpkg", predictor=LabelPredictor(64), **arguments)
+    assert "\n" not in str(caught.value)
+    names = {path.name for path in disk.iterdir()}
+    assert not any(".part" in name for name in names)
+    if size > 100 * KIBIBYTE:
+        assert (disk / "out.gpkg").read_bytes() == before
+    else:
+        assert "out.gpkg" not in names
+
+    subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True)  # room was made: nothing is lost
+    engine.detect(raster, disk / "out.gpkg", predictor=LabelPredictor(64), resume=True, **arguments)
+    assert rows_of(disk / "out.gpkg") == rows_of(tmp_path / "enough.gpkg")
+    assert [path.name for path in disk.iterdir()] == ["out.gpkg"]

@@ -1,0 +1,143 @@
+"""Jobs run one at a time, in order, in another thread; each ends in one way, and none takes QGIS along."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+import pytest
+from qgis.core import QgsApplication
+
+from qgis_maskdino.jobs.queue import Job, JobError, JobQueue, JobState
+from tests.qgis_maskdino.gui.panel_window import wait_for
+
+
+class Work(Job):
+    """A job that does as it is told."""
+
+    def __init__(self, title: str = "work", *, until=None, fails=None, refuses=None, unusable=None) -> None:
+        super().__init__(title)
+        self.until, self.fails, self.refuses, self.unusable = until, fails, refuses, unusable
+        self.threads: list[threading.Thread] = []
+
+    def prepare(self) -> None:
+        if self.refuses:
+            raise self.refuses
+
+    def work(self, hear, is_cancelled):
+        self.threads.append(threading.current_thread())
+        hear({"event": "progress", "done": 1, "total": 2})
+        while self.until is not None and not self.until.is_set() and not is_cancelled():
+            time.sleep(0.01)
+        if self.fails:
+            raise self.fails
+        return {"title": self.title}
+
+    def finish(self) -> None:
+        if self.unusable:
+            raise self.unusable
+
+
+@pytest.fixture
+def queue():
+    queue = JobQueue()
+    yield queue
+    queue.close()
+
+
+@pytest.fixture
+def ended(queue):
+    jobs: list[Job] = []
+    queue.ended.connect(jobs.append)
+    return jobs
+
+
+def test_a_job_runs_in_another_thread_and_brings_its_results(queue, ended):
+    job = Work()
+    queue.add(job)
+    wait_for(lambda: ended)
+    assert job.state is JobState.DONE
+    assert job.results == {"title": "work"}
+    assert job.threads[0] is not threading.main_thread()
+    assert queue.running is None
+
+
+def test_two_jobs_queue(queue, ended):
+    go = threading.Event()
+    first, second = Work("first", until=go), Work("second")
+    queue.add(first)
+    queue.add(second)
+    wait_for(lambda: first.threads)
+    assert (queue.running, queue.waiting) == (first, [second])
+    assert not second.threads
+    go.set()
+    wait_for(lambda: len(ended) == 2)
+    assert ended == [first, second]
+
+
+def test_events_are_heard_in_the_main_thread_and_the_task_manager_knows_the_progress(queue):
+    go, heard = threading.Event(), []
+    queue.heard.connect(lambda job, event: heard.append((job, event, threading.current_thread())))
+    job = Work(until=go)
+    queue.add(job)
+    wait_for(lambda: heard)
+    assert heard == [(job, {"event": "progress", "done": 1, "total": 2}, threading.main_thread())]
+    assert [round(task.progress()) for task in QgsApplication.taskManager().activeTasks()] == [50]
+    go.set()
+
+
+def test_a_job_that_runs_and_one_that_waits_can_be_cancelled(queue, ended):
+    running, waiting = Work("running", until=threading.Event()), Work("waiting", until=threading.Event())
+    queue.add(running)
+    queue.add(waiting)
+    wait_for(lambda: running.threads)
+    queue.cancel(waiting)
+    queue.cancel(running)
+    wait_for(lambda: len(ended) == 2)
+    assert [job.state for job in (running, waiting)] == [JobState.CANCELLED, JobState.CANCELLED]
+    assert running.results == {"title": "running"}  # what it brought until then
+    assert not waiting.threads
+
+
+def test_cancelling_what_has_ended_changes_nothing(queue, ended):
+    job = Work()
+    queue.add(job)
+    wait_for(lambda: ended)
+    queue.cancel(job)
+    assert job.state is JobState.DONE
+    assert len(ended) == 1
+
+
+@pytest.mark.parametrize("where", ["refuses", "fails", "unusable"])
+def test_a_job_that_fails_says_why_and_the_next_one_runs(queue, ended, where):
+    error = JobError("The disk is full.", hint="Free some space.", details="line 1\nline 2")
+    queue.add(Work("bad", **{where: error}))
+    queue.add(Work("good"))
+    wait_for(lambda: len(ended) == 2)
+    assert [job.state for job in ended] == [JobState.FAILED, JobState.DONE]
+    assert ended[0].error is error
+
+
+def test_a_job_with_a_bug_has_failed_and_the_queue_goes_on(queue, ended, monkeypatch):
+    # As QGIS does: what nobody caught is logged. Without a hook of one's own, PyQt ends the program.
+    unexpected = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: unexpected.append(error))
+    queue.add(Work("bug", fails=ZeroDivisionError("a bug")))
+    queue.add(Work("good"))
+    wait_for(lambda: len(ended) == 2)
+    assert [job.state for job in ended] == [JobState.FAILED, JobState.DONE]
+    assert "without an answer" in ended[0].error.message
+    assert [str(error) for error in unexpected] == ["a bug"]
+
+
+def test_closing_ends_what_runs_and_nothing_is_heard_of_it(queue, ended):
+    running, waiting = Work("running", until=threading.Event()), Work("waiting")
+    queue.add(running)
+    queue.add(waiting)
+    wait_for(lambda: running.threads)
+    queue.close()
+    wait_for(lambda: not QgsApplication.taskManager().activeTasks())
+    assert queue.running is None
+    assert not waiting.threads
+    assert ended == []

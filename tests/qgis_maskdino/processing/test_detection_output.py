@@ -1,0 +1,326 @@
+"""What becomes of the buildings between engine and output, with an engine that answers as the test wants."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from qgis.core import (
+    QgsApplication,
+    QgsCoordinateReferenceSystem,
+    QgsFeatureSink,
+    QgsProcessingContext,
+    QgsProcessingOutputLayerDefinition,
+    QgsProject,
+    QgsProperty,
+    QgsRasterLayer,
+    QgsRemappingSinkDefinition,
+    QgsVectorFileWriter,
+    QgsVectorLayer,
+)
+from qgis.PyQt.QtCore import QTimer
+
+from qgis_maskdino import settings
+from qgis_maskdino.backend.environment import EngineEnvironment
+from tests.qgis_maskdino.fake_engine import HELLO, fake_engine
+from tests.qgis_maskdino.processing.algorithm_runs import Feedback, Run, failure, process_events, run
+
+pytestmark = pytest.mark.usefixtures("provider")
+
+DETECT = "maskdino:detectbuildings"
+
+# Finds so many buildings in a row, and answers; `told` is a file that keeps what was asked.
+FINDING = """
+from osgeo import ogr, osr
+def find(path, count):
+    system = osr.SpatialReference()
+    system.ImportFromEPSG(32633)
+    file = ogr.GetDriverByName("GPKG").CreateDataSource(path)
+    layer = file.CreateLayer("buildings", system, ogr.wkbPolygon)
+    layer.CreateField(ogr.FieldDefn("score", ogr.OFTReal))
+    layer.CreateField(ogr.FieldDefn("area_m2", ogr.OFTReal))
+    layer.StartTransaction()
+    for number in range(count):
+        x, y = 500000 + number % 1000 * 9, 5000000 - number // 1000 * 9
+        feature = ogr.Feature(layer.GetLayerDefn())
+        feature.SetField("score", 0.9)
+        feature.SetField("area_m2", 25.0)
+        feature.SetGeometry(ogr.CreateGeometryFromWkt(
+            f"POLYGON(({x} {y},{x} {y - 5},{x + 5} {y - 5},{x + 5} {y},{x} {y}))"))
+        layer.CreateFeature(feature)
+    layer.CommitTransaction()
+"""
+
+
+@pytest.fixture
+def engine(tmp_path, monkeypatch):
+    """Return a function that puts an engine in the place of the real one."""
+
+    def install(behaviour: str, *, hello: str = HELLO) -> None:
+        sources = fake_engine(tmp_path / "fake", FINDING + behaviour, hello=hello)
+        monkeypatch.setenv("MASKDINO_PYTHON", sys.executable)
+        monkeypatch.setattr(EngineEnvironment, "source_folder", lambda self: sources)
+
+    return install
+
+
+def finds(count: int, *, told: Path | None = None) -> str:
+    """Return the behaviour of an engine that finds buildings at once."""
+    keep = f"open({str(told)!r}, 'w').write(json.dumps(request)); " if told else ""
+    return f"""
+for request in requests():
+    {keep}arguments = request["arguments"]
+    say("progress", id=request["id"], done=1, total=2, unit="tiles", buildings=1, device="cpu")
+    find(arguments["output"], {count})
+    say("result", id=request["id"], output=arguments["output"], buildings={count}, area_m2=25.0 * {count},
+        megapixels=1.0, device="cpu", cancelled=False)
+"""
+
+
+def test_the_engine_hears_the_arguments_by_their_names(engine, scene, tmp_path):
+    told = tmp_path / "told.json"
+    engine(finds(1, told=told))
+    parameters = {
+        "INPUT": str(scene), "SCORE": 0.25, "GSD": 0.4, "MIN_AREA": 7, "OUTLINE": "raw", "DEVICE": "cpu",
+        "BANDS": [3, 2, 1], "EXTENT": "500010,500050,4999950,4999990 [EPSG:32633]", "OUTPUT": "memory:",
+    }  # fmt: skip
+    run(DETECT, parameters)
+    request = json.loads(told.read_text())
+    output = request["arguments"].pop("output")
+    assert output.endswith(".gpkg")
+    assert not Path(output).exists()  # it was a place in between
+    assert request["command"] == "detect"
+    assert request["arguments"] == {
+        "raster": str(scene), "model": "maskdino_lite", "score": 0.25, "gsd": 0.4, "min_area": 7.0, "outline": "raw",
+        "device": "cpu", "bands": [3, 2, 1], "extent": [500010.0, 4999950.0, 500050.0, 4999990.0],
+    }  # fmt: skip
+
+
+def test_what_is_not_given_is_left_to_the_engine(engine, scene, tmp_path):
+    told = tmp_path / "told.json"
+    engine(finds(1, told=told))
+    run(DETECT, {"INPUT": str(scene), "OUTPUT": "memory:"})
+    arguments = json.loads(told.read_text())["arguments"]
+    assert arguments.keys() == {"raster", "output", "model", "score", "outline", "device"}
+
+
+def test_a_model_of_the_users_folder_goes_by_its_path(engine, scene, tmp_path):
+    told = tmp_path / "told.json"
+    engine(finds(1, told=told))
+    (tmp_path / "our town.safetensors").touch()
+    before = settings.model_folder()
+    settings.set_model_folder(str(tmp_path))
+    try:
+        run(DETECT, {"INPUT": str(scene), "MODEL": "our town", "OUTPUT": "memory:"})
+    finally:
+        settings.set_model_folder(before)
+    assert json.loads(told.read_text())["arguments"]["model"] == str(tmp_path / "our town.safetensors")
+
+
+def test_an_area_goes_as_a_file_of_its_own(engine, scene, tmp_path):
+    told = tmp_path / "told.json"
+    engine(finds(1, told=told))
+    area = tmp_path / "area.geojson"
+    area.write_text(
+        '{"type":"Polygon","coordinates":[[[15.0001,45.1539],[15.0005,45.1539],[15.0005,45.1535],[15.0001,45.1539]]]}'
+    )
+    run(DETECT, {"INPUT": str(scene), "AOI": str(area), "OUTPUT": "memory:"})
+    arguments = json.loads(told.read_text())["arguments"]
+    assert arguments["aoi"].endswith(".gpkg")
+    assert "extent" not in arguments
+
+
+@pytest.mark.parametrize("name", ["buildings.gpkg", "bâtiments.shp", "out.geojson", "out.fgb"])
+def test_any_format_will_do(engine, scene, tmp_path, name):
+    engine(finds(3))
+    done = run(DETECT, {"INPUT": str(scene), "OUTPUT": str(tmp_path / name)})
+    layer = done.layer()
+    assert layer.featureCount() == done.results["COUNT"] == 3
+    assert {"score", "area_m2"} <= {field.name() for field in layer.fields()}
+
+
+def test_an_output_that_is_open_in_qgis_is_replaced(engine, scene, tmp_path):
+    path = tmp_path / "buildings.gpkg"
+    engine(finds(3))
+    run(DETECT, {"INPUT": str(scene), "OUTPUT": str(path)})
+    shown = QgsVectorLayer(str(path), "shown", "ogr")
+    QgsProject.instance().addMapLayer(shown)
+    assert shown.featureCount() == 3
+    next(shown.getFeatures())
+    engine(finds(5))
+    run(DETECT, {"INPUT": str(scene), "OUTPUT": str(path)})
+    shown.reload()
+    counts = shown.featureCount(), len(list(QgsVectorLayer(str(path), "again", "ogr").getFeatures()))
+    QgsProject.instance().removeMapLayer(shown.id())
+    assert counts == (5, 5)
+    assert len(list(QgsVectorLayer(str(path), "after", "ogr").getFeatures())) == 5
+
+
+def test_buildings_are_appended_to_a_layer_with_other_fields(engine, scene, tmp_path):
+    engine(finds(4))
+    path = tmp_path / "register.gpkg"
+    empty = QgsVectorLayer("Polygon?crs=EPSG:32633&field=certainty:double&field=surveyor:string", "register", "memory")
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    QgsVectorFileWriter.writeAsVectorFormatV3(empty, str(path), QgsProject.instance().transformContext(), options)
+    register = QgsVectorLayer(str(path), "register", "ogr")
+    mapping = QgsRemappingSinkDefinition()
+    mapping.setDestinationFields(register.fields())
+    mapping.setDestinationCrs(register.crs())
+    mapping.setDestinationWkbType(register.wkbType())
+    mapping.addMappedField("certainty", QgsProperty.fromExpression('"score"'))
+    destination = QgsProcessingOutputLayerDefinition(str(path))
+    destination.setRemappingDefinition(mapping)
+    run(DETECT, {"INPUT": str(scene), "OUTPUT": destination})
+    run(DETECT, {"INPUT": str(scene), "OUTPUT": destination})
+    rows = list(QgsVectorLayer(str(path), "after", "ogr").getFeatures())
+    assert [row["certainty"] for row in rows] == [0.9] * 8
+
+
+def test_a_failed_run_replaces_nothing(engine, scene, tmp_path):
+    path = tmp_path / "buildings.gpkg"
+    engine(finds(3))
+    run(DETECT, {"INPUT": str(scene), "OUTPUT": str(path)})
+    engine(
+        'for request in requests(): say("error", id=request["id"], code="model_file", message="The model is torn.", '
+        'hint="Get another.")'
+    )
+    words = failure(DETECT, {"INPUT": str(scene), "OUTPUT": str(path)})
+    assert "The model is torn. Get another." in words
+    assert QgsVectorLayer(str(path), "before", "ogr").featureCount() == 3
+
+
+def test_options_of_the_command_line_are_called_what_the_dialog_calls_them(engine, scene):
+    engine("""
+for request in requests():
+    say("error", id=request["id"], code="raster_fit", message="scene.tif is too coarse.",
+        hint="Give a finer one, or look at it with --gsd 0.6; --min-area helps, --of-others does not.")
+""")
+    words = failure(DETECT, {"INPUT": str(scene), "OUTPUT": "memory:"})
+    assert "with 'Ground sampling distance' 0.6; 'Smallest area' helps, --of-others does not." in words
+
+
+def test_an_engine_that_dies_is_told_of_with_its_last_words(engine, scene):
+    engine('for request in requests(): sys.stderr.write("something tore\\n"); sys.stderr.flush(); os._exit(3)')
+    words = failure(DETECT, {"INPUT": str(scene), "OUTPUT": "memory:"})
+    assert "The engine ended with status 3" in words
+    assert "something tore" in words
+
+
+def test_an_engine_that_the_system_kills_is_explained(engine, scene):
+    engine("for request in requests(): os.kill(os.getpid(), signal.SIGKILL)")
+    words = failure(DETECT, {"INPUT": str(scene), "OUTPUT": "memory:"})
+    assert "killed by the system, most likely because the memory ran out" in words
+
+
+def test_an_engine_of_another_version_is_refused(engine, scene):
+    engine("time.sleep(60)", hello='say("hello", protocol=99, version="9.0")\n')
+    words = failure(DETECT, {"INPUT": str(scene), "OUTPUT": "memory:"})
+    assert "version 9.0" in words
+    assert "Repair the engine" in words
+
+
+def test_buildings_that_cannot_be_written_are_kept(engine, scene, tmp_path, monkeypatch):
+    engine(finds(3))
+    monkeypatch.setattr(QgsFeatureSink, "addFeatures", lambda *arguments: False)
+    words = failure(DETECT, {"INPUT": str(scene), "OUTPUT": str(tmp_path / "full.csv")})
+    kept = words.rpartition("are kept in ")[2].strip().splitlines()[0].removesuffix(".")
+    assert QgsVectorLayer(kept, "kept", "ogr").featureCount() == 3
+
+
+def test_a_cancelled_run_brings_what_it_had_found(engine, scene, tmp_path):
+    engine("""
+for request in requests():
+    if request["command"] == "cancel":
+        find(output, 7)
+        say("cancelled", id=number, output=output, buildings=7, area_m2=175.0, megapixels=0.1, device="cpu", cancelled=True)
+        continue
+    number, output = request["id"], request["arguments"]["output"]
+    say("progress", id=number, done=5, total=10, unit="tiles", buildings=7, device="cpu")
+""")
+    feedback = Feedback(cancel_at=lambda progress: progress >= 49)
+    path = tmp_path / "part.gpkg"
+    started = Run(DETECT, {"INPUT": str(scene), "OUTPUT": str(path)}, feedback)
+    process_events(lambda: started.ok is not None, 30)
+    assert QgsVectorLayer(str(path), "part", "ogr").featureCount() == 7
+    assert any("Cancelled" in line for line in feedback.warned)
+
+
+def test_the_layer_may_be_removed_while_the_run_lasts(engine, scene, tmp_path):
+    engine(f"""
+for request in requests():
+    say("progress", id=request["id"], done=1, total=2, unit="tiles", buildings=0, device="cpu")
+    while not os.path.exists({str(tmp_path / "go")!r}):
+        time.sleep(0.02)
+    find(request["arguments"]["output"], 2)
+    say("result", id=request["id"], output=request["arguments"]["output"], buildings=2, area_m2=50.0, device="cpu")
+""")
+    layer = QgsRasterLayer(str(scene), "scene")
+    QgsProject.instance().addMapLayer(layer)
+    started = Run(DETECT, {"INPUT": layer.id(), "OUTPUT": "memory:"})
+    process_events(lambda: started.feedback.progress() > 0, 30)
+    QgsProject.instance().removeMapLayer(layer.id())
+    (tmp_path / "go").touch()
+    assert started.wait()["COUNT"] == 2
+
+
+def test_an_engine_that_cannot_open_the_file_gets_it_from_qgis(engine, scene):
+    """Its GDAL may lack a driver that QGIS's has."""
+    engine("""
+for request in requests():
+    arguments = request["arguments"]
+    if request["command"] == "models":
+        say("result", id=request["id"], tile_size=256, gsd=0.3)
+    elif not arguments["raster"].endswith("layer.tif"):
+        say("error", id=request["id"], code="raster", message="scene.tif cannot be opened as a raster: no such driver.")
+    else:
+        find(arguments["output"], os.path.getsize(arguments["raster"]) > 1000)
+        say("result", id=request["id"], output=arguments["output"], buildings=1, area_m2=25.0, device="cpu")
+""")
+    done = run(DETECT, {"INPUT": str(scene), "OUTPUT": "memory:"})
+    assert done.results["COUNT"] == 1
+    assert any("no such driver" in line for line in done.feedback.warned)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_buildings_arrive_without_freezing_the_window(engine, scene, tmp_path):
+    engine(finds(100_000))
+    ticks: list[float] = []
+    timer = QTimer()
+    timer.timeout.connect(lambda: ticks.append(time.monotonic()))
+    timer.start(20)
+    done = run(DETECT, {"INPUT": str(scene), "OUTPUT": str(tmp_path / "town.gpkg")})
+    timer.stop()
+    assert done.layer().featureCount() == 100_000
+    longest = max(after - before for before, after in itertools.pairwise(ticks))
+    # People call a window frozen after some seconds; the thread must let it have its turn long before that.
+    assert longest < 1.0
+
+
+def test_the_style_is_applied_when_the_layer_is_loaded(engine, scene):
+    engine(finds(2))
+    context = QgsProcessingContext()
+    context.setProject(QgsProject.instance())
+    destination = QgsProcessingOutputLayerDefinition("memory:", QgsProject.instance())
+    algorithm = QgsApplication.processingRegistry().createAlgorithmById(DETECT)
+    results, ok = algorithm.run({"INPUT": str(scene), "OUTPUT": destination}, context, Feedback())
+    assert ok
+    details = context.layerToLoadOnCompletionDetails(results["OUTPUT"])
+    del algorithm  # the dialog does not keep it either
+    layer = context.takeResultLayer(results["OUTPUT"])
+    details.postProcessor().postProcessLayer(layer, context, Feedback())
+    assert layer.renderer().type() == "graduatedSymbol"
+    assert layer.renderer().classAttribute() == "score"
+    assert layer.crs() == QgsCoordinateReferenceSystem("EPSG:32633")
+
+
+def test_without_an_engine_it_says_how_to_get_one(monkeypatch, tmp_path):
+    monkeypatch.delenv("MASKDINO_PYTHON")
+    monkeypatch.setenv("MASKDINO_ENVIRONMENT", str(tmp_path / "none"))
+    for name in ("detectbuildings", "evaluatedetections", "exporttrainingdata", "trainmodel"):
+        able, why_not = QgsApplication.processingRegistry().algorithmById(f"maskdino:{name}").canExecute()
+        assert not able
+        assert "Install" in why_not

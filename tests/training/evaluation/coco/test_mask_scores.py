@@ -1,0 +1,96 @@
+"""Average precision and F1 of a model's masks, with models whose answers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from engine.model.outputs import Prediction
+from engine.model.postprocess import ImageInstances, image_instances
+from training.data.sample import Sample
+from training.evaluation.coco.mask_scores import score_model, tally_model
+from training.run.score_calibration import balance_scores
+
+SIZE = 64
+
+
+class KnownAnswers(torch.nn.Module):
+    """Stands where a model would: it answers picture by picture what it was told to, moved by its classifier's bias."""
+
+    def __init__(self, answers: list[list[tuple[float, np.ndarray]]]) -> None:
+        super().__init__()
+        self.answers, self.calls = answers, 0
+        self.heads = torch.nn.Module()
+        self.heads.classify = torch.nn.Linear(1, 1)
+        torch.nn.init.zeros_(self.heads.classify.bias)
+
+    def instances(self, images: torch.Tensor, *, count: int | None = None, threshold: float = 0.0) -> list[ImageInstances]:
+        answer = self.answers[int(images[0, 0, 0, 0])]
+        logits = torch.tensor([score for score, _ in answer]).view(1, -1, 1) + self.heads.classify.bias
+        masks = torch.stack([torch.from_numpy(mask[::4, ::4]).float() * 40 - 20 for _, mask in answer])[None]
+        size = tuple(images.shape[-2:])
+        prediction = Prediction(logits.detach(), torch.zeros(1, len(answer), 4), masks)
+        return [image_instances(prediction, 0, image_size=size, padded_size=size, count=count or 100, threshold=threshold)]
+
+
+def _house(place: int) -> np.ndarray:
+    mask = np.zeros((SIZE, SIZE), dtype=bool)
+    mask[8:40, place : place + 16] = True
+    return mask
+
+
+def _sample(number: int, *places: int) -> Sample:
+    image = np.full((SIZE, SIZE, 3), number, dtype=np.uint8)
+    return Sample(image, np.stack([_house(place) for place in places]))
+
+
+def test_a_perfect_model_gets_full_marks() -> None:
+    model = KnownAnswers([[(3.0, _house(0)), (2.0, _house(32))], [(3.0, _house(16))]])
+    scores = score_model(model, [_sample(0, 0, 32), _sample(1, 16)])
+    assert scores.ap50 == pytest.approx(1, abs=1e-9)
+    assert (scores.precision, scores.recall, scores.f1) == (1, 1, 1)
+    assert (scores.images, scores.buildings) == (2, 3)
+
+
+def test_a_miss_and_a_false_building_count() -> None:
+    model = KnownAnswers([[(3.0, _house(0)), (2.0, _house(48))]])
+    scores = score_model(model, [_sample(0, 0, 24)])
+    assert (scores.precision, scores.recall, scores.f1) == (0.5, 0.5, 0.5)
+    assert 0.45 < scores.ap50 < 0.55
+
+
+def test_a_model_that_finds_nothing_scores_nothing() -> None:
+    model = KnownAnswers([[(-9.0, _house(0))]])
+    assert score_model(model, [_sample(0, 0)]).f1 == 0
+
+
+def test_balanced_scores_put_the_best_threshold_at_a_half() -> None:
+    """The right answers lie at logits above -1, the wrong ones below: moved up by 1 to 2, all is right at 0.5."""
+    answers = [[(-0.9, _house(0)), (-2.2, _house(32))] for _ in range(4)]
+    model = KnownAnswers(answers)
+    samples = [_sample(number, 0) for number in range(4)]
+    assert score_model(model, samples).f1 == 0
+    assert balance_scores(model, tally_model(model, samples)) == pytest.approx(1)
+    assert score_model(model, samples).f1 == 1
+    assert 0.9 <= model.heads.classify.bias.item() <= 2.2
+
+
+def test_boundary_ap_is_measured_on_request_and_asks_more_of_outlines() -> None:
+    wider = np.roll(_house(8), 1, axis=1) | _house(8)
+    tally = tally_model(KnownAnswers([[(3.0, _house(8))], [(3.0, wider)]]), [_sample(0, 8), _sample(1, 8)])
+    assert tally.scores().boundary_ap is None
+    assert tally.scores(numbers=[0], boundary=True).boundary_ap == pytest.approx(1, abs=1e-9)
+    scores = tally.scores(boundary=True)
+    assert 0 < scores.boundary_ap < scores.ap
+
+
+def test_a_detection_on_unlabelled_ground_counts_for_nothing() -> None:
+    unlabelled = _house(8) | _house(24) | _house(40)
+    sample = Sample(np.zeros((SIZE, SIZE, 3), np.uint8), np.stack([_house(0), unlabelled]), crowd=np.array([False, True]))
+    inside = np.zeros_like(unlabelled)
+    inside[16:32, 32:48] = True
+    model = KnownAnswers([[(2.0, _house(0)), (3.0, inside)]])
+    scores = tally_model(model, [sample]).scores(boundary=True)
+    assert (scores.buildings, scores.detections, scores.precision, scores.recall) == (1, 1, 1, 1)
+    assert scores.ap == pytest.approx(1, abs=1e-9) and scores.boundary_ap == pytest.approx(1, abs=1e-9)

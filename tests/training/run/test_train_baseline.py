@@ -1,0 +1,42 @@
+"""The baseline goes the whole way: trained, saved, started from again, evaluated."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import engine
+from engine.cli import app
+from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
+from tests.training.run.training_run import config_document, write_houses
+from training.config.schema import TrainConfig
+
+
+@pytest.mark.slow
+def test_a_baseline_is_trained_started_from_and_evaluated(tmp_path):
+    write_houses(tmp_path / "train", images=4)
+    write_houses(tmp_path / "val", images=2, seed=1)
+    document = config_document(tmp_path, steps=2, validate_every=2, pictures=1, checkpoint_activations=True)
+    document["model"] = SMALL_MASK_RCNN.model_dump(mode="json")
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(TrainConfig.model_validate(document).model_dump(mode="json")))
+
+    def run(*arguments: object) -> str:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    run("train", config, "-o", tmp_path / "first")
+    first = next((tmp_path / "first").glob("*.safetensors"))
+    assert engine.load_model(first).config == SMALL_MASK_RCNN.model_copy(update={"num_classes": 1})
+    run("train", config, "-o", tmp_path / "second", f"start_from={first}", "model=null")
+    second = next((tmp_path / "second").glob("*.safetensors"))
+    assert engine.load_model(second).header.training.started_from == first.name
+
+    val, figures = tmp_path / "val", tmp_path / "figures.json"
+    run("evaluate-coco", "--images", val / "images", "--annotations", val / "annotation.json", "--model", second,
+        "--device", "cpu", "--json", figures)  # fmt: skip
+    assert json.loads(figures.read_text())["objects"] == 1

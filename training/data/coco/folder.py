@@ -1,0 +1,172 @@
+"""Reading data sets in the MapChallenge layout: ``images/`` and ``annotation.json`` in COCO format.
+
+Two extensions say where labels are not to be believed: ``"ignore"`` of an image lists rings around ground that nobody
+labelled, ``"merged": 1`` of an annotation marks several buildings drawn as one. Both, and COCO's ``iscrowd``, are regions:
+nothing in them is learned as an instance or counted for or against a detection.
+
+Published files carry wrong ``bbox`` and ``area`` fields, so only ``segmentation`` is believed. Polygons become pixels by the
+rule that a pixel belongs to a polygon where its centre lies inside; annotations that cover no pixel centre are dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import shapely
+from pycocotools import mask as run_lengths
+
+from engine.errors import ArgumentError
+from training.data.coco.image_files import read_rgb
+from training.data.coco.index import ImageTable, OutlineTable, stretch
+from training.data.coco.layout import CocoImage, find_annotations
+from training.data.coco.reader import CocoReader, look_up
+from training.data.coco.repairs import describe_repairs, measure, settle_annotations, settle_images
+from training.data.coco.rings import polygon_of_rings
+from training.data.rasterize import outline_of_mask, rasterize_masks
+from training.data.sample import Sample
+from training.data.shared_array import SharedArray
+
+
+@dataclass(frozen=True, eq=False)
+class Outlines:
+    """The annotated outlines of an image.
+
+    Attributes:
+        polygons: (N,) in pixels.
+        labels: (N,) int64, class indices.
+        crowd: (N,) bool, regions rather than instances.
+        merged: (N,) bool, the regions that are several instances drawn as one.
+    """
+
+    polygons: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    merged: np.ndarray
+
+    def sample(self, image: np.ndarray, masks: np.ndarray, seen: np.ndarray, *, name: str) -> Sample:
+        """Make a sample of those that an image shows: ``seen`` (K,) are their numbers, ``masks`` (K, H, W) their pixels."""
+        return Sample(image, masks, name, self.crowd[seen], self.labels[seen], self.merged[seen])
+
+
+class CocoFolder(Sequence[Sample]):
+    """A folder of images with COCO annotations; images are read when they are asked for.
+
+    Args:
+        folder: holds ``images/`` and ``annotation.json``.
+        images: another place for the images.
+        annotations: another file of annotations.
+        complete: refuse a folder of which an image cannot be used; otherwise a few are left out and counted.
+
+    Attributes:
+        annotation_file: that was read.
+        classes: names of the categories, in order of their ids.
+        licence: of the images, where the file names one.
+        repairs: what was repaired or left out, in words, and how often.
+
+    Raises:
+        ArgumentError: there is no annotation file, or it is not COCO, or what is wrong with it cannot be repaired.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        images: str | Path | None = None,
+        annotations: str | Path | None = None,
+        complete: bool = False,
+    ) -> None:
+        folder = Path(folder)
+        self.annotation_file = Path(annotations) if annotations is not None else find_annotations(folder)
+        self._directory = Path(images) if images is not None else folder / "images"
+        reader = CocoReader(self.annotation_file, self._directory)
+        columns = reader.columns()
+        measures = measure(columns)
+        owners = look_up(columns["owners"], reader.owner_ids, reader.image_of)
+        usable = settle_images(reader, measures.bounds, owners, complete=complete)
+        names = reader.categories or {identity: str(identity) for identity in reader.category_ids}
+        # Ids are numbers nearly always; where they are not, 10 comes before 9.
+        ordered = sorted(names, key=lambda identity: (isinstance(identity, str), identity))
+        class_of = {identity: number for number, identity in enumerate(ordered)}
+        categories = look_up(columns["categories"], reader.category_ids, class_of)
+        objects = settle_annotations(reader, columns, measures, owners, categories)
+        self.repairs = describe_repairs(self.annotation_file, reader.faults)
+        if len(owners) and not len(objects):
+            raise ArgumentError(
+                f"None of the {len(owners)} annotations can be used. {'; '.join(self.repairs)}.",
+                hint="`maskdino audit-dataset` says what is wrong with each.",
+            )
+        self.classes = tuple(names[identity] for identity in ordered)
+        self.licence = reader.licence
+        self._table = ImageTable.of(reader.images, reader.names)
+        self._outlines = OutlineTable.of(columns)
+        self._images = SharedArray(np.flatnonzero(usable))
+        self._objects = SharedArray(objects)
+        self._object_ends = SharedArray(np.searchsorted(owners[objects], np.arange(len(usable)), side="right"))
+        self._labels = SharedArray(categories)
+        self._crowds = SharedArray(columns["crowds"].astype(bool))
+        self._merged = SharedArray(columns["merged"].astype(bool))
+
+    def __len__(self) -> int:
+        return len(self._images.values)
+
+    def __getitem__(self, index: int) -> Sample:
+        entry = self.image(index)
+        outlines = self.outlines(index)
+        masks, seen = rasterize_masks(outlines.polygons, entry.height, entry.width)
+        return outlines.sample(self.pixels(index), masks, seen, name=entry.path.name)
+
+    def part(self, numbers: Sequence[int]) -> CocoFolder:
+        """Return the same folder with some of its images alone."""
+        part = copy(self)
+        part._images = SharedArray(self._images.values[np.asarray(numbers, dtype=np.int64)])
+        return part
+
+    def image(self, index: int) -> CocoImage:
+        """Return what the file says of an image."""
+        return self._table.image(int(self._images.values[index]), self._directory)
+
+    def paths(self) -> list[Path]:
+        """Return the files of all images."""
+        return [self._directory / name.decode() for name in self._table.names.values[self._images.values]]
+
+    @property
+    def gsd(self) -> float | None:
+        """Metres a pixel, where the file says it of all images and they are the same within 2 %."""
+        known = self._table.gsds.values[self._images.values]
+        middle = float(np.median(known)) if len(known) else np.nan
+        return middle if (np.abs(known - middle) <= 0.02 * middle).all() and np.isfinite(middle) else None
+
+    def pixels(self, index: int) -> np.ndarray:
+        """Read an image: (H, W, 3) uint8 RGB.
+
+        Raises:
+            ArgumentError: it cannot be read, or is no longer of the size that the file says.
+        """
+        return read_rgb(self.image(index))
+
+    def outlines(self, index: int) -> Outlines:
+        """Return the outlines of one image in its pixels.
+
+        Those of run lengths follow the edges of their pixels, so that burning them gives the same pixels again.
+        """
+        numbers = self._objects.values[slice(*stretch(self._object_ends.values, int(self._images.values[index])))]
+        entry = self.image(index)
+        polygons = np.array([self._polygon(number, entry) for number in numbers], dtype=object)
+        merged = self._merged.values[numbers]
+        labels, crowd = self._labels.values[numbers], self._crowds.values[numbers] | merged
+        if entry.ignore:
+            # One region: a detection across two adjacent rings lies on both together.
+            polygons = np.append(polygons, polygon_of_rings(entry.ignore))
+            labels, crowd, merged = np.append(labels, 0), np.append(crowd, True), np.append(merged, False)
+        drawn = ~shapely.is_empty(polygons) if len(polygons) else np.zeros(0, dtype=bool)
+        return Outlines(polygons[drawn], labels[drawn], crowd[drawn], merged[drawn])
+
+    def _polygon(self, number: int, entry: CocoImage) -> shapely.Geometry:
+        runs = self._outlines.run_lengths(number)
+        if not runs:
+            return polygon_of_rings(self._outlines.rings(number))
+        return outline_of_mask(run_lengths.decode({"size": [entry.height, entry.width], "counts": runs}))

@@ -1,0 +1,114 @@
+"""A training run as Lightning sees it: a step, a validation, and what a checkpoint carries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as lightning
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.callbacks.run_length import RunLength
+from training.config.schema import TrainConfig
+from training.data.batch import Batch
+from training.data.sample import Sample
+from training.errors import DivergedError
+from training.evaluation.coco.mask_scores import LOWEST, MaskScores, MaskTally
+from training.run.optimization import make_optimizer, rate_factor
+
+
+class TrainingModule(lightning.LightningModule):
+    """Train a model for an objective.
+
+    Args:
+        objective: a module with the attribute ``model``; it takes (images, targets) and returns weighted losses by name.
+        config: of the run.
+        length: of the run.
+        places: numbers of the validation images of each place, by name.
+
+    Attributes:
+        scores: of the last validation; None before the first.
+        tally: what that found, and what stood there.
+        place_scores: the same of each place, by name, where there are several.
+        validated: the step of the last validation, -1 before the first.
+        first_found: detections of the last validation in the first images, for pictures: number of the image -> sample and
+            instances.
+    """
+
+    def __init__(
+        self, objective: nn.Module, config: TrainConfig, *, length: RunLength, places: Mapping[str, range] | None = None
+    ) -> None:
+        super().__init__()
+        self.objective, self.config, self.length = objective, config, length
+        self.places = dict(places or {})
+        self.scores: MaskScores | None = None
+        self.place_scores: dict[str, MaskScores] = {}
+        self.validated = -1
+        self.first_found: dict[int, tuple[Sample, Any]] = {}
+        self.tally = self._tally = MaskTally()
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that is trained."""
+        return self.objective.model
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # The numbers drawn in a step follow from the step, so that a resumed run draws those that it would have drawn.
+        place = (
+            self.global_step * self.config.run.accumulate + batch_idx % self.config.run.accumulate
+        ) * self.trainer.world_size
+        torch.manual_seed(self.config.run.seed * 1_000_003 + place + self.global_rank)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        losses = self.objective(batch.images, batch.targets)
+        total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            bad = sorted(name for name, loss in losses.items() if not torch.isfinite(loss))
+            raise DivergedError(
+                f"At step {self.global_step} the losses {', '.join(bad)} are not finite numbers.",
+                hint="Lower optimizer.learning_rate, or train with run.precision=float32. The last checkpoint is sound.",
+            )
+        values = {"train/total": total.detach()}
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # each costs a GPU some launches
+            values |= {f"train/{name}": loss.detach() for name, loss in losses.items()}
+        self.log_dict(values, sync_dist=self.trainer.world_size > 1, batch_size=len(batch.images))
+        return total
+
+    def validation_step(self, batch: tuple[int, Sample], batch_idx: int) -> None:
+        number, sample = batch
+        images = torch.from_numpy(np.array(sample.image)).to(self.device).permute(2, 0, 1)[None].float()
+        found = self.model.instances(images, threshold=LOWEST)[0]
+        self._tally.add(number, sample, found)
+        if number < self.config.run.pictures:
+            self.first_found[number] = (sample, found)
+
+    def on_validation_epoch_end(self) -> None:
+        if self.trainer.world_size > 1:
+            parts: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(parts, self._tally)
+            self._tally = MaskTally.merged(parts)
+        self.tally, self._tally = self._tally, MaskTally()
+        scores, by_place = self.tally.scores(), {}
+        if len(self.places) > 1:
+            by_place = {name: self.tally.scores(numbers=numbers) for name, numbers in self.places.items()}
+        self.scores, self.place_scores, self.validated = scores, by_place, self.global_step
+        figures = {
+            "AP": scores.ap,
+            "AP50": scores.ap50,
+            "F1": scores.f1,
+            "precision": scores.precision,
+            "recall": scores.recall,
+        } | {f"AP50 {name}": scores_there.ap50 for name, scores_there in by_place.items()}
+        self.log_dict({f"val/{name}": value for name, value in figures.items()})
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = make_optimizer(self.objective, self.config.optimizer)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: rate_factor(step, share=self.length.share(step), config=self.config.schedule)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self.config.model_dump(mode="json")

@@ -1,0 +1,228 @@
+"""Train a model from a config: from the data to a model file, in one folder that can be resumed."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.util import find_spec
+from pathlib import Path
+
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
+
+from engine.errors import ConfigError, ModelFileError
+from engine.job import Job
+from engine.model.build import build_model
+from engine.model.config import AnyModelConfig
+from engine.model.families.maskdino.model import MaskDino
+from engine.model.model_file import read_header
+from engine.model.presets import PRESETS
+from training.callbacks.history import History
+from training.callbacks.job_progress import JobProgress
+from training.callbacks.moving_average import MovingAverage
+from training.callbacks.prediction_pictures import PredictionPictures
+from training.callbacks.run_length import RunLength
+from training.config.schema import RunConfig, TrainConfig
+from training.data.audit.leakage import warn_of_leakage
+from training.data.training_data import TrainingData, open_training_data
+from training.objectives import build_objective
+from training.pretrained.start import start_from_each
+from training.run.activation_checkpointing import checkpoint_activations
+from training.run.data_module import Batches, check_batch
+from training.run.export import save_trained
+from training.run.folder import RunFolder
+from training.run.module import TrainingModule
+from training.run.score_calibration import balance_scores
+from training.run.trainer_settings import choose_machine
+
+log = logging.getLogger(__name__)
+
+_ROWS = 200  # of losses in the history of a run, or one every 20 steps
+_LEAST_BETWEEN = 1.0  # minutes between two validations of a run that the clock ends
+_MOST_STEPS = 1 << 40  # of a run that the clock ends
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a run.
+
+    Attributes:
+        model: the model file of the averaged weights, or of the raw ones where none were averaged.
+        folder: with everything else.
+        steps: of the whole run.
+        seconds: over all its parts.
+        figures: of the model in that file, by name; empty without validation images.
+    """
+
+    model: Path
+    folder: Path
+    steps: int
+    seconds: float
+    figures: dict[str, float]
+
+
+def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = False) -> Trained | None:
+    """Train.
+
+    Args:
+        config: what and how.
+        output: a new folder, or with ``resume`` one of an earlier run of the same config.
+        job: hears of the progress and can end the run, which then can be resumed.
+
+    Returns:
+        What came of it; None in the processes that merely help the first one.
+
+    Raises:
+        ConfigError, ArgumentError: something cannot work; said before the first step.
+        CancelledError: the job was cancelled.
+        DivergedError: a loss is no longer a number.
+    """
+    for name in ("lightning.pytorch", "lightning.fabric"):  # they say on standard error what they found, and what else there is
+        logging.getLogger(name).setLevel(logging.WARNING)
+    main = rank_zero_only.rank == 0
+    run, machine = config.run, choose_machine(config.run)
+    check_batch(run, world=machine.world)
+    folder = RunFolder(output)
+    if main:
+        folder.check(config, resume=resume)
+    data = open_training_data(config.data, config.augmentation, seed=run.seed)
+    if main:
+        _say_what_was_read(data)
+        if run.check_leakage:
+            warn_of_leakage(data)
+    steps, every = _lengths(run, data)
+    length = RunLength(steps=steps, minutes=run.minutes)
+    model = _build(config, data)
+    objective = build_objective(model, config.losses, guide=config.guide)
+    module = TrainingModule(objective, config, length=length, places=data.validation.ranges)
+    if main:  # not before: a config that cannot work leaves no run behind
+        folder.begin(config)
+    history = History(folder.path, every=20 if steps is None else max(1, min(20, steps // _ROWS)), length=length)
+    raw, watching = RawWeights(), [history, JobProgress(job, checkpoint=folder.last, length=length)]
+    trainer = lightning.Trainer(
+        **machine.settings(run),
+        max_steps=-1 if steps is None else steps,
+        max_epochs=-1,
+        accumulate_grad_batches=run.accumulate,
+        gradient_clip_val=config.optimizer.clip,
+        val_check_interval=every * run.accumulate if isinstance(every, int) else every,
+        check_val_every_n_epoch=None,
+        limit_val_batches=1.0 if len(data.validation) else 0,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        log_every_n_steps=history.every,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=_tensorboard(folder),
+        callbacks=[length, raw, *_callbacks(config, data, folder, every), *watching],
+    )
+    batches = Batches(data, run, steps=_MOST_STEPS if steps is None else steps)
+    going_on = str(folder.last) if resume and folder.last.exists() else None
+    # weights_only: a checkpoint is an untrusted file like any other
+    trainer.fit(module, datamodule=batches, ckpt_path=going_on, weights_only=True)
+    steps = trainer.global_step
+    if len(data.validation) and module.validated != steps:
+        trainer.validate(module, datamodule=batches, verbose=False)
+    if not trainer.is_global_zero:
+        return None
+    finished = module.model.cpu()
+    f1 = balance_scores(finished, module.tally) if run.calibrate else None
+    path = save_trained(
+        folder, finished, config=config, data=data, scores=module.scores, calibrated_f1=f1, steps=steps,
+        seconds=length.seconds, device=str(machine), raw=raw.weights if run.average else None,
+    )  # fmt: skip
+    return Trained(path, folder.path, steps, length.seconds, read_header(path).training.figures)
+
+
+class RawWeights(Callback):
+    """Keep the last weights themselves, before their average takes their place.
+
+    It has to stand before the averaging callback.
+    """
+
+    weights: dict[str, torch.Tensor] | None = None
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: TrainingModule) -> None:
+        self.weights = {name: value.detach().cpu().clone() for name, value in pl_module.model.state_dict().items()}
+
+
+def _check_places(model: MaskDino, size: int) -> None:
+    """Refuse crops that have fewer places on the encoder's maps than the model has queries."""
+    decoder = model.config.pixel_decoder
+    finest = 2 ** min(int(name.removeprefix("res")) for name in decoder.features)
+    places = sum((-(-size // (finest << level))) ** 2 for level in range(decoder.levels))
+    if places < model.config.decoder.queries:
+        raise ConfigError(
+            f"data.size is {size}: such crops have {places} places to look at, fewer than the model's "
+            f"{model.config.decoder.queries} queries.",
+            hint="Train on larger crops.",
+        )
+
+
+def _architecture_of(start_from: str) -> AnyModelConfig:
+    try:
+        return read_header(start_from).config
+    except ModelFileError as error:
+        raise ConfigError(
+            f"model is empty, and start_from does not say what to build: {error}",
+            hint=f"Name a preset, such as model=maskdino_r50; there are {', '.join(PRESETS)}.",
+        ) from error
+
+
+def _callbacks(config: TrainConfig, data: TrainingData, folder: RunFolder, every: int | timedelta) -> list[Callback]:
+    callbacks: list[Callback] = []
+    if config.run.average is not None:
+        callbacks.append(MovingAverage(config.run.average))
+    keep = {"dirpath": folder.checkpoints, "enable_version_counter": False, "save_on_train_epoch_end": False}
+    when = {"every_n_train_steps": every} if isinstance(every, int) else {"train_time_interval": every}
+    callbacks.append(ModelCheckpoint(filename="last", **when, **keep))
+    if len(data.validation):
+        callbacks.append(ModelCheckpoint(filename="best", monitor="val/AP50", mode="max", **keep))
+        callbacks.append(PredictionPictures(folder.pictures))
+    return callbacks
+
+
+def _tensorboard(folder: RunFolder) -> TensorBoardLogger | bool:
+    # The tables of the run hold the same figures, so a machine without TensorBoard can do without.
+    return TensorBoardLogger(folder.path, name="tensorboard", version="") if find_spec("tensorboard") else False
+
+
+def _say_what_was_read(data: TrainingData) -> None:
+    log.info(
+        "%d training images an epoch, %d validation images, classes: %s",
+        len(data.train), len(data.validation), ", ".join(data.classes),
+    )  # fmt: skip
+    for what, count in data.repairs.items():
+        log.warning("%s: %d", what, count)
+
+
+def _lengths(run: RunConfig, data: TrainingData) -> tuple[int | None, int | timedelta]:
+    """Return the steps of the run, None where the clock ends it, and the steps or the time between two validations."""
+    if run.minutes is not None:
+        quarter = run.minutes / 4
+        return None, run.validate_every or timedelta(minutes=quarter if quarter >= _LEAST_BETWEEN else run.minutes)
+    every = run.validate_every or math.ceil(len(data.train) / run.batch)
+    steps = run.steps or max(1, round(run.epochs * len(data.train) / run.batch))
+    return steps, min(every, steps)
+
+
+def _build(config: TrainConfig, data: TrainingData) -> nn.Module:
+    torch.manual_seed(config.run.seed)
+    classes = len(data.classes)
+    architecture = config.model if config.model is not None else _architecture_of(config.start_from)
+    model = build_model(architecture, num_classes=classes)
+    if isinstance(model, MaskDino):
+        _check_places(model, config.data.size)
+    if config.run.calibrate and not (isinstance(model, MaskDino) and len(data.validation) > 1):
+        raise ConfigError("run.calibrate needs a Mask DINO model and two validation images.", hint="Set run.calibrate=false.")
+    for report in start_from_each(model, config.starts):
+        log.info("%s", report.summary())
+    if config.run.checkpoint_activations:
+        checkpoint_activations(model)
+    return model
