@@ -26,8 +26,8 @@ UV := 'uv>=0.5,<1'
 # Looked for when it is needed: pyenv's own commands are there also for versions that are switched off, hence the try.
 LOWEST_PYTHON ?= $(shell for minor in 10 11 12 13 14; do for python in python3.$$minor ~/.pyenv/versions/3.$$minor.*/bin/python; do \
   "$$python" -c '' 2>/dev/null && echo "$$python" && exit; done; done)
-# These touch every direct dependency, and take three minutes.
-LOWEST_TESTS := tests/engine/test_cli.py tests/engine/commands/test_doctor.py tests/engine/test_service.py tests/detection tests/data tests/evaluation tests/model
+# Together they touch every direct dependency.
+LOWEST_TESTS := tests/engine/test_cli.py $(addprefix tests/engine/,commands raster vector detection) $(addprefix tests/training/,config data evaluation)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
