@@ -34,14 +34,16 @@ def main() -> None:
     faults = out_of_bounds()
     audited = ask_pip_audit()
     if audited:
-        faults += [line for package in audited for line in advisories(package)]
-        print(f"{len(audited)} packages were looked up in the database of advisories.")
+        found = [line for package in audited for line in advisories(package)]
+        print(f"{len(audited)} packages were looked up in the database of advisories; {len(found)} advisories apply.")
+        faults += found
     else:
         print(
             "The database of advisories cannot be reached from here, so only the bounds of pyproject.toml were checked; "
             f"{REASONS} lists each dependency, its range and the reason."
         )
-    print("\n".join(faults) or "Nothing to mend.")
+    for fault in faults:
+        print(fault)
     sys.exit(bool(faults))
 
 
