@@ -54,6 +54,7 @@ test-lowest: $(READY)
 	$(BIN)/python -m pip install --quiet $(UV)
 	$(BIN)/uv venv --quiet --clear --python $(LOWEST_PYTHON) .venv-lowest
 	$(BIN)/uv pip install --quiet --resolution lowest-direct --python $(LOWEST_BIN)/python -r pyproject.toml --extra train --extra parquet --extra test
+	$(BIN)/uv pip install --quiet --no-deps --python $(LOWEST_BIN)/python -e .
 	$(LOWEST_BIN)/python -m pytest -q -m 'not slow and not gpu' $(LOWEST_TESTS)
 
 audit-dependencies: $(READY)
