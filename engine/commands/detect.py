@@ -79,17 +79,23 @@ def command(
         None, help="Threads that read, and that draw outlines; by default one beside a CPU, up to eight beside a GPU."
     ),
     overlap: int | None = typer.Option(None, help="Pixels that neighbouring tiles share; by default a quarter of a tile."),
+    layer: str | None = typer.Option(
+        None, help="Add the buildings to an existing GeoPackage, as a layer of this name.", metavar="NAME"
+    ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace a GeoPackage that holds other layers too."),
     resume: bool = typer.Option(False, "--resume", help="Go on where a killed or cancelled run ended."),
     json_lines: bool = typer.Option(False, "--json-lines", help="Print progress and result as JSON Lines."),
 ) -> None:
     """Find the buildings of a raster and write them as polygons."""
+    if layer is not None and overwrite:
+        raise typer.BadParameter("give --layer, which keeps what is there, or --overwrite, not both")
     if aoi is not None and extent is not None:
         raise typer.BadParameter("give --aoi or --extent, not both")
     arguments = {
         "raster": raster, "output": str(output), "model": model, "aoi": aoi, "extent": extent, "bands": bands, "gsd": gsd,
         "score": score, "min_area": min_area, "outline": outline.value, "device": device, "precision": precision.value,
         "compile": compile, "on_damage": on_damage.value, "local_only": local_only, "batch_size": batch_size,
-        "workers": workers, "overlap": overlap, "resume": resume,
+        "workers": workers, "overlap": overlap, "layer": layer, "overwrite": overwrite, "resume": resume,
     }  # fmt: skip
     if json_lines:
         _with_events(arguments)

@@ -1,7 +1,8 @@
 """Write footprints as they are found, so that a finished file, and nothing else, ever stands under the output's name.
 
 A GeoPackage is written as the footprints come; the other formats cannot grow, so their rows (some 300 bytes each) wait in
-memory for the end.
+memory for the end. A layer that is added to a GeoPackage with others grows in a file beside it and is copied at the end, in one
+transaction of SQLite's: a kill at any moment leaves the others, and all of the new one or nothing.
 
 GeoJSON keeps the raster's CRS in the ``crs`` member that GDAL and QGIS write and read: RFC 7946 would have longitude and
 latitude with seven decimals, and the outlines are exact here.
@@ -23,6 +24,7 @@ from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldE
 from pyogrio.util import vsi_path
 
 from engine.errors import ArgumentError, MaskDinoError, OutputError
+from engine.files.geopackage import check_new_layer, layers_of, refuse_to_lose_layers
 from engine.files.output_file import OutputFile, explained
 
 if TYPE_CHECKING:
@@ -47,12 +49,20 @@ def check_output(path: Path) -> None:
     reserve_layer(path).close()
 
 
-def reserve_layer(path: str | os.PathLike[str]) -> OutputFile:
+def reserve_layer(
+    path: str | os.PathLike[str], *, layer: str | None = None, overwrite: bool = False, own: str = LAYER
+) -> OutputFile:
     """Reserve the file of a layer.
 
+    Args:
+        path: of the file.
+        layer: what the layer is to be called, beside the others of a GeoPackage; None for a file of its own.
+        overwrite: also replace a GeoPackage that holds other layers than its ``own``.
+        own: what the layer of such a file is called.
+
     Raises:
-        ArgumentError: the extension is not that of a format that can be written.
-        OutputError: as ``OutputFile``, or what the format needs is not installed.
+        ArgumentError: the extension is not that of a format that can be written, or the layer cannot be added.
+        OutputError: as ``OutputFile``, what the format needs is not installed, or layers would be lost.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -68,18 +78,31 @@ def reserve_layer(path: str | os.PathLike[str]) -> OutputFile:
             f"The folder of the output {path} has a character in its name that GDAL takes for part of an address.",
             hint="Write elsewhere.",
         )
+    try:
+        if layer is not None:
+            check_new_layer(file.target, layer)
+        elif not overwrite:
+            refuse_to_lose_layers(file.target, own=own)
+    except MaskDinoError:
+        file.close()
+        raise
     return file
 
 
 class DetectionSink:
-    """The layer ``buildings``, growing: ``write``, then ``close`` to keep it or ``abort`` to leave nothing.
+    """The layer of buildings, growing: ``write``, then ``close`` to keep it or ``abort`` to leave nothing.
 
     Fields are ``score`` (0..1) and ``area_m2`` (null where nothing says how large a pixel is); geometries are polygons in the
     raster's CRS. A GeoPackage has a spatial index, and the metadata as the layer's own, where QGIS shows it.
     """
 
     def __init__(
-        self, output: str | os.PathLike[str] | OutputFile, *, crs: Any, metadata: dict[str, str] | None = None
+        self,
+        output: str | os.PathLike[str] | OutputFile,
+        *,
+        crs: Any,
+        metadata: dict[str, str] | None = None,
+        layer: str | None = None,
     ) -> None:
         """Begin the file.
 
@@ -88,12 +111,15 @@ class DetectionSink:
                 and not touched before.
             crs: anything with ``to_wkt()``, a string that GDAL understands, or None for a layer without CRS.
             metadata: what to keep of how the layer came to be.
+            layer: its name where it is added to what the GeoPackage holds already; None for ``buildings``, alone in its file.
 
         Raises:
             ArgumentError, OutputError: as ``reserve_layer``, or it cannot be begun.
         """
         self._is_own = not isinstance(output, OutputFile)
-        self._file = reserve_layer(output) if self._is_own else output
+        self._file = reserve_layer(output, layer=layer) if self._is_own else output
+        self._layer = layer or LAYER
+        self._is_added = layer is not None and bool(layers_of(self._file.target))
         self.path = self._file.path
         self.rows = 0
         self._closed = False
@@ -133,8 +159,12 @@ class DetectionSink:
                 self._write_parquet()
             elif self._driver != "GPKG" or self._rows_waiting:
                 self._write_ogr(append=self._driver == "GPKG")
-            self._verify()
-            self._file.finish()
+            self._verify(self._file.part)
+            if self._is_added:
+                self._copy_to_target()
+                self._verify(self._file.target)
+            else:
+                self._file.finish()
         self._let_go()
 
     def abort(self) -> None:
@@ -180,13 +210,29 @@ class DetectionSink:
                 wkb,
                 [scores, areas],
                 np.array(["score", "area_m2"], dtype=object),
-                layer=LAYER,
+                layer=self._layer,
                 driver=self._driver,
                 geometry_type="Polygon",
                 crs=self._crs,
                 append=append,
                 **options,
             )
+
+    def _copy_to_target(self) -> None:
+        """Copy the layer into the GeoPackage that it is added to."""
+        about, _, wkb, columns = pyogrio.raw.read(self._file.part, layer=self._layer)
+        pyogrio.raw.write(
+            self._file.target,
+            wkb,
+            columns,
+            about["fields"],
+            layer=self._layer,
+            driver=self._driver,
+            geometry_type="Polygon",
+            crs=self._crs,
+            layer_metadata=self._metadata or None,
+            SPATIAL_INDEX="YES",
+        )
 
     def _write_parquet(self) -> None:
         """Write GeoParquet 1.1, with the metadata beside the key ``geo`` under a key of its own."""
@@ -213,11 +259,11 @@ class DetectionSink:
         )
         pyarrow.parquet.write_table(table, self._file.part)
 
-    def _verify(self) -> None:
+    def _verify(self, file: Path) -> None:
         """Read back how many rows there are: a full disk is not always noticed while a database is being closed."""
         if self._driver == "Parquet":
             return
-        found = pyogrio.read_info(self._file.part, layer=LAYER, force_feature_count=True)["features"]
+        found = pyogrio.read_info(file, layer=self._layer, force_feature_count=True)["features"]
         if found != self.rows:
             raise OSError(f"{found} of {self.rows} rows arrived")
 

@@ -87,6 +87,8 @@ def detect(
     batch_size: int | None = None,
     workers: int | None = None,
     overlap: int | None = None,
+    layer: str | None = None,
+    overwrite: bool = False,
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | Callable[[], bool] | None = None,
@@ -95,10 +97,13 @@ def detect(
 
     Args:
         raster: anything that GDAL reads.
-        output: ``.gpkg``, ``.geojson``, ``.fgb`` or ``.parquet``; a file of that name is replaced when the run is done.
+        output: ``.gpkg``, ``.geojson``, ``.fgb`` or ``.parquet``; a file of that name is replaced when the run is done. A
+            GeoPackage that holds other layers is refused, unless ``layer`` or ``overwrite`` says what is to become of them.
         model: the name of an embedded model, a model file, or a loaded model. Not used where a predictor is given.
         predictor: what finds the instances in a tile, in place of a model.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        layer: add the buildings to an existing GeoPackage, as a layer of this name, which it must not have yet.
+        overwrite: replace a GeoPackage that holds other layers too.
         resume: go on with the progress file of a killed or cancelled run, if there is one.
         progress: called in this thread a few times a second.
         cancel: an event, or a function that says whether to stop. The output then holds what was found so far.
@@ -138,10 +143,10 @@ def detect(
             source.close()
             raise
 
-    with reserve_layer(output) as file:
+    with reserve_layer(output, layer=layer, overwrite=overwrite) as file:
         with stages.timed("loading"):
             opened = _interruptible(open_all, wants_cancel)
-        run = _set_up(os.fspath(raster), file, *opened, settings, resume=resume, stages=stages)
+        run = _set_up(os.fspath(raster), file, *opened, settings, layer=layer, resume=resume, stages=stages)
         run.run(progress=progress, wants_cancel=wants_cancel)
     return Summary(
         output=str(output),
@@ -223,6 +228,7 @@ def _set_up(
     area: AreaOfInterest | None,
     settings: Settings,
     *,
+    layer: str | None,
     resume: bool,
     stages: Stages,
 ) -> DetectionRun:
@@ -246,7 +252,8 @@ def _set_up(
         progress = output.target.with_name(f"{output.target.name}.progress")
         journal = Journal(progress, fingerprint=fingerprint, resume=resume)
         undo.callback(lambda: journal.close(keep=len(journal) > 0))
-        sink = DetectionSink(output, crs=source.crs, metadata=_metadata(source, fingerprint["model"], settings))
+        metadata = _metadata(source, fingerprint["model"], settings)
+        sink = DetectionSink(output, crs=source.crs, metadata=metadata, layer=layer)
         undo.callback(sink.abort)
         run = DetectionRun(
             raster=raster,

@@ -83,7 +83,7 @@ class ModelPredictor:
         if self._compiled and len(tiles) < self.batch_size:  # it is compiled for whole batches
             images = np.concatenate([tiles, np.zeros((self.batch_size - len(tiles), *tiles.shape[1:]), np.float32)])
         try:
-            found = self.model.instances(torch.from_numpy(images).to(self.device), threshold=self.score)
+            found = self.model.instances(self._on_device(images), threshold=self.score)
         except torch.OutOfMemoryError as error:
             if len(images) == 1 or self._compiled:
                 raise DeviceError(
@@ -96,13 +96,18 @@ class ModelPredictor:
         _LOG.warning("%s ran out of memory on %d tiles; from now on it sees %d.", self.device, len(tiles), self._most)
         return self.predict(tiles)
 
+    def _on_device(self, images: np.ndarray) -> torch.Tensor:
+        """Copy images to the model's device, to a GPU from pinned memory: without waiting for what it is at."""
+        tensor = torch.from_numpy(images)
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor.to(self.device)
+
     def _kept(self, found: ImageInstances) -> Instances:
         count = int((found.scores >= self.score).sum())  # the best come first
-        masks = found.masks[:count].cpu().numpy()
+        masks = found.masks[:count].numpy()
         for mask in masks:
             mask[:] = without_specks(mask)
         return Instances(
-            scores=found.scores[:count].cpu().numpy().astype(np.float32), labels=found.labels[:count].cpu().numpy(), masks=masks
+            scores=found.scores[:count].numpy().astype(np.float32), labels=found.labels[:count].numpy(), masks=masks
         )
 
 

@@ -82,7 +82,7 @@ class InferenceModel(nn.Module):
         count: int | None = None,
         threshold: float = 0.0,
         output_sizes: Sequence[tuple[int, int]] | None = None,
-    ) -> list[ImageInstances]:
+    ) -> Sequence[ImageInstances]:
         """Find the instances of each image, best first; see `engine.model.families.maskdino.model.MaskDino.instances`."""
         return self.model.instances(images, count=count, threshold=threshold, output_sizes=output_sizes)
 

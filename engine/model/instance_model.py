@@ -27,7 +27,7 @@ class InstanceModel(Protocol):
         count: int | None = None,
         threshold: float = 0.0,
         output_sizes: Sequence[tuple[int, int]] | None = None,
-    ) -> list[ImageInstances]:
+    ) -> Sequence[ImageInstances]:
         """Find the instances of each image, best first; see `engine.model.families.maskdino.model.MaskDino.instances`."""
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,14 +64,14 @@ def run(arguments: dict[str, Any], job: Job) -> LayerEvaluation:
     from engine.detection.layer_writer import reserve_layer
     from training.evaluation.layers.document import evaluation_document
     from training.evaluation.layers.evaluation import evaluate_layers
-    from training.evaluation.layers.match_layer import write_matches
+    from training.evaluation.layers.match_layer import LAYER, write_matches
 
     names = ("detections", "annotations", "aoi")
     options = {name: arguments[name] for name in ("score_field", "boundary_width") if arguments.get(name) is not None}
     with reserved(
         {name: arguments.get(name) for name in ("json", "report", "output")},
         inputs=[arguments.get(name) for name in names],
-        reserve={"output": reserve_layer},
+        reserve={"output": partial(reserve_layer, own=LAYER)},
     ) as files:
         if "report" in files:
             require("PIL", for_what="A report")

@@ -6,6 +6,8 @@ import json
 import os
 import sqlite3
 import subprocess
+import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +20,7 @@ import rasterio.crs
 import shapely
 
 from engine.detection import layer_writer
-from engine.detection.layer_writer import DetectionSink, check_output
+from engine.detection.layer_writer import DetectionSink, check_output, reserve_layer
 from engine.errors import ArgumentError, OutputError
 
 UTM = rasterio.crs.CRS.from_epsg(32645)
@@ -263,3 +265,97 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_half_written(tmp_path: Pa
         assert path.read_bytes() == b"what was there"
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def write_others(path: Path) -> None:
+    """Write a GeoPackage with the layers parcels and roads."""
+    for name, count in (("parcels", 37), ("roads", 5)):
+        geopandas.GeoDataFrame(geometry=squares(count).geometries, crs=UTM.to_wkt()).to_file(path, layer=name, mode="a")
+
+
+def contents(path: Path) -> dict[str, int]:
+    return {name: len(geopandas.read_file(path, layer=name)) for name, _ in pyogrio.list_layers(path)}
+
+
+def test_other_layers_are_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "city.gpkg"
+    write_others(path)
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match=r"holds other layers too: parcels, roads.*--layer NAME.*--overwrite"):
+        check_output(path)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["city.gpkg"]
+    file = reserve_layer(path, overwrite=True)
+    DetectionSink(file, crs=UTM).close()
+    file.close()
+    assert contents(path) == {"buildings": 0}
+    check_output(path)  # what it wrote itself is replaced without a word
+
+
+def test_a_layer_is_added_to_those_that_are_there(tmp_path: Path) -> None:
+    path = tmp_path / "city.gpkg"
+    write_others(path)
+    for count, name in ((3, "buildings"), (2, "Gebäude 2026")):
+        sink = DetectionSink(path, crs=UTM, metadata={"model": "none"}, layer=name)
+        sink.write(squares(count))
+        assert name not in contents(path)
+        sink.close()
+    assert contents(path) == {"parcels": 37, "roads": 5, "buildings": 3, "Gebäude 2026": 2}
+    assert pyogrio.read_info(path, layer="buildings")["layer_metadata"]["model"] == "none"
+    alone = tmp_path / "alone.gpkg"
+    sink = DetectionSink(alone, crs=UTM, metadata={"model": "none"})
+    sink.write(squares(3))
+    sink.close()
+    assert read(path).equals(read(alone))
+    assert sorted(os.listdir(tmp_path)) == ["alone.gpkg", "city.gpkg"]
+
+
+def test_the_first_layer_of_a_file_has_the_name_that_was_given(tmp_path: Path) -> None:
+    sink = DetectionSink(tmp_path / "new.gpkg", crs=UTM, layer="roofs")
+    sink.write(squares(2))
+    sink.close()
+    assert contents(tmp_path / "new.gpkg") == {"roofs": 2}
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "problem"),
+    [
+        ("city.gpkg", "Roads", "has a layer roads already"),
+        ("city.gpkg", "", "cannot be called ''"),
+        ("city.gpkg", "gpkg_contents", "cannot be called"),
+        ("city.gpkg", "two\nlines", "cannot be called"),
+        ("city.geojson", "roofs", "cannot hold several layers"),
+    ],
+)
+def test_names_that_cannot_be_added(tmp_path: Path, file: str, name: str, problem: str) -> None:
+    write_others(tmp_path / "city.gpkg")
+    with pytest.raises(ArgumentError, match=problem):
+        reserve_layer(tmp_path / file, layer=name)
+    assert os.listdir(tmp_path) == ["city.gpkg"]
+
+
+@pytest.mark.slow
+def test_a_kill_while_a_layer_is_added_leaves_the_others_whole(tmp_path: Path) -> None:
+    path = tmp_path / "city.gpkg"
+    write_others(path)
+    program = tmp_path / "add.py"
+    program.write_text(
+        "import sys\n"
+        "from tests.engine.detection.test_layer_writer import UTM, DetectionSink, squares\n"
+        "sink = DetectionSink(sys.argv[1], crs=UTM, layer='buildings')\n"
+        "sink.write(squares(300_000))\n"
+        "sink.close()\n"
+    )
+    project = Path(__file__).resolve().parents[3]
+    adding = subprocess.Popen([sys.executable, str(program), str(path)], env={**os.environ, "PYTHONPATH": str(project)})
+    journal = tmp_path / "city.gpkg-journal"
+    while not journal.exists():
+        assert adding.poll() is None, "it ended before it could be killed"
+        time.sleep(0.001)
+    adding.kill()
+    adding.wait()
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert contents(path) == {"parcels": 37, "roads": 5}
+    sink = DetectionSink(path, crs=UTM, layer="buildings")  # what was left behind is in nobody's way
+    sink.close()
+    assert contents(path) == {"parcels": 37, "roads": 5, "buildings": 0}

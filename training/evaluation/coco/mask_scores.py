@@ -69,7 +69,7 @@ class MaskTally:
         certainties = [1.0] * len(found.scores) if found.certainties is None else found.certainties.tolist()
         detections = [
             _encoded(mask) | {"score": score, "certainty": certainty}
-            for score, certainty, mask in zip(found.scores.tolist(), certainties, found.masks.cpu().numpy(), strict=True)
+            for score, certainty, mask in zip(found.scores.tolist(), certainties, found.masks.numpy(), strict=True)
             if mask.any()
         ]
         self._entries[number] = (sample.image.shape[:2], truth, detections)

@@ -55,8 +55,7 @@ def predict_images(
         sizes = [(entry.height, entry.width) for entry in entries]
         batch = model.instances(pictures, count=max_detections, output_sizes=sizes)
         for entry, found in zip(entries, batch, strict=True):
-            masks = found.masks.cpu().numpy()
-            columns = (found.scores.tolist(), found.labels.tolist(), found.boxes.cpu().double().numpy(), masks)
+            columns = (found.scores.tolist(), found.labels.tolist(), found.boxes.double().numpy(), found.masks.numpy())
             for score, label, (left, top, right, bottom), mask in zip(*columns, strict=True):
                 if mask.any():
                     results.append({

@@ -11,6 +11,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.models.detection.transform import resize_boxes
 
+from engine.model.host_transfer import finish_copies, start_copy
 from engine.model.image_batch import image_batch
 from engine.model.postprocess import ImageInstances
 
@@ -86,10 +87,12 @@ class MaskRcnn(nn.Module):
         proposals, _ = self.rpn(batch, features)
         found, _ = self.roi_heads(features, proposals, batch.image_sizes)
         sizes = batch.image_sizes
-        return [
-            self._drawn(entry, size, output_size)
+        copies = [
+            [start_copy(tensor) for tensor in self._drawn(entry, size, output_size)]
             for entry, size, output_size in zip(found, sizes, output_sizes or sizes, strict=True)
         ]
+        finish_copies(batch.tensors.device)
+        return [ImageInstances(*copied) for copied in copies]
 
     def _see(self, images: Tensor | Sequence[Tensor]) -> tuple[ImageList, dict[str, Tensor]]:
         """Batch with the images' own sizes, and the pyramid's maps by name."""
@@ -98,7 +101,8 @@ class MaskRcnn(nn.Module):
         return ImageList(batch, sizes), self.fpn(self.backbone(batch))
 
     @staticmethod
-    def _drawn(found: dict[str, Tensor], size: tuple[int, int], output_size: tuple[int, int]) -> ImageInstances:
+    def _drawn(found: dict[str, Tensor], size: tuple[int, int], output_size: tuple[int, int]) -> tuple[Tensor, ...]:
+        """Scores, labels, boxes and masks of an image's instances, on the device."""
         boxes = resize_boxes(found["boxes"], size, output_size)
         masks = paste_masks_in_image(found["masks"], boxes, output_size)[:, 0] > 0.5  # (N, H, W)
-        return ImageInstances(found["scores"], found["labels"] - 1, boxes, masks)
+        return found["scores"], found["labels"] - 1, boxes, masks

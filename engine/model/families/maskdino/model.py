@@ -105,7 +105,7 @@ class MaskDino(nn.Module):
         count: int | None = None,
         threshold: float = 0.0,
         output_sizes: Sequence[tuple[int, int]] | None = None,
-    ) -> list[ImageInstances]:
+    ) -> Sequence[ImageInstances]:
         """Find the instances of images; masks are drawn of those alone that are found.
 
         Args:
@@ -115,26 +115,22 @@ class MaskDino(nn.Module):
             output_sizes: height and width in which each image's masks and boxes are wanted; by default its own.
 
         Returns:
-            The instances of each image, best first.
+            The instances of each image, best first, in the host's memory.
         """
         pixels, state, boxes, class_logits = self.last_layer(images)
         sizes = [tuple(image.shape[-2:]) for image in images]
-        found = []
-        for index, (size, output_size) in enumerate(zip(sizes, output_sizes or sizes, strict=True)):
-            chosen = best_pairs(
-                class_logits[index], count=self.config.detections_per_image if count is None else count, threshold=threshold
-            )
-            found.append(
-                draw_instances(
-                    chosen,
-                    boxes=boxes[index, chosen.queries],
-                    mask_logits=self.heads.draw(state[index, chosen.queries], pixels[index]),
-                    image_size=size,
-                    padded_size=self.padded_size(sizes),
-                    output_size=output_size,
-                )
-            )
-        return found
+        chosen = best_pairs(
+            class_logits, count=self.config.detections_per_image if count is None else count, threshold=threshold
+        )
+        queries = state[chosen.images, chosen.queries]
+        return draw_instances(
+            chosen,
+            boxes=boxes[chosen.images, chosen.queries],
+            mask_logits=self.heads.draw(queries, pixels, images=chosen.images, ranks=chosen.ranks, counts=chosen.counts),
+            image_sizes=sizes,
+            padded_size=self.padded_size(sizes),
+            output_sizes=output_sizes or sizes,
+        )
 
     def last_layer(self, images: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Do that part of ``instances`` which is the same work whatever there is to find.

@@ -332,7 +332,7 @@ def test_names_of_files_cannot_write_into_the_report(tmp_path) -> None:
 
 def test_nothing_at_all_is_audited_too(tmp_path) -> None:
     audit = audit_dataset(write_split(tmp_path / "s", {}, []), write_split(tmp_path / "v", {}, []), workers=1)
-    assert audit.pairs == [] and "<html>" in as_html(audit) and len(write_clean(audit, tmp_path / "clean")) == 2
+    assert audit.pairs == [] and "<html lang" in as_html(audit) and len(write_clean(audit, tmp_path / "clean")) == 2
 
 
 def test_cancel_ends_it(faulty) -> None:
