@@ -23,7 +23,7 @@ from engine.raster.tile_grid import Tile
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 _APPLICATION = 0x4D444E4F  # "MDNO", where SQLite keeps what a database is for
 _APPLICATION_PLACE = 68  # bytes into the file
 

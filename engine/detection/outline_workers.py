@@ -213,6 +213,7 @@ def _data(footprints: Footprints) -> bytes:
         lengths=np.array([len(text) for text in texts], dtype=np.int64),
         scores=footprints.scores,
         areas=footprints.areas,
+        labels=footprints.labels,
     )
     return stream.getvalue()
 
@@ -221,4 +222,5 @@ def _footprints(data: bytes) -> Footprints:
     with np.load(io.BytesIO(data)) as arrays:
         wkb, ends = arrays["wkb"].tobytes(), np.cumsum(arrays["lengths"]).tolist()
         texts = [wkb[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-        return Footprints(shapely.from_wkb(np.array(texts, dtype=object)), arrays["scores"], arrays["areas"])
+        geometries = shapely.from_wkb(np.array(texts, dtype=object))
+        return Footprints(geometries, arrays["scores"], arrays["areas"], arrays["labels"])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ import numpy as np
 from scipy import ndimage
 
 from engine.detection.checkpoint import Journal
+from engine.detection.classes import wanted_classes
 from engine.detection.footprints import FootprintMaker, Footprints
 from engine.detection.instances import Instances, Predictor
 from engine.detection.layer_writer import DetectionSink
@@ -70,7 +71,8 @@ class DetectionRun:
 
     Attributes:
         cancelled: set when the run is cut short.
-        buildings: polygons handed to the sink so far.
+        buildings: polygons handed to the sink so far, whatever their class.
+        by_class: how many of them are of each class that is wanted, by its name.
         area_m2: their ground area together.
         tiles_seen: tiles that the model saw in this run.
         megapixels: ground covered by the tiles done in this run, in pixels of the working grid.
@@ -85,6 +87,7 @@ class DetectionRun:
         grid: TileGrid,
         predictor: Predictor,
         settings: Settings,
+        classes: Sequence[str],
         maker: FootprintMaker,
         journal: Journal,
         sink: DetectionSink,
@@ -100,10 +103,13 @@ class DetectionRun:
         self._raster = raster
         self._area = area
         self._score = settings.score
-        self._batch_size = settings.batch_size or getattr(predictor, "batch_size", 1)
+        self._classes = tuple(classes)
+        self._wanted = wanted_classes(classes, settings.classes)
+        self.by_class = {name: 0 for name, wanted in zip(classes, self._wanted, strict=True) if wanted}
+        self._batch_size = settings.batch_size or predictor.batch_size
         workers = settings.workers or workers_beside(predictor)
         self._readers, self._croppers, self._drawers = (Crew(name, workers) for name in ("reading", "cropping", "polygons"))
-        self._seers = Crew("model", getattr(predictor, "calls_at_once", 1))
+        self._seers = Crew("model", predictor.calls_at_once)
         self._drawing = maker if workers == 1 else DrawingProcesses(maker)
         self._journal = journal
         self._sink = sink
@@ -175,7 +181,7 @@ class DetectionRun:
             buildings=self.buildings,
             megapixels_per_second=self.megapixels / seconds if done else None,
             seconds_left=(len(self.grid) - self._done) * seconds / done if done else None,
-            device=str(getattr(self.predictor, "device", "cpu")),
+            device=str(self.predictor.device),
         )
 
     def _worth_resuming(self, error: BaseException) -> bool:
@@ -250,9 +256,9 @@ class DetectionRun:
         return work
 
     def _pieces(self, work: Work, instances: Instances) -> list[Piece]:
-        """Keep what the model is sure of, where there is data, each pixel for the best of those that claim it."""
-        found = _checked(instances, self.predictor.tile_size)
-        sure = found.scores >= self._score
+        """Keep what the model is sure of, of the classes wanted, where there is data."""
+        found = _checked(instances, self.predictor.tile_size, classes=len(self._classes))
+        sure = (found.scores >= self._score) & self._wanted[found.labels]
         masks = found.masks[sure]
         if work.valid is not None and len(masks):
             # Single pixels that happen to have the nodata value, such as black ones in a shadow, are no holes in a roof.
@@ -301,21 +307,23 @@ class DetectionRun:
                     self._sink.write(footprints)
                 self.buildings += len(footprints)
                 self.area_m2 += float(footprints.areas.sum())
+                for label, count in zip(*np.unique(footprints.labels, return_counts=True), strict=True):
+                    self.by_class[self._classes[label]] += int(count)
 
 
 def workers_beside(predictor: Predictor) -> int:
     """Return how many threads should read and draw beside a predictor: a model on the CPU takes all cores for itself."""
-    on_cpu = str(getattr(predictor, "device", "cpu")).startswith("cpu")
+    on_cpu = str(predictor.device).startswith("cpu")
     return 1 if on_cpu else max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) - 1))
 
 
-def _checked(instances: Instances, tile_size: int) -> Instances:
+def _checked(instances: Instances, tile_size: int, *, classes: int) -> Instances:
     """Return what a predictor found in a tile as arrays; nothing found may have any shape.
 
     Raises:
-        ArgumentError: there is not one score, label and mask of the tile's size each.
+        ArgumentError: there is not one score, label and mask of the tile's size each, or a label is that of no class.
     """
-    scores, labels = np.asarray(instances.scores), np.asarray(instances.labels)
+    scores, labels = np.asarray(instances.scores), np.asarray(instances.labels).astype(np.int64)
     masks = np.asarray(instances.masks, dtype=bool)
     if not len(scores) == len(labels) == len(masks):
         raise ArgumentError(f"The predictor gave {len(scores)} scores, {len(labels)} labels and {len(masks)} masks of a tile.")
@@ -323,4 +331,10 @@ def _checked(instances: Instances, tile_size: int) -> Instances:
         masks = np.zeros((0, tile_size, tile_size), bool)
     elif masks.shape[1:] != (tile_size, tile_size):
         raise ArgumentError(f"The predictor gave masks of shape {masks.shape[1:]} of a tile of {tile_size} pixels.")
+    if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
+        wrong = labels[(labels < 0) | (labels >= classes)][0]
+        raise ArgumentError(
+            f"The predictor gave the label {wrong}; it has {classes} class{'' if classes == 1 else 'es'}.",
+            hint="Name its classes by their labels in its attribute `classes`.",
+        )
     return Instances(scores=scores, labels=labels, masks=masks)

@@ -15,10 +15,10 @@ class InstanceModel(Protocol):
     """A network that finds instances; a `torch.nn.Module` in ``eval()`` mode.
 
     Attributes:
-        header: what the model's file says of it, if it came from one.
+        header: what the model's file says of it; None where it came from none.
     """
 
-    header: ModelHeader
+    header: ModelHeader | None
 
     def instances(
         self,

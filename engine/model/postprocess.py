@@ -7,7 +7,7 @@ the instances. They are drawn in parts where their images have different sizes, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple, overload
@@ -35,7 +35,8 @@ class ImageInstances:
     Attributes:
         scores: (N,) class probability times the mean probability inside the mask; 0 for an empty mask.
         labels: (N,) int64.
-        boxes: (N, 4) x0, y0, x1, y1 in pixels of the output size, as predicted: neither clipped nor taken from the masks.
+        boxes: (N, 4) x0, y0, x1, y1 in pixels of the output size, as predicted: neither clipped nor taken from the masks. Of a
+            model that predicts none, what bounds the masks.
         masks: (N, H, W) bool.
         certainties: (N,) the mean probability inside the mask; None where scores are class probabilities alone.
     """
@@ -70,7 +71,7 @@ class _Drawn(NamedTuple):
 
     scores: Tensor
     labels: Tensor
-    boxes: Tensor
+    boxes: Tensor | None
     masks: Tensor
     certainties: Tensor
 
@@ -105,7 +106,8 @@ class BatchInstances(Sequence[ImageInstances]):
         drawn, own, (height, width) = self._images[images]
         masks = drawn.masks[own, :height]
         masks = unpack_bits(masks, width) if masks.dtype == torch.uint8 else masks[..., :width]
-        return ImageInstances(drawn.scores[own], drawn.labels[own], drawn.boxes[own], masks, drawn.certainties[own])
+        boxes = bounding_boxes(masks) if drawn.boxes is None else drawn.boxes[own]
+        return ImageInstances(drawn.scores[own], drawn.labels[own], boxes, masks, drawn.certainties[own])
 
 
 def image_instances(
@@ -143,25 +145,43 @@ def image_instances(
 
 def best_pairs(class_logits: Tensor, *, count: int, threshold: float) -> ChosenPairs:
     """Choose the ``count`` best pairs of each image's class logits (B, Q, classes), without those below ``threshold``."""
-    classes = class_logits.shape[-1]
+    return most_probable_pairs(class_logits.sigmoid(), count=count, threshold=threshold)
+
+
+def most_probable_pairs(
+    probabilities: Tensor, *, count: int, threshold: float, labels: Collection[int] | None = None
+) -> ChosenPairs:
+    """Choose the most probable pairs of a query and a class.
+
+    Args:
+        probabilities: (B, Q, classes).
+        count: pairs per image.
+        threshold: probability below which a pair is left out.
+        labels: classes that may stay among the ``count`` best; all by default.
+    """
+    classes = probabilities.shape[-1]
     # What is not a number is no probability either: it comes last and reaches no threshold.
-    probabilities = class_logits.sigmoid().flatten(1).nan_to_num(nan=-1.0)
-    best = probabilities.topk(min(count, probabilities.shape[1]))
-    kept = (best.values >= threshold).sum(1)  # the first so many
+    probabilities = probabilities.flatten(1).nan_to_num(nan=-1.0)
+    values, pairs = probabilities.topk(min(count, probabilities.shape[1]))
+    if labels is not None:
+        wanted = torch.tensor(sorted(labels), dtype=pairs.dtype, device=pairs.device)
+        values, order = values.masked_fill(~torch.isin(pairs % classes, wanted), -1.0).sort(descending=True, stable=True)
+        pairs = pairs.gather(1, order)
+    kept = (values >= threshold).sum(1)  # the first so many
     copied = start_copy(kept)
     finish_copies(kept.device)
     counts = copied.tolist()
 
     images = torch.repeat_interleave(kept, output_size=sum(counts))
     ranks = torch.arange(len(images), device=kept.device) - (kept.cumsum(0) - kept)[images]
-    pairs = best.indices[images, ranks]
-    return ChosenPairs(best.values[images, ranks], images, ranks, pairs // classes, pairs % classes, counts)
+    pairs = pairs[images, ranks]
+    return ChosenPairs(values[images, ranks], images, ranks, pairs // classes, pairs % classes, counts)
 
 
 def draw_instances(
     chosen: ChosenPairs,
     *,
-    boxes: Tensor,
+    boxes: Tensor | None,
     mask_logits: Tensor,
     image_sizes: Sequence[Size],
     padded_size: Size,
@@ -171,14 +191,14 @@ def draw_instances(
 
     Args:
         chosen: pairs of a batch.
-        boxes: (N, 4) cxcywh in 0..1 of the padded image.
+        boxes: (N, 4) cxcywh in 0..1 of the padded image; None takes what bounds the masks.
         mask_logits: (N, h, w) over the padded image.
         image_sizes: of each image of the batch before it was padded.
         padded_size: of the batch.
         output_sizes: wanted for each image.
     """
     sizes = list(zip(image_sizes, output_sizes, strict=True))
-    at_once = _DRAWN_AT_ONCE.get(boxes.device.type, _DRAWN_AT_ONCE_ELSEWHERE)
+    at_once = _DRAWN_AT_ONCE.get(mask_logits.device.type, _DRAWN_AT_ONCE_ELSEWHERE)
     pixels = [count * height * width for count, (height, width) in zip(chosen.counts, output_sizes, strict=True)]
     parts = list(_parts(sizes, pixels, at_once))
     tensors = chosen.probabilities, chosen.labels, chosen.images, boxes, mask_logits
@@ -186,11 +206,11 @@ def draw_instances(
     for images in parts:
         image_size, output_size = sizes[images.start]
         own = slice(start, start := start + sum(chosen.counts[images]))
-        selected = [tensor[own] for tensor in tensors]
+        selected = [None if tensor is None else tensor[own] for tensor in tensors]
         drawn.append(_drawn(*selected, image_size=image_size, padded_size=padded_size, output_size=output_size))
 
-    copies = [_Drawn(*map(start_copy, each)) for each in drawn]
-    finish_copies(boxes.device)
+    copies = [_Drawn(*(None if tensor is None else start_copy(tensor) for tensor in each)) for each in drawn]
+    finish_copies(mask_logits.device)
     found = BatchInstances()
     for images, copied in zip(parts, copies, strict=True):
         found.add(copied, chosen.counts[images], output_sizes[images.start])
@@ -212,7 +232,7 @@ def _drawn(
     probabilities: Tensor,
     labels: Tensor,
     images: Tensor,
-    boxes: Tensor,
+    boxes: Tensor | None,
     mask_logits: Tensor,
     *,
     image_size: Size,
@@ -227,18 +247,30 @@ def _drawn(
         masks, certainty = _resampled(mask_logits, padded_size, image_size, output_size, packed=not on_cpu)
         masks_in = masks.__getitem__
 
-    # boxes are relative to the padded image
-    height, width = output_size
-    across, down = width * padded_size[1] / image_size[1], height * padded_size[0] / image_size[0]
-    x, y, breadth, depth = boxes.unbind(-1)
-    corners = torch.stack(
-        [(x - breadth / 2) * across, (y - depth / 2) * down, (x + breadth / 2) * across, (y + depth / 2) * down], dim=-1
-    )
-
     scores = probabilities * certainty
     by_score = scores.argsort(descending=True, stable=True)
     order = by_score[images[by_score].argsort(stable=True)]
-    return _Drawn(scores[order], labels[order], corners[order], masks_in(order), certainty[order])
+    if boxes is not None:  # they are relative to the padded image
+        (height, width), (rows, columns) = output_size, image_size
+        boxes = _corners(boxes[order], across=width * padded_size[1] / columns, down=height * padded_size[0] / rows)
+    return _Drawn(scores[order], labels[order], boxes, masks_in(order), certainty[order])
+
+
+def _corners(boxes: Tensor, *, across: float, down: float) -> Tensor:
+    x, y, breadth, depth = boxes.unbind(-1)
+    return torch.stack(
+        [(x - breadth / 2) * across, (y - depth / 2) * down, (x + breadth / 2) * across, (y + depth / 2) * down], dim=-1
+    )
+
+
+def bounding_boxes(masks: Tensor) -> Tensor:
+    """Bound masks (N, H, W) bool by boxes (N, 4) x0, y0, x1, y1 in pixels, all zero where a mask is empty."""
+    first, last = [], []
+    for line in (masks.any(1), masks.any(2)):  # columns, rows
+        some = line.any(1)
+        first.append(line.int().argmax(1) * some)
+        last.append((line.shape[1] - line.flip(1).int().argmax(1)) * some)
+    return torch.stack([*first, *last], dim=-1).float()
 
 
 def _resampled(

@@ -12,6 +12,7 @@ from qgis.PyQt.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QSlider, QV
 
 from qgis_maskdino import settings
 from qgis_maskdino.gui.area_picker import LAYER, VIEW, AreaPicker
+from qgis_maskdino.gui.class_picker import ClassPicker
 from qgis_maskdino.gui.device_picker import DevicePicker
 from qgis_maskdino.gui.model_picker import ModelPicker
 from qgis_maskdino.gui.page import Page, form, note
@@ -32,15 +33,17 @@ class DetectPage(Page):
         self.raster = RasterPicker()
         self.area = AreaPicker(canvas)
         self.model = ModelPicker(remembers=True)
+        self.classes = ClassPicker()
         self.estimate = note()
         self.add(self.raster, label=tr("&Raster layer"))
         self.add(self.area, label=tr("&Area"))
         self.add(self.model, label=tr("&Model"))
+        self.add(self.classes)
         self.add(self._score_row(), label=tr("Minimum &score"))
         self.add(self._further())
         self.add(self.estimate)
         self.end_column()
-        for widget in (self.raster, self.area, self.model):
+        for widget in (self.raster, self.area, self.model, self.classes):
             widget.changed.connect(self.refresh)
         self.raster.changed.connect(self._raster_changed)
         self.gsd.valueChanged.connect(self.refresh)
@@ -66,6 +69,7 @@ class DetectPage(Page):
             "OUTLINE": self.outline.currentData(),
             "DEVICE": self.device.device(),
             **self.area.parameters(),
+            **self.classes.parameters(),
         }
         if self._bands():
             given["BANDS"] = self._bands()
@@ -76,9 +80,18 @@ class DetectPage(Page):
         return given
 
     def why_not(self) -> str:
-        return self.raster.why_not() or self.area.why_not() or self._outside() or self.model.why_not() or self._odd_bands()
+        return (
+            self.raster.why_not()
+            or self.area.why_not()
+            or self._outside()
+            or self.model.why_not()
+            or self.classes.why_not()
+            or self._odd_bands()
+        )
 
     def refresh(self) -> None:
+        card = self.model.card
+        self.classes.offer(card.classes if card is not None and len(card.classes) > 1 else ())
         super().refresh()
         text = "" if self.why_not() else self._estimate()
         self.estimate.setText(text)
@@ -143,7 +156,7 @@ class DetectPage(Page):
         self.min_area.setSpecialValueText(tr("Automatic"))
         self.min_area.setClearValue(-1.0)
         self.min_area.setValue(settings.remembered("min_area", -1.0))
-        self.min_area.setToolTip(tr("Leave out what is smaller. Automatic: 4 m² or 12 pixels, whichever is more."))
+        self.min_area.setToolTip(tr("Leave out what is smaller. Automatic: 12 pixels, and of buildings 4 m² if that is more."))
         self.device = DevicePicker()
         self.output = QgsFileWidget()
         self.output.setStorageMode(QgsFileWidget.StorageMode.SaveFile)

@@ -12,7 +12,7 @@ from qgis_maskdino.jobs.algorithm import AlgorithmJob
 from qgis_maskdino.jobs.progress_text import duration
 from qgis_maskdino.jobs.queue import JobError, JobState
 from qgis_maskdino.layers.results import add_result, open_result
-from qgis_maskdino.layers.style import DETECTIONS
+from qgis_maskdino.layers.style import CLASS_FIELD, DETECTIONS
 from qgis_maskdino.translation import tr
 
 
@@ -66,7 +66,10 @@ class BuildingsJob(AlgorithmJob):
         if "COUNT" not in self.results:
             return ""
         number = int(self.results["COUNT"])
-        count = tr("1 building") if number == 1 else tr("{} buildings").format(f"{number:,}")
+        if self.layer is not None and self.layer.fields().indexOf(CLASS_FIELD) >= 0:
+            count = tr("1 object") if number == 1 else tr("{} objects").format(f"{number:,}")
+        else:
+            count = tr("1 building") if number == 1 else tr("{} buildings").format(f"{number:,}")
         if self.state is JobState.CANCELLED:
             count = tr("Cancelled: {} so far").format(count)
         elif number == 0:

@@ -23,6 +23,7 @@ from qgis.core import (
     QgsProcessingParameterFile,
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterLayer,
+    QgsProcessingParameterString,
     QgsVectorLayer,
     QgsWkbTypes,
 )
@@ -63,6 +64,7 @@ class DetectBuildings(EngineAlgorithm):
     OUTLINE = "OUTLINE"
     DEVICE = "DEVICE"
     OUTPUT = "OUTPUT"
+    CLASSES = "CLASSES"
     COUNT = "COUNT"
     AREA = "AREA"
     SECONDS = "SECONDS"
@@ -174,7 +176,7 @@ class DetectBuildings(EngineAlgorithm):
                 optional=True,
                 minValue=0.0,
             ),
-            tr("Leave out what is smaller. Without one: 4 m2 or 12 pixels, whichever is more."),
+            tr("Leave out what is smaller. Without one: 12 pixels, and of buildings 4 m2 if that is more."),
             advanced=True,
             decimals=1,
         )
@@ -189,7 +191,15 @@ class DetectBuildings(EngineAlgorithm):
             QgsProcessingParameterFeatureSink(
                 self.OUTPUT, tr("Buildings"), QgsProcessing.SourceType.TypeVectorPolygon, supportsAppend=True
             ),
-            tr("One polygon a building, in the image's CRS, with 'score' and 'area_m2'."),
+            tr(
+                "One polygon per building, in the image's CRS, with 'score' and 'area_m2'; of a model of several classes one "
+                "per object, with its 'class'."
+            ),
+        )
+        self.add(
+            QgsProcessingParameterString(self.CLASSES, tr("Classes to find"), optional=True),
+            tr("Names of the model's classes with commas between them, such as car,truck. Without any, all of them."),
+            advanced=True,
         )
         self.addOutput(QgsProcessingOutputNumber(self.COUNT, tr("Number of buildings")))
         self.addOutput(QgsProcessingOutputNumber(self.AREA, tr("Their area together [m2]")))
@@ -247,7 +257,7 @@ class DetectBuildings(EngineAlgorithm):
             _say(result, feedback)
             if result.path is None:
                 return {}
-            destination = self._hand_over(result.path, parameters, context)
+            destination = self._hand_over(result, parameters, context)
         style_when_loaded(destination, DETECTIONS, context)
         return {
             self.OUTPUT: destination,
@@ -267,6 +277,7 @@ class DetectBuildings(EngineAlgorithm):
             gsd=self._given(parameters, self.GSD, context),
             score=self.parameterAsDouble(parameters, self.SCORE, context),
             min_area=self._given(parameters, self.MIN_AREA, context),
+            classes=self.parameterAsString(parameters, self.CLASSES, context).strip(),
             outline=self.parameterAsString(parameters, self.OUTLINE, context),
             device=self.parameterAsString(parameters, self.DEVICE, context),
         )
@@ -281,9 +292,12 @@ class DetectBuildings(EngineAlgorithm):
     def _given(self, parameters: dict[str, Any], name: str, context: QgsProcessingContext) -> float | None:
         return None if parameters.get(name) in (None, "") else self.parameterAsDouble(parameters, name, context)
 
-    def _hand_over(self, path: str, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
+    def _hand_over(self, result: DetectionResult, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
         """Copy the engine's buildings into the sink, which is made now: a run that fails replaces nothing."""
-        fields = fields_of("score:double", "area_m2:double")
+        layer = QgsVectorLayer(f"{result.path}|layername={result.layer}", result.layer, "ogr")
+        columns = ["score:double", "class:string", "area_m2:double"]
+        fields = fields_of(*(column for column in columns if layer.fields().indexOf(column.partition(":")[0]) >= 0))
+        names = fields.names()
         try:
             sink, destination = self.parameterAsSink(
                 parameters, self.OUTPUT, context, fields, QgsWkbTypes.Type.Polygon, self._source.crs
@@ -291,10 +305,10 @@ class DetectBuildings(EngineAlgorithm):
             if sink is None:
                 raise QgsProcessingException(self.invalidSinkError(parameters, self.OUTPUT))
             batch: list[QgsFeature] = []
-            for found in QgsVectorLayer(path, "buildings", "ogr").getFeatures():
+            for found in layer.getFeatures():
                 feature = QgsFeature(fields)
                 feature.setGeometry(found.geometry())
-                feature.setAttributes([found["score"], found["area_m2"]])
+                feature.setAttributes([found[name] for name in names])
                 batch.append(feature)
                 if len(batch) == BATCH:
                     _add(batch, sink)
@@ -302,7 +316,7 @@ class DetectBuildings(EngineAlgorithm):
             _add(batch, sink)
         except QgsProcessingException as error:
             # An hour of work must not be lost for a disk that is full now.
-            kept = shutil.copy(path, tempfile.mkdtemp(prefix="maskdino-"))
+            kept = shutil.copy(result.path, tempfile.mkdtemp(prefix="maskdino-"))
             raise QgsProcessingException(
                 tr("{error} The buildings are kept in {path}.").format(error=error, path=kept)
             ) from error
@@ -318,8 +332,6 @@ def _say(result: DetectionResult, feedback: QgsProcessingFeedback) -> None:
     if result.cancelled:
         feedback.pushWarning(tr("Cancelled. Buildings found until then: {count}.").format(count=result.count))
     else:
-        feedback.pushInfo(
-            tr("{count:,} buildings in {time} on {device}.").format(
-                count=result.count, time=duration(result.seconds), device=result.device
-            )
-        )
+        buildings = result.layer == "buildings"
+        text = tr("{count:,} buildings in {time} on {device}.") if buildings else tr("{count:,} objects in {time} on {device}.")
+        feedback.pushInfo(text.format(count=result.count, time=duration(result.seconds), device=result.device))

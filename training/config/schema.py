@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from engine.model.config import MaskRcnnConfig, ModelConfig, StrictModel, model_kind
+from engine.model.config import StrictModel
+from engine.model.families.registry import TAGGED_CONFIGS, model_kind
 from training.data.augmentation_config import AugmentationConfig
 from training.data.config import DataConfig
 from training.losses import LossConfig
@@ -21,7 +22,7 @@ def _name_or_kind(model: Any) -> Any:
 
 # A preset by its name, or a whole architecture; the tag lets an error speak of what was meant alone.
 Architecture = Annotated[
-    Annotated[str, Tag("name")] | Annotated[ModelConfig, Tag("mask_dino")] | Annotated[MaskRcnnConfig, Tag("mask_rcnn")],
+    Union[(Annotated[str, Tag("name")], *TAGGED_CONFIGS)],
     Discriminator(_name_or_kind),
 ]
 

@@ -1,8 +1,8 @@
-"""The losses that train Mask DINO: matcher, criterion, denoising queries."""
+"""The losses that train Mask DINO and Mask2Former: matcher, criterion, denoising queries."""
 
 from __future__ import annotations
 
-from .config import DenoisingConfig, LossConfig, TermWeights
+from .config import MASK2FORMER_LOSSES, DenoisingConfig, LossConfig, TermWeights
 from .criterion import Criterion
 from .denoising import make_denoising_queries
 from .dense_guide import DenseGuide
@@ -11,6 +11,7 @@ from .random_source import RandomSource, TorchRandom
 from .target import Target
 
 __all__ = [
+    "MASK2FORMER_LOSSES",
     "Criterion",
     "DenoisingConfig",
     "DenseGuide",

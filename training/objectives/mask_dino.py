@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from engine.errors import ConfigError
+from engine.model.families.maskdino.config import MaskDinoConfig
 from engine.model.families.maskdino.model import MaskDino
 from training.losses import Criterion, DenseGuide, LossConfig, RandomSource, Target, make_denoising_queries
+from training.objectives.objective import Objective
 
 
-class MaskDinoObjective(nn.Module):
+class MaskDinoObjective(Objective):
     """Compute the weighted losses of a model on a batch.
 
     Args:
@@ -27,6 +30,23 @@ class MaskDinoObjective(nn.Module):
         self.random = random
         self.criterion = Criterion(num_classes=model.config.num_classes, config=losses, random=random)
         self.guide = DenseGuide(model.config.pixel_decoder.mask_dim, weight=guide) if guide else None
+
+    @classmethod
+    def build(cls, model: MaskDino, losses: LossConfig, *, guide: float = 0.0) -> MaskDinoObjective:
+        return cls(model, losses, guide=guide)
+
+    @classmethod
+    def check_crops(cls, config: MaskDinoConfig, size: int) -> None:
+        """Refuse crops that have fewer places on the encoder's maps than the model has queries."""
+        decoder = config.pixel_decoder
+        finest = 2 ** min(int(name.removeprefix("res")) for name in decoder.features)
+        places = sum((-(-size // (finest << level))) ** 2 for level in range(decoder.levels))
+        if places < config.decoder.queries:
+            raise ConfigError(
+                f"data.size is {size}: such crops have {places} places to look at, fewer than the model's "
+                f"{config.decoder.queries} queries.",
+                hint="Train on larger crops.",
+            )
 
     def forward(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the losses of images (B, 3, H, W) in 0..255 by name, each weighted: their sum is what is minimised."""

@@ -14,13 +14,13 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from torch import nn
 
 from engine.errors import ConfigError, ModelFileError
 from engine.job import Job
 from engine.model.build import build_model
-from engine.model.config import AnyModelConfig
-from engine.model.families.maskdino.model import MaskDino
+from engine.model.config import FamilyConfig
+from engine.model.families.family_model import FamilyModel
+from engine.model.families.registry import FAMILIES, family_of
 from engine.model.model_file import read_header
 from engine.model.presets import PRESETS
 from training.callbacks.history import History
@@ -31,7 +31,7 @@ from training.callbacks.run_length import RunLength
 from training.config.schema import RunConfig, TrainConfig
 from training.data.audit.leakage import warn_of_leakage
 from training.data.training_data import TrainingData, open_training_data
-from training.objectives import build_objective
+from training.objectives import objective_of
 from training.pretrained.start import start_from_each
 from training.run.activation_checkpointing import checkpoint_activations
 from training.run.data_module import Batches, check_batch
@@ -99,7 +99,7 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
     steps, every = _lengths(run, data)
     length = RunLength(steps=steps, minutes=run.minutes)
     model = _build(config, data)
-    objective = build_objective(model, config.losses, guide=config.guide)
+    objective = objective_of(model.config).build(model, config.losses, guide=config.guide)
     module = TrainingModule(objective, config, length=length, places=data.validation.ranges)
     if main:  # not before: a config that cannot work leaves no run behind
         folder.begin(config)
@@ -152,20 +152,7 @@ class RawWeights(Callback):
         self.weights = {name: value.detach().cpu().clone() for name, value in pl_module.model.state_dict().items()}
 
 
-def _check_places(model: MaskDino, size: int) -> None:
-    """Refuse crops that have fewer places on the encoder's maps than the model has queries."""
-    decoder = model.config.pixel_decoder
-    finest = 2 ** min(int(name.removeprefix("res")) for name in decoder.features)
-    places = sum((-(-size // (finest << level))) ** 2 for level in range(decoder.levels))
-    if places < model.config.decoder.queries:
-        raise ConfigError(
-            f"data.size is {size}: such crops have {places} places to look at, fewer than the model's "
-            f"{model.config.decoder.queries} queries.",
-            hint="Train on larger crops.",
-        )
-
-
-def _architecture_of(start_from: str) -> AnyModelConfig:
+def _architecture_of(start_from: str) -> FamilyConfig:
     try:
         return read_header(start_from).config
     except ModelFileError as error:
@@ -212,17 +199,27 @@ def _lengths(run: RunConfig, data: TrainingData) -> tuple[int | None, int | time
     return steps, min(every, steps)
 
 
-def _build(config: TrainConfig, data: TrainingData) -> nn.Module:
+def _build(config: TrainConfig, data: TrainingData) -> FamilyModel:
     torch.manual_seed(config.run.seed)
     classes = len(data.classes)
     architecture = config.model if config.model is not None else _architecture_of(config.start_from)
     model = build_model(architecture, num_classes=classes)
-    if isinstance(model, MaskDino):
-        _check_places(model, config.data.size)
-    if config.run.calibrate and not (isinstance(model, MaskDino) and len(data.validation) > 1):
-        raise ConfigError("run.calibrate needs a Mask DINO model and two validation images.", hint="Set run.calibrate=false.")
+    objective_of(model.config).check_crops(model.config, config.data.size)
+    if config.run.calibrate:
+        _check_calibration(model, data)
     for report in start_from_each(model, config.starts):
         log.info("%s", report.summary())
     if config.run.checkpoint_activations:
         checkpoint_activations(model)
     return model
+
+
+def _check_calibration(model: FamilyModel, data: TrainingData) -> None:
+    family = family_of(model.config)
+    if family.score_bias is None or len(data.validation) < 2:
+        able = ", ".join(each.title for each in FAMILIES.values() if each.score_bias is not None)
+        raise ConfigError(
+            f"run.calibrate needs two validation images (there are {len(data.validation)}) and a model whose scores can be "
+            f"shifted: {able} (it is {family.title}).",
+            hint="Set run.calibrate=false.",
+        )

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.detection.merging.tile_instances import Building, bounding_box, crop_to, shared_bounds, what_remains
+from engine.detection.merging.tile_instances import (
+    Building,
+    bounding_box,
+    bounds_of,
+    crop_to,
+    is_same_object,
+    shared_bounds,
+    what_remains,
+)
 
 if TYPE_CHECKING:
     from engine.detection.merging.components import Node, Order
@@ -35,7 +43,7 @@ class Candidate:
 
     @classmethod
     def of(cls, nodes: list[Node]) -> Candidate:
-        """Unite the masks of nodes, best first; the best one says what class the building is."""
+        """Unite the masks of nodes, best first."""
         piece = nodes[0].piece
         col, row, mask = piece.col, piece.row, piece.mask
         if len(nodes) > 1:
@@ -44,7 +52,7 @@ class Candidate:
             mask = np.zeros((bottom - row, right - col), dtype=bool)
             for node in nodes:
                 crop_to(_Placed(col, row, mask), node.piece.bounds)[...] |= node.piece.mask
-        candidate = cls(nodes, nodes[0].order, col, row, mask, _mean_score(nodes), piece.label)
+        candidate = cls(nodes, nodes[0].order, col, row, mask, _mean_score(nodes), _class_of(nodes))
         for node in nodes:
             node.candidate = candidate
         return candidate
@@ -52,8 +60,7 @@ class Candidate:
     @property
     def bounds(self) -> tuple[int, int, int, int]:
         """Half-open pixel bounds ``(col0, row0, col1, row1)``."""
-        height, width = self.mask.shape
-        return self.col, self.row, self.col + width, self.row + height
+        return bounds_of(self)
 
     def is_decidable(self) -> bool:
         """Say whether all that claim its pixels are known, and the better ones among them decided."""
@@ -62,9 +69,13 @@ class Candidate:
         )
 
     def decide(self) -> Building | None:
-        """Give up the pixels that belong to better buildings; None where this leaves less than half."""
+        """Give up the pixels that belong to better buildings of its class.
+
+        None where this leaves less than half, and where a better building of another class is the same object.
+        """
         col, row, mask = self.col, self.row, self.mask
-        rivals = [rival.building for rival in self._better_rivals() if rival.building is not None]
+        better = [rival.building for rival in self._better_rivals() if rival.building is not None]
+        rivals = [building for building in better if building.label == self.label]
         if rivals:
             remaining = what_remains(mask, self._without(rivals))
             box = None if remaining is None else bounding_box(remaining)
@@ -72,8 +83,10 @@ class Candidate:
                 mask = mask[:0]
             else:
                 col, row, mask = col + box[1].start, row + box[0].start, remaining[box]
-        if mask.size:
-            self.building = Building(col, row, mask, self.score, self.label)
+        building = Building(col, row, mask, self.score, self.label)
+        of_other_classes = [other for other in better if other.label != self.label]
+        if mask.size and not any(is_same_object(building, other) for other in of_other_classes):
+            self.building = building
         self.decided = True
         for node in self.nodes:
             node.forget()
@@ -84,8 +97,7 @@ class Candidate:
     def _without(self, rivals: list[Building]) -> np.ndarray:
         mask = self.mask.copy()
         for rival in rivals:
-            height, width = rival.mask.shape
-            shared = shared_bounds(self.bounds, (rival.col, rival.row, rival.col + width, rival.row + height))
+            shared = shared_bounds(self.bounds, bounds_of(rival))
             crop_to(_Placed(self.col, self.row, mask), shared)[...] &= ~crop_to(rival, shared)
         return mask
 
@@ -102,11 +114,14 @@ class _Placed:
 
 
 def united(kept: list[Node]) -> list[list[Node]]:
-    """Group the nodes that agree, best agreement first; a group has as many tiles as nodes, the best node first."""
+    """Group the nodes that agree, those of one class and the best agreement first.
+
+    A group has as many tiles as nodes, the best node first.
+    """
     groups = {node: [node] for node in kept}
     tiles = {node: {node.piece.tile.index} for node in kept}
     agreements = sorted(
-        (-agreement, *sorted((node.order, other.order)), node, other)
+        (node.piece.label != other.piece.label, -agreement, *sorted((node.order, other.order)), node, other)
         for node in kept
         for other, agreement in node.agrees
         if other in groups
@@ -123,6 +138,14 @@ def united(kept: list[Node]) -> list[list[Node]]:
             root[node] = a
         groups[a] += groups.pop(b)
     return [sorted(group, key=lambda node: node.order) for group in groups.values()]
+
+
+def _class_of(nodes: list[Node]) -> int:
+    """Return the class that most of the pixels of some pieces, weighted by their scores, speak for."""
+    votes: dict[int, float] = {}
+    for node in nodes:
+        votes[node.piece.label] = votes.get(node.piece.label, 0.0) + node.piece.score * node.piece.area
+    return max(votes, key=lambda label: (votes[label], -label))
 
 
 def _mean_score(nodes: list[Node]) -> float:

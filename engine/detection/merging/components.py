@@ -12,7 +12,7 @@ from engine.detection.merging.relations import BORDER_MARGIN, cut_lengths
 from engine.detection.merging.tile_instances import Piece
 from engine.raster.tile_grid import Sides, Tile
 
-Order = tuple[float, int, int, int, int, int]
+Order = tuple[float, int, int, int, int, int, int]
 Beholders = Callable[[Piece], Iterable[Tile]]
 
 
@@ -53,7 +53,12 @@ class Node:
         # How much of the outline is not the building's but the tile's. A sliver of a house at the border may come with
         # a high score; half of its outline being a cut, it never outranks the house.
         trust = piece.score * (1 - sum(cuts) / (2 * (height + width)))
-        return cls(piece, (-trust, -piece.area, piece.row, piece.col, piece.tile.index, number), cuts)
+        return cls(piece, (-trust, -piece.area, piece.row, piece.col, piece.tile.index, piece.label, number), cuts)
+
+    def touch(self, other: Node) -> None:
+        """Note that two nodes share pixels."""
+        self.contacts.append(other)
+        other.contacts.append(self)
 
     def forget(self) -> None:
         """Let go of its neighbours, which would otherwise keep each other in memory all over the raster."""

@@ -10,6 +10,12 @@ buildings are taken away change it. The steps, on what ``seam_relations`` says o
 4. Buildings that still share pixels, such as a blob over two houses, settle it in order of trust: one more than half
    covered by better ones goes, any other gives up the contested pixels.
 
+Where a model knows several classes, the pieces of each are joined by themselves: a car gives up no pixels to a person, and
+is united with none. There is one exception, because an object has one class, whichever tiles see it: pieces of two classes
+that show the same object (intersection over union of more than half where both tiles look, and neither has a relative of its
+own class there) are related like pieces of one class. United, they get the class that most of their pixels, weighted by
+score, speak for. In the end no two objects of one class share a pixel, and no two of different classes are the same object.
+
 With a predictor that makes no mistakes, pieces of one building agree completely wherever two tiles see the same pixel,
 and tiles that overlap share a pixel of every building that crosses both: the buildings come back exactly.
 
@@ -22,12 +28,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from engine.detection.merging.candidates import Candidate
 from engine.detection.merging.components import Component, Node
 from engine.detection.merging.relations import relations
-from engine.detection.merging.tile_instances import Building, Piece, pieces_of
+from engine.detection.merging.tile_instances import Building, Piece, meeting_boxes, pieces_of, shared_pixels
 from engine.errors import ArgumentError
 from engine.raster.tile_grid import Tile, TileGrid
 
@@ -46,7 +50,7 @@ class SeamJoiner:
         self._candidates: list[Candidate] = []
 
     def add(self, tile: Tile, pieces: Sequence[Piece]) -> None:
-        """Take the pieces of one tile, which share no pixel with each other (see `tile_instances.disjoint`).
+        """Take the pieces of one tile, of which those of one class share no pixel (see `tile_instances.disjoint`).
 
         Raises:
             ArgumentError: this tile was there before.
@@ -56,6 +60,7 @@ class SeamJoiner:
         self._added.add(tile.index)
         nodes = [Node.of(piece, order, self._grid.inner_sides(tile)) for order, piece in enumerate(pieces)]
         components = {node.component for node in nodes}
+        _note_contacts(nodes)
 
         waiting = self._waiting_for.pop(tile.index, [])
         by_tile: dict[int, list[Node]] = defaultdict(list)
@@ -104,19 +109,17 @@ class SeamJoiner:
         """Find what the pieces of two tiles are to each other."""
         if not later:
             return
-        pairs = _meeting_boxes(earlier, later)
-        found = relations([node.piece for node in earlier], [node.piece for node in later], pairs)
-        for relation in found:
+        firsts, seconds = [node.piece for node in earlier], [node.piece for node in later]
+        for relation in relations(firsts, seconds, meeting_boxes(firsts, seconds)):
             a, b = earlier[relation.first], later[relation.second]
-            a.contacts.append(b)
-            b.contacts.append(a)
+            a.touch(b)
             if relation.first_drops:
                 a.drops.append((b, relation.strict))
             if relation.second_drops:
                 b.drops.append((a, relation.strict))
             if relation.agreement:
                 a.agrees.append((b, relation.agreement))
-            if relation.first_drops or relation.second_drops or relation.agreement:
+            if relation.is_same_object:
                 a.related_tiles.add(b.piece.tile.index)
                 b.related_tiles.add(a.piece.tile.index)
                 a.component.merge(b.component)
@@ -143,9 +146,11 @@ class SeamJoiner:
                     yield self._grid[index]
 
 
-def _meeting_boxes(earlier: list[Node], later: list[Node]) -> list[tuple[int, int]]:
-    """Return the indices of nodes whose bounding boxes share a pixel."""
-    a = np.array([node.piece.bounds for node in earlier])[:, None]
-    b = np.array([node.piece.bounds for node in later])[None]
-    meet = (a[..., 0] < b[..., 2]) & (b[..., 0] < a[..., 2]) & (a[..., 1] < b[..., 3]) & (b[..., 1] < a[..., 3])
-    return [(int(i), int(j)) for i, j in np.argwhere(meet)]
+def _note_contacts(nodes: list[Node]) -> None:
+    """Note which nodes of one tile share pixels: those of one class do not."""
+    pieces = [node.piece for node in nodes]
+    if len({piece.label for piece in pieces}) < 2:
+        return
+    for i, j in meeting_boxes(pieces, pieces):
+        if i < j and pieces[i].label != pieces[j].label and shared_pixels(pieces[i], pieces[j]):
+            nodes[i].touch(nodes[j])

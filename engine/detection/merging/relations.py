@@ -9,6 +9,11 @@ pieces a of tile A and b of tile B, let i be the pixels that they share.
 * *a and b are one building*: inside the overlap, intersection over union is more than half. A blob over two equal
   houses reaches half with each and is joined to neither; and a piece that also swallows a second one, of a size that
   counts, is a blob whatever its IoU, so a row of touching houses never becomes one.
+
+Pieces of one class are related first. Pieces of two classes are related only where neither has a relative of its own class
+in the other tile, so that a car beside a truck stays with the car: then the tiles see the same object and disagree about its
+class. Of two that both tiles saw whole, one may drop the other only at an intersection over union of more than half: a
+solar panel is no poorer view of the roof that it lies on.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.detection.merging.tile_instances import Piece, crop_to, shared_bounds
+from engine.detection.merging.tile_instances import Piece, crop_to, shared_bounds, shared_pixels
 from engine.raster.tile_grid import Sides, Tile
 
 BORDER_MARGIN = 4
@@ -51,16 +56,38 @@ class Relation:
     strict: bool
     agreement: float
 
+    @property
+    def is_same_object(self) -> bool:
+        """Whether both show one object; other pieces that share pixels are neighbours, or lie on one another."""
+        return self.first_drops or self.second_drops or self.agreement > 0
+
 
 def relations(firsts: Sequence[Piece], seconds: Sequence[Piece], pairs: Iterable[tuple[int, int]]) -> list[Relation]:
     """Relate the pieces of one tile to those of another.
 
     Args:
-        firsts: pieces of tile A, sharing no pixels with each other.
+        firsts: pieces of tile A, those of one class sharing no pixels with each other.
         seconds: pieces of tile B, likewise.
         pairs: indices of pieces whose bounding boxes overlap. A relation is found for each pair that shares a pixel.
     """
     shared = {pair: count for pair in pairs if (count := shared_pixels(firsts[pair[0]], seconds[pair[1]]))}
+    of_one_class = {(i, j): count for (i, j), count in shared.items() if firsts[i].label == seconds[j].label}
+    found = _relations(firsts, seconds, of_one_class)
+    if len(of_one_class) == len(shared):
+        return found
+    related_firsts = {relation.first for relation in found if relation.is_same_object}
+    related_seconds = {relation.second for relation in found if relation.is_same_object}
+    of_two = {pair: count for pair, count in shared.items() if pair not in of_one_class}
+    without_relatives = {
+        (i, j): count for (i, j), count in of_two.items() if i not in related_firsts and j not in related_seconds
+    }
+    found += _relations(firsts, seconds, without_relatives)
+    found += [Relation(i, j, False, False, False, 0.0) for i, j in of_two if (i, j) not in without_relatives]
+    return found
+
+
+def _relations(firsts: Sequence[Piece], seconds: Sequence[Piece], shared: dict[tuple[int, int], int]) -> list[Relation]:
+    """Relate pieces by the pixels that they share, as if there were no others."""
     if not shared:
         return []
     tile_a, tile_b = firsts[0].tile, seconds[0].tile
@@ -83,16 +110,12 @@ def relations(firsts: Sequence[Piece], seconds: Sequence[Piece], pairs: Iterable
         a_drops = a_ends and 2 * count > b.area and lies_within(b, tile_a)
         b_drops = b_ends and 2 * count > a.area and lies_within(a, tile_b)
         union = in_overlap_a[i] + in_overlap_b[j] - count
+        if a.label != b.label and a_ends and b_ends and 2 * count <= union:
+            a_drops = b_drops = False
         blob = any(k != j for k in swallowed_by_a.get(i, ())) or any(k != i for k in swallowed_by_b.get(j, ()))
         agreement = count / union if 2 * count > union and not blob else 0.0
         found.append(Relation(i, j, a_drops, b_drops, a_ends != b_ends, agreement))
     return found
-
-
-def shared_pixels(a: Piece, b: Piece) -> int:
-    """Count the pixels that two pieces share."""
-    bounds = shared_bounds(a.bounds, b.bounds)
-    return int(np.count_nonzero(crop_to(a, bounds) & crop_to(b, bounds)))
 
 
 def lies_within(piece: Piece, tile: Tile) -> bool:

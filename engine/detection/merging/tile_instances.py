@@ -54,8 +54,7 @@ class Piece:
     @property
     def bounds(self) -> tuple[int, int, int, int]:
         """Half-open pixel bounds ``(col0, row0, col1, row1)``."""
-        height, width = self.mask.shape
-        return self.col, self.row, self.col + width, self.row + height
+        return bounds_of(self)
 
     @cached_property
     def area(self) -> int:
@@ -139,18 +138,80 @@ def crop_to(placed: Placed, bounds: tuple[int, int, int, int]) -> np.ndarray:
     ]
 
 
+def bounds_of(placed: Placed) -> tuple[int, int, int, int]:
+    """Return the half-open pixel bounds ``(col0, row0, col1, row1)`` of a mask."""
+    height, width = placed.mask.shape
+    return placed.col, placed.row, placed.col + width, placed.row + height
+
+
 def shared_bounds(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     """Return the half-open rectangle that two rectangles share; it has no pixels where they share none."""
     return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
 
 
-def disjoint(pieces: Sequence[Piece]) -> list[Piece]:
-    """Let the pieces of one tile share no pixel: better scores first.
+def meeting_boxes(firsts: Sequence[Piece], seconds: Sequence[Piece]) -> list[tuple[int, int]]:
+    """Return the indices of pieces whose bounding boxes share a pixel, one of either list."""
+    a = np.array([piece.bounds for piece in firsts])[:, None]
+    b = np.array([piece.bounds for piece in seconds])[None]
+    meet = (a[..., 0] < b[..., 2]) & (b[..., 0] < a[..., 2]) & (a[..., 1] < b[..., 3]) & (b[..., 1] < a[..., 3])
+    return [(int(i), int(j)) for i, j in np.argwhere(meet)]
 
-    A piece more than half covered by better ones is a duplicate and goes; any other gives up the pixels that it
-    shares. The rules at the seams can then rely on it that one piece of a tile never speaks for the pixels of two of
-    its neighbour's.
+
+def shared_pixels(a: Placed, b: Placed) -> int:
+    """Count the pixels that two masks share."""
+    bounds = shared_bounds(bounds_of(a), bounds_of(b))
+    return int(np.count_nonzero(crop_to(a, bounds) & crop_to(b, bounds)))
+
+
+def is_same_object(a: Placed, b: Placed) -> bool:
+    """Return whether two masks show one object: their intersection over union is more than half."""
+    common = shared_pixels(a, b)
+    return common > 0 and 3 * common > np.count_nonzero(a.mask) + np.count_nonzero(b.mask)
+
+
+def disjoint(pieces: Sequence[Piece]) -> list[Piece]:
+    """Leave one piece of each object in a tile, and no pixel to two pieces of one class: better scores first.
+
+    Of one class, a piece more than half covered by better ones is a duplicate and goes; any other gives up the pixels that
+    it shares. The rules at the seams can then rely on it that one piece of a tile never speaks for the pixels of two of
+    its neighbour's. Pieces of two classes may share pixels, such as a roof and the solar panel on it, unless they show the
+    same object: then the better one stays.
     """
+    by_label: dict[int, list[int]] = {}
+    for index, piece in enumerate(pieces):
+        by_label.setdefault(piece.label, []).append(index)
+    if len(by_label) < 2:
+        return _disjoint_in_class(pieces)
+    of_classes = [_disjoint_in_class([pieces[index] for index in members]) for members in by_label.values()]
+    return _one_class_an_object([piece for of_class in of_classes for piece in of_class])
+
+
+def _one_class_an_object(pieces: Sequence[Piece]) -> list[Piece]:
+    """Leave out the pieces that show the same object as a better one of another class.
+
+    A model often sees one object as two classes, and the tile beside it as one of them: were both kept here, the poorer
+    class could end at the tile's border. A roof of which a tile shows no more than what a panel covers is lost to it.
+    """
+    kept = dict(enumerate(pieces))
+    rivals: dict[int, list[int]] = {}
+    for i, j in meeting_boxes(pieces, pieces):
+        if pieces[i].label != pieces[j].label:
+            rivals.setdefault(i, []).append(j)
+    decided: set[int] = set()
+    for index in sorted(rivals, key=lambda i: (*_rank(pieces[i]), i)):
+        if any(other in decided and is_same_object(pieces[index], pieces[other]) for other in rivals[index]):
+            del kept[index]
+        else:
+            decided.add(index)
+    return list(kept.values())
+
+
+def _rank(piece: Piece) -> tuple[float, int, int, int, int]:
+    """Return the place of a piece among those of its tile that claim the same pixels, smaller is better."""
+    return -piece.score, -piece.area, piece.row, piece.col, piece.label
+
+
+def _disjoint_in_class(pieces: Sequence[Piece]) -> list[Piece]:
     if len(pieces) < 2:
         return list(pieces)
     tile = pieces[0].tile
@@ -164,7 +225,7 @@ def disjoint(pieces: Sequence[Piece]) -> list[Piece]:
     claimants = [index for index, piece in enumerate(pieces) if (crop_to_canvas(contested, tile, piece) & piece.mask).any()]
     kept = dict(enumerate(pieces))
     taken = np.zeros(claims.shape, dtype=bool)
-    for index in sorted(claimants, key=lambda i: (-pieces[i].score, -pieces[i].area, *pieces[i].bounds[1::-1], i)):
+    for index in sorted(claimants, key=lambda i: (*_rank(pieces[i]), i)):
         piece = kept.pop(index)
         region = crop_to_canvas(taken, tile, piece)
         mask = what_remains(piece.mask, piece.mask & ~region)

@@ -7,6 +7,8 @@ The parts that do agree (window attention, patch embedding, patch merging, MLP) 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from timm.layers import DropPath, Mlp, PatchEmbed
 from timm.models.swin_transformer import PatchMerging, WindowAttention, window_partition, window_reverse
@@ -59,6 +61,10 @@ class SwinTransformer(nn.Module):
             if stage.downsample is not None:
                 x = stage.downsample(x)
         return outputs
+
+    def repeated_parts(self) -> Iterator[nn.Module]:
+        """Yield the blocks."""
+        yield from (block for stage in self.layers for block in stage.blocks)
 
 
 class SwinStage(nn.Module):

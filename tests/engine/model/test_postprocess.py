@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.model import postprocess
 from engine.model.outputs import Prediction
-from engine.model.postprocess import best_pairs, draw_instances, image_instances
+from engine.model.postprocess import best_pairs, bounding_boxes, draw_instances, image_instances
 
 
 def _prediction(*, queries: int = 6, classes: int = 2, seed: int = 0) -> Prediction:
@@ -158,3 +158,20 @@ def test_it_reads_like_a_list() -> None:
     assert len(found[:2]) == 2 and torch.equal(found[:2][1].masks, found[1].masks)
     with pytest.raises(IndexError):
         found[3]
+
+
+def test_without_boxes_it_is_the_masks_that_are_bounded() -> None:
+    prediction = _prediction()
+    chosen = best_pairs(prediction.class_logits, count=5, threshold=0.0)
+    logits = prediction.mask_logits[0, chosen.queries]
+    logits[0] = -5.0
+    for output_size in ((32, 64), (48, 60)):
+        (found,) = draw_instances(
+            chosen, boxes=None, mask_logits=logits, image_sizes=[(32, 64)], padded_size=(32, 64), output_sizes=[output_size]
+        )
+        for box, mask in zip(found.boxes, found.masks, strict=True):
+            rows, columns = mask.nonzero().unbind(-1)
+            bounds = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if len(rows) else [0, 0, 0, 0]
+            assert box.tolist() == bounds
+        assert found.scores[-1] == 0
+    assert bounding_boxes(torch.zeros(0, 4, 5, dtype=torch.bool)).shape == (0, 4)

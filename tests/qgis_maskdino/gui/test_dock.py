@@ -19,6 +19,7 @@ from qgis_maskdino.gui.dock import MaskDinoDock
 from qgis_maskdino.gui.job_message import DetailsDialog
 from qgis_maskdino.gui.options_page import PAGE_NAME
 from qgis_maskdino.jobs.queue import JobState
+from qgis_maskdino.layers.polygon_file import fields_of
 from tests.qgis_maskdino.fake_engine import fake_engine
 from tests.qgis_maskdino.gui.panel_window import (
     DETECTS,
@@ -288,6 +289,58 @@ class TestFurtherSettings:
         dock.detect_page.min_area.setValue(0)
         given = dock.detect_page.parameters()
         assert (given["GSD"], given["MIN_AREA"]) == (0.5, 0)
+
+
+class TestClasses:
+    @pytest.fixture
+    def vehicles(self, tmp_path) -> str:
+        """A model file of several classes, as far as the panel reads one."""
+        document = json.dumps({"gsd": 0.3, "classes": ["car", "truck", "bus"]})
+        header = json.dumps({"__metadata__": {"maskdino": document}}).encode()
+        path = tmp_path / "vehicles.safetensors"
+        path.write_bytes(len(header).to_bytes(8, "little") + header)
+        return str(path)
+
+    def test_a_choice_is_shown_only_where_the_model_has_one(self, dock, town, vehicles):
+        page = dock.detect_page
+        assert not page.classes.isVisible() and "CLASSES" not in page.parameters()
+        page.model.choose(vehicles)
+        assert page.classes.isVisible()
+        assert page.classes.ticked() == ("car", "truck", "bus") and page.classes.all.isChecked()
+        assert "CLASSES" not in page.parameters()  # all of them
+        page.model.choose("maskdino_lite")
+        assert not page.classes.isVisible()
+
+    def test_what_is_ticked_is_looked_for(self, dock, town, vehicles):
+        page = dock.detect_page
+        page.model.choose(vehicles)
+        page.classes.list.item(1).setCheckState(Qt.CheckState.Unchecked)
+        assert page.parameters()["CLASSES"] == "car,bus"
+        assert not page.classes.all.isChecked()
+        page.gsd.setValue(0.5)
+        assert page.parameters()["CLASSES"] == "car,bus"  # another setting leaves the choice alone
+        page.classes.all.click()
+        assert "CLASSES" not in page.parameters()
+        page.classes.all.click()
+        assert "Tick at least one class" in page.reason.text() and not page.run_button.isEnabled()
+
+    def test_objects_are_drawn_by_class_and_counted_as_objects(self, dock, town, vehicles, fake, ended, tmp_path):
+        found = fake(DETECTS)
+        layer = QgsVectorLayer(str(found), "buildings", "ogr")
+        layer.dataProvider().addAttributes([fields_of("class:string").field(0)])
+        layer.updateFields()
+        column = layer.fields().indexOf("class")
+        changes = {feature.id(): {column: ("car", "bus")[feature.id() % 2]} for feature in layer.getFeatures()}
+        assert layer.dataProvider().changeAttributeValues(changes)
+        del layer
+        dock.detect_page.model.choose(vehicles)
+        dock.detect_page.run_button.click()
+        wait_for(lambda: ended)
+        assert ended[0].state is JobState.DONE, ended[0].error
+        (layer,) = results()
+        assert layer.renderer().type() == "categorizedSymbol"
+        assert [category.value() for category in layer.renderer().categories()] == ["bus", "car"]
+        assert "12 objects" in dock.strip.status.text()
 
 
 class TestAreas:

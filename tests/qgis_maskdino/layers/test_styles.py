@@ -14,7 +14,7 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QSize
 from qgis.PyQt.QtGui import QColor
 
-from qgis_maskdino.layers.style import DETECTIONS, MATCHES, style_file
+from qgis_maskdino.layers.style import DETECTIONS, MATCHES, apply_style, style_file
 
 pytestmark = pytest.mark.usefixtures("qgis_app")
 
@@ -34,6 +34,7 @@ def drawn(style: str, fields: str, rows: list[tuple]) -> list[QColor]:
     layer.dataProvider().addFeatures(features)
     said, ok = layer.loadNamedStyle(style_file(style))
     assert ok, said
+    apply_style(layer, style)
     settings = QgsMapSettings()
     settings.setLayers([layer])
     settings.setDestinationCrs(layer.crs())
@@ -63,6 +64,16 @@ def test_every_score_is_drawn_and_classes_differ():
     assert outlines[0] == outlines[1]
     classes = outlines[1:]
     assert all(distance(a, b) > 40 for i, a in enumerate(classes) for b in classes[:i])
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_every_class_has_a_colour_of_its_own_whatever_the_score(count):
+    fields = "field=score:double&field=class:string&field=area_m2:double"
+    rows = [(score, f"class {number}", 50.0) for number in range(count) for score in (0.1, 0.9)]
+    outlines = drawn(DETECTIONS, fields, rows)
+    unsure, sure = outlines[::2], outlines[1::2]
+    assert unsure == sure
+    assert all(distance(a, b) > 40 for i, a in enumerate(sure) for b in sure[:i])
 
 
 def test_hits_false_detections_and_misses_differ():

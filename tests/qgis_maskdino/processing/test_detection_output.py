@@ -36,12 +36,14 @@ DETECT = "maskdino:detectbuildings"
 # Finds so many buildings in a row, and answers; `told` is a file that keeps what was asked.
 FINDING = """
 from osgeo import ogr, osr
-def find(path, count):
+def find(path, count, classes=()):
     system = osr.SpatialReference()
     system.ImportFromEPSG(32633)
     file = ogr.GetDriverByName("GPKG").CreateDataSource(path)
-    layer = file.CreateLayer("buildings", system, ogr.wkbPolygon)
+    layer = file.CreateLayer("instances" if classes else "buildings", system, ogr.wkbPolygon)
     layer.CreateField(ogr.FieldDefn("score", ogr.OFTReal))
+    if classes:
+        layer.CreateField(ogr.FieldDefn("class", ogr.OFTString))
     layer.CreateField(ogr.FieldDefn("area_m2", ogr.OFTReal))
     layer.StartTransaction()
     for number in range(count):
@@ -49,6 +51,8 @@ def find(path, count):
         feature = ogr.Feature(layer.GetLayerDefn())
         feature.SetField("score", 0.9)
         feature.SetField("area_m2", 25.0)
+        if classes:
+            feature.SetField("class", classes[number % len(classes)])
         feature.SetGeometry(ogr.CreateGeometryFromWkt(
             f"POLYGON(({x} {y},{x} {y - 5},{x + 5} {y - 5},{x + 5} {y},{x} {y}))"))
         layer.CreateFeature(feature)
@@ -106,6 +110,26 @@ def test_what_is_not_given_is_left_to_the_engine(engine, scene, tmp_path):
     run(DETECT, {"INPUT": str(scene), "OUTPUT": "memory:"})
     arguments = json.loads(told.read_text())["arguments"]
     assert arguments.keys() == {"raster", "output", "model", "score", "outline", "device"}
+
+
+OF_CLASSES = """
+for request in requests():
+    arguments = request["arguments"]
+    find(arguments["output"], 6, arguments["classes"].split(","))
+    say("result", id=request["id"], output=arguments["output"], layer="instances", buildings=6, area_m2=150.0,
+        megapixels=1.0, device="cpu", cancelled=False)
+"""
+
+
+@pytest.mark.parametrize("output", ["memory:", "out.gpkg"])
+def test_objects_of_several_classes_come_with_their_class(engine, scene, tmp_path, output):
+    engine(OF_CLASSES)
+    output = output if output.endswith(":") else str(tmp_path / output)
+    done = run(DETECT, {"INPUT": str(scene), "CLASSES": " car,big truck ", "OUTPUT": output})
+    layer = done.layer()
+    assert [field.name() for field in layer.fields() if field.name() != "fid"] == ["score", "class", "area_m2"]
+    assert [feature["class"] for feature in layer.getFeatures()] == 3 * ["car", "big truck"]
+    assert any("6 objects in" in line for line in done.feedback.said)
 
 
 def test_a_model_of_the_users_folder_goes_by_its_path(engine, scene, tmp_path):

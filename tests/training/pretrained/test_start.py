@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 
 from engine.errors import CheckpointMismatchError, ModelFileError
 from engine.model.build import build_model
-from engine.model.config import ModelConfig, ResNetConfig, SwinConfig
-from engine.model.families.maskdino.published_names import export_official
+from engine.model.checkpoints.published_state import export_official
+from engine.model.config import ResNetConfig, SwinConfig
+from engine.model.families.maskdino.config import MaskDinoConfig
 from engine.model.header import ModelHeader
 from engine.model.layers.deformable_attention import DeformableAttention
 from engine.model.model_file import save_model
@@ -30,8 +31,8 @@ CLASS_HEADS = {"heads.classify.weight", "heads.classify.bias", "label_embedding.
 MASKS = r"pixel_decoder\.(lateral|output|mask_features)\..*|heads\.embed_mask\..*"
 
 
-def config_with(**changes) -> ModelConfig:
-    return ModelConfig.model_validate({**SMALL_CONFIG.model_dump(), **changes})
+def config_with(**changes) -> MaskDinoConfig:
+    return MaskDinoConfig.model_validate({**SMALL_CONFIG.model_dump(), **changes})
 
 
 def fresh(config=SMALL_CONFIG, *, seed: int = 7, **changes):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from engine.model.build import build_model
-from engine.model.config import ModelConfig
+from engine.model.families.maskdino.config import MaskDinoConfig
 from tests.training.run.training_run import SMALL_MODEL
 from training.data.sample import Sample
 from training.evaluation.coco.mask_scores import tally_model
@@ -31,7 +31,7 @@ class Reluctant(Sequence):
 
 def test_only_the_bias_of_the_classifier_moves_until_as_many_are_found_as_there_are() -> None:
     torch.manual_seed(0)
-    model = build_model(ModelConfig.model_validate(SMALL_MODEL)).eval()
+    model = build_model(MaskDinoConfig.model_validate(SMALL_MODEL)).eval()
     with torch.no_grad():  # untrained, all queries would score alike
         model.heads.classify.weight *= 30
         model.heads.classify.bias += 2

@@ -10,7 +10,7 @@ import pyproj
 import shapely
 from markupsafe import Markup
 
-from training.evaluation.layers.document import summary_rows
+from training.evaluation.layers.document import class_table, summary_rows
 from training.evaluation.layers.evaluation import LayerEvaluation
 from training.evaluation.report.charts import Axis, bar_chart, curve_chart, round_axis
 from training.evaluation.report.map import CloseLooks, map_picture
@@ -40,6 +40,7 @@ def write_report(evaluation: LayerEvaluation) -> str:
         charts=[Markup(chart) for chart in _charts(evaluation)],
         missed=len(evaluation.missed),
         misses=_misses(evaluation),
+        class_rows=class_table(evaluation),
         rows=summary_rows(evaluation),
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from engine.model.config import DecoderConfig
+from engine.model.families.maskdino.config import DecoderConfig
 from engine.model.layers.cached_constants import kept
 from engine.model.layers.heads import PredictionHeads
 from engine.model.layers.positions import Shapes, cell_centres, inverse_sigmoid

@@ -30,6 +30,7 @@ from tests.engine.detection.label_towns import (
     known_instances,
     known_pieces,
     label_fingerprint,
+    mistaken,
     spiral,
 )
 
@@ -144,29 +145,6 @@ def test_order_and_moments_of_taking_change_nothing_whatever_the_predictor_says(
         again = join(grid, shuffled, order, ready_every=ready_every)
         assert len(again) == len(expected)
         assert fingerprint(again) == fingerprint(expected)
-
-
-def mistaken(rng: np.random.Generator, pieces: list[Piece]) -> list[Piece]:
-    """Drop, shift, dilate and merge pieces of a tile, and give them scores at random."""
-    made = []
-    for piece in pieces:
-        if rng.random() < 0.1:
-            continue
-        mask = np.zeros((piece.tile.height, piece.tile.width), dtype=bool)
-        top, left = piece.row - piece.tile.row, piece.col - piece.tile.col
-        mask[top : top + piece.mask.shape[0], left : left + piece.mask.shape[1]] = piece.mask
-        if rng.random() < 0.5:
-            mask = np.roll(mask, tuple(int(d) for d in rng.integers(-3, 4, 2)), axis=(0, 1))
-        if rng.random() < 0.3:
-            mask |= np.roll(mask, 2, axis=1)
-        if made and rng.random() < 0.2:
-            mask |= made[-1]
-        made.append(mask)
-    scores = rng.uniform(0.3, 1, len(made)).astype(np.float32)
-    masks = np.array(made).reshape(len(made), *(made[0].shape if made else (1, 1)))
-    if not pieces:
-        return []
-    return pieces_of(pieces[0].tile, Instances(scores, np.zeros(len(made), dtype=np.int64), masks))
 
 
 def assert_disjoint(buildings: list[Building], shape: tuple[int, int]) -> None:

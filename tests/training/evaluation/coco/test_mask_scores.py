@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine.model.families.maskdino.config import MaskDinoConfig
 from engine.model.outputs import Prediction
 from engine.model.postprocess import ImageInstances, image_instances
 from training.data.sample import Sample
@@ -16,10 +17,11 @@ SIZE = 64
 
 
 class KnownAnswers(torch.nn.Module):
-    """Stands where a model would: it answers picture by picture what it was told to, moved by its classifier's bias."""
+    """Stands where a Mask DINO would: it answers picture by picture what it was told to, moved by its classifier's bias."""
 
     def __init__(self, answers: list[list[tuple[float, np.ndarray]]]) -> None:
         super().__init__()
+        self.config = MaskDinoConfig(num_classes=1)
         self.answers, self.calls = answers, 0
         self.heads = torch.nn.Module()
         self.heads.classify = torch.nn.Linear(1, 1)

@@ -1,12 +1,9 @@
-"""Read pickles of NumPy arrays without running anything that stands in them.
+"""The stack machine that a pickle is a program for, cut down to plain data.
 
-A pickle is a program for a small stack machine, and three of its instructions call whatever they name. Published
-checkpoints (``.pkl``) need none of that: dictionaries, lists, numbers, text and arrays are enough. So this module is
-that stack machine, with the calling instructions cut down to the few names with which NumPy describes an array. Those
-names stand for the plain records of `pickled_arrays`, not for NumPy's own functions: a hostile state never reaches NumPy.
-
-A file can also attack by size. Nothing here allocates more than the file holds: a reader never asks for bytes that the
-file does not have, an array must bring all its bytes, and both instructions and copies are counted.
+Dictionaries, lists, numbers, text and arrays are all that a published checkpoint needs. The instructions that call something
+reach the few names with which NumPy describes an array, and these stand for the plain records of `arrays`, not for NumPy's own
+functions: a hostile state never reaches NumPy. A reader never asks for bytes that the file does not have, and both instructions
+and copies are counted.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ import pickletools  # nosec B403 - it takes pickles apart and runs nothing
 from typing import Any, BinaryIO, ClassVar
 
 from engine.errors import ModelFileError, UnsafeFileError
-from engine.model.checkpoints.pickled_arrays import (
+from engine.model.checkpoints.reader.arrays import (
     ARRAY_GLOBALS,
     PickledArray,
     PickledDtype,

@@ -1,27 +1,22 @@
-"""Read published checkpoints without executing anything from them: ``.pth``, ``.pkl`` and plain safetensors.
-
-What a file is decides its contents, not its name. Each kind is measured first (no compression, no stated size beyond the
-file's own, no name but those of plain tensors and arrays), then read.
-"""
+"""Find out what a checkpoint is, and take the state dict out of it."""
 
 from __future__ import annotations
 
 import logging
 import os
-import pickle  # nosec B403 - for the name of an error alone
 import struct
 import zipfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from engine.errors import ModelFileError, UnsafeFileError
-from engine.model.checkpoints.array_pickle import ArrayUnpickler
-from engine.model.checkpoints.pickled_arrays import ARRAY_GLOBALS, PickledArray, PickledSettings
-from engine.model.checkpoints.tensor_pickle import TensorDryRun
+from engine.model.checkpoints.reader.arrays import PickledArray
+from engine.model.checkpoints.reader.stack_machine import ArrayUnpickler
+from engine.model.checkpoints.reader.tensors import PickledTensor, TensorUnpickler
 from engine.model.file_errors import about_file, short
 from engine.model.model_file import METADATA_KEY
 
@@ -116,35 +111,46 @@ def _read_zip(path: Path, size: int) -> Any:
             }
             length = archive.getinfo(pickles[0]).file_size
             with archive.open(pickles[0]) as file:
-                TensorDryRun(file, length, sizes).load()  # type: ignore[arg-type]
+                walk = TensorUnpickler(file, length, sizes)  # type: ignore[arg-type]
+                content = walk.load()
+            if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
+                raise ModelFileError("its numbers are in the byte order of another machine.")
+            with path.open("rb") as file:
+                walk.place(path, {key: _start_of(archive.getinfo(f"{root}data/{key}"), file) for key in walk.storages})
+            return content
     except ModelFileError:
         raise
     except (zipfile.BadZipFile, zlib.error, struct.error, ValueError, KeyError, RuntimeError, EOFError) as error:
         raise ModelFileError(f"it is a broken or truncated archive ({short(error)}).") from error
-    return _torch_load(path, mmap=True)
+
+
+def _start_of(entry: zipfile.ZipInfo, file: BinaryIO) -> int:
+    """Find where the bytes of an entry of an archive begin: after a header whose length stands in it."""
+    file.seek(entry.header_offset)
+    signature, flags, name, extra = struct.unpack("<4s2xH18xHH", file.read(30))
+    if signature != b"PK\x03\x04" or flags & 1:
+        raise zipfile.BadZipFile(f"{entry.filename[-40:]} is no entry that can be read")
+    return entry.header_offset + 30 + name + extra
 
 
 def _read_legacy(path: Path, size: int) -> Any:
     with path.open("rb") as file:
-        walk = TensorDryRun(file, size)
-        for _ in range(_LEGACY_PICKLES):
-            walk.load()
-    return _torch_load(path, mmap=False)
-
-
-def _torch_load(path: Path, *, mmap: bool) -> Any:
-    import torch
-    from torch.serialization import safe_globals
-
-    # PyTorch looks its own names up first; the others are the plain records of our own unpickler.
-    records = [*((record, name) for name, record in ARRAY_GLOBALS.items()), (PickledSettings, "argparse.Namespace")]
-    try:
-        with safe_globals(records):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except pickle.UnpicklingError as error:
-        raise UnsafeFileError(f"PyTorch refuses it ({short(error)}).") from error
-    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, EOFError) as error:
-        raise ModelFileError(f"it is a broken or truncated checkpoint ({short(error)}).") from error
+        walk = TensorUnpickler(file, size)
+        _magic, _protocol, system, content, keys = [walk.load() for _ in range(_LEGACY_PICKLES)]
+        if not isinstance(system, dict) or system.get("little_endian") is not True:
+            raise ModelFileError("its numbers are in the byte order of another machine.")
+        if not isinstance(keys, list) or set(map(str, keys)) != set(walk.storages) or len(keys) != len(walk.storages):
+            raise ModelFileError("it does not hold the storages that it names.")
+        # Behind the pickles, of each storage how many elements it has, and the elements.
+        position, starts = file.tell(), {}
+        for key in keys:
+            file.seek(position)
+            if file.read(8) != struct.pack("<Q", walk.storages[key].elements):
+                raise ModelFileError(f"it does not hold its storage {short(key)} where it belongs.")
+            starts[key] = position + 8
+            position = starts[key] + walk.storages[key].bytes
+        walk.place(path, starts)
+    return content
 
 
 def _read_safetensors(path: Path) -> Any:
@@ -192,16 +198,18 @@ def _state_dict(content: Any, size: int) -> tuple[dict[str, Tensor], tuple[str, 
 def _is_tensor(value: object) -> bool:
     import torch
 
-    if isinstance(value, PickledArray):
+    if isinstance(value, (PickledArray, PickledTensor)):
         return True
-    return isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+    return isinstance(value, torch.Tensor)
 
 
 def _tensor(value: Any) -> Tensor:
     import torch
 
     if isinstance(value, torch.Tensor):
-        return value.detach()
+        return value
+    if isinstance(value, PickledTensor):
+        return value.tensor()
     array = value.numpy()
     # PyTorch wants memory of its own, in the byte order of the machine.
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
