@@ -65,7 +65,7 @@ def environment(tmp_path, monkeypatch) -> EngineEnvironment:
     monkeypatch.setattr(installer, "find_uv", lambda: str(uv))
     monkeypatch.setattr(EngineEnvironment, "size_estimate", lambda self: 10_000_000)
     sources = Path(fake_engine(tmp_path / "plugin", DOCTOR))
-    (sources / "requirements.txt").write_text("torch>=2.6,<3\ntinything==1.0\n")
+    (sources / "requirements.txt").write_text("torch>=2.10,<3\ntinything==1.0\n")
     monkeypatch.setattr(EngineEnvironment, "source_folder", lambda self: str(sources))
     return EngineEnvironment(str(tmp_path / "Meine Umgebung für Łódź" / "environment"))
 
@@ -162,7 +162,7 @@ class TestMaking:
         create(environment, heard)
         made = os.stat(environment.python()).st_ino, os.path.getmtime(os.path.join(environment.folder(), "pyvenv.cfg"))
         requirements = Path(environment.source_folder(), "requirements.txt")
-        requirements.write_text("torch>=2.6,<3\ntinything==2.0\n")
+        requirements.write_text("torch>=2.10,<3\ntinything==2.0\n")
         assert environment.state() is State.OTHER_VERSION
         assert environment.python() is None
         assert environment.repair(on_log=heard.log, on_progress=heard.report, is_cancelled=NEVER)
@@ -176,7 +176,7 @@ class TestMaking:
     def test_an_update_where_the_uv_that_made_it_is_gone(self, environment, heard, index, monkeypatch):
         """uv makes environments without a pip."""
         create(environment, heard)
-        Path(environment.source_folder(), "requirements.txt").write_text("torch>=2.6,<3\ntinything==2.0\n")
+        Path(environment.source_folder(), "requirements.txt").write_text("torch>=2.10,<3\ntinything==2.0\n")
         monkeypatch.setattr(installer, "find_uv", lambda: None)
         assert environment.repair(on_log=heard.log, on_progress=heard.report, is_cancelled=NEVER)
         assert environment.check()["libraries"]["tinything"] == "2.0"

@@ -14,7 +14,7 @@ Downloading torch (0.5GiB)
 Prepared 3 packages in 8.29s
  + pillow==13.0.0"""
 PIP = """Looking in indexes: https://download.pytorch.org/whl/cpu
-Collecting torch<3,>=2.6
+Collecting torch<3,>=2.10
   Downloading https://download.pytorch.org/whl/cpu/torch-2.15.0%2Bcpu-cp311-cp311-manylinux_2_28_x86_64.whl (190 MB)
 Progress 0 of 190000000
 Progress 95000000 of 190000000

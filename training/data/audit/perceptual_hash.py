@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from training.data.coco.image_files import open_image
+
 SIDE = 32  # of a thumbnail, in pixels
 ORIENTATIONS = 8
 HASH_BITS = 64
@@ -29,7 +31,7 @@ def read_thumbnail(path: str | Path) -> tuple[np.ndarray, tuple[int, int]]:
     Raises:
         OSError: it cannot be read as a picture.
     """
-    with Image.open(path) as picture:
+    with open_image(path) as picture:
         picture.draft("L", (2 * SIDE, 2 * SIDE))
         if picture.mode not in ("L", "RGB"):
             picture = picture.convert("RGB")

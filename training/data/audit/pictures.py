@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from training.data.audit.perceptual_hash import orient
+from training.data.coco.image_files import open_image
 
 _PIXELS = 180  # longer side of a picture
 _AROUND = 30  # pixels of the image shown around an annotation
@@ -19,7 +20,7 @@ _OUTLINE, _BOX = (255, 60, 40), (60, 150, 255)
 
 def whole_picture(path: Path, orientation: int = 0) -> str:
     """Show an image, turned by ``perceptual_hash.orient``."""
-    with Image.open(path) as picture:
+    with open_image(path) as picture:
         picture.draft("RGB", (_PIXELS, _PIXELS))
         small = picture.convert("RGB")
     small.thumbnail((_PIXELS, _PIXELS))
@@ -42,7 +43,7 @@ def outlined_picture(path: Path, rings: Sequence[np.ndarray], box: np.ndarray) -
     side = float(min((high - low).max(), 1e4))
     corner = (low + high - side) / 2
     zoom = _PIXELS / side
-    with Image.open(path) as picture:
+    with open_image(path) as picture:
         # Outside the image it is black: outlines that reach there stay visible.
         size, extent = (_PIXELS, _PIXELS), (*corner, *(corner + side))
         shown = picture.convert("RGB").transform(size, Image.Transform.EXTENT, extent, resample=Image.Resampling.BILINEAR)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -13,6 +14,8 @@ from PIL import Image, UnidentifiedImageError
 from engine.errors import ArgumentError
 from training.data.coco.layout import CocoImage
 
+# What a data set may hold. Pillow reads some forty kinds; the rare ones are where crafted files do harm (CVE-2026-25990).
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 _AT_ONCE = 16  # files: on a network, their headers arrive one by one
 _PART = 64  # files that a thread takes at once
 _TAIL = 64  # bytes: some programs write a little after the end
@@ -37,6 +40,15 @@ class ImageFile:
         return self.fault in ("", "grey", "transparent")
 
 
+def open_image(source: str | Path | BinaryIO) -> Image.Image:
+    """Open an image of a data set: every image that somebody else made is opened here.
+
+    Raises:
+        OSError: it cannot be opened, or is none of ``FORMATS``.
+    """
+    return Image.open(source, formats=FORMATS)
+
+
 def look_at_files(paths: Sequence[Path]) -> list[ImageFile]:
     """Read the headers of files."""
     parts = [paths[start : start + _PART] for start in range(0, len(paths), _PART)]
@@ -51,7 +63,7 @@ def look_at_file(path: Path) -> ImageFile:
     try:
         if path.exists() and not path.is_file():  # to open a pipe would wait for ever
             return ImageFile(fault="unreadable", words="is no file")
-        with path.open("rb") as source, Image.open(source) as image:
+        with path.open("rb") as source, open_image(source) as image:
             if image.mode not in _EIGHT_BIT:
                 words = f"holds {image.mode} values, which have to be made 8 bit first"
                 return ImageFile(*image.size, image.mode, "unreadable", words)
@@ -60,7 +72,7 @@ def look_at_file(path: Path) -> ImageFile:
                 source.seek(max(0, source.seek(0, 2) - _TAIL))
                 if end not in source.read():
                     source.seek(0)
-                    with Image.open(source) as whole:
+                    with open_image(source) as whole:
                         whole.load()
             if image.mode == "RGB":
                 return ImageFile(*image.size, image.mode)
@@ -69,7 +81,7 @@ def look_at_file(path: Path) -> ImageFile:
     except FileNotFoundError:
         return ImageFile(fault="missing", words="is not there")
     except UnidentifiedImageError:
-        return ImageFile(fault="unreadable", words="is no picture of a known kind")
+        return ImageFile(fault="unreadable", words=f"is no picture of a known kind ({', '.join(FORMATS)})")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return ImageFile(fault="unreadable", words=f"cannot be read: {error}")
 
@@ -81,7 +93,7 @@ def read_rgb(entry: CocoImage) -> np.ndarray:
         ArgumentError: it cannot be read, or is not of the size that the file says.
     """
     try:
-        with Image.open(entry.path) as image:
+        with open_image(entry.path) as image:
             pixels = np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ArgumentError(

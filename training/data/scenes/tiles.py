@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import rasterio.transform
 import shapely
-from PIL import Image
 from rasterio.crs import CRS
 
 from engine.raster.georeference import ground_size
 from training.data.coco.folder import CocoFolder
+from training.data.coco.image_files import open_image
 from training.data.scenes.scene import Scene
 
 SAME_CUT = 0.75  # intersection over union of two pieces' edges along the border from which they are one building
@@ -177,7 +177,7 @@ def _paste(image: np.ndarray, x: int, y: int, tile: _Tile, pictured: dict[tuple[
         for column in range(factor):
             part = pictured.get((tile.column * factor + column, tile.row * factor + row))
             if part is not None:
-                with Image.open(part.path) as picture:
+                with open_image(part.path) as picture:
                     pixels = np.asarray(picture.convert("RGB"))
                 height, width = pixels.shape[:2]
                 image[y + row * height : y + (row + 1) * height, x + column * width : x + (column + 1) * width] = pixels

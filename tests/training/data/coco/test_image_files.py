@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 from engine.errors import ArgumentError
 from tests.training.data.coco.coco_folder import SQUARE, repaired, square, write_folder
 from training.data.coco.folder import CocoFolder
-from training.data.coco.image_files import look_at_file
+from training.data.coco.image_files import FORMATS, look_at_file, open_image
 
 MANY = [f"{number:02}.png" for number in range(20)]
 
@@ -36,6 +37,10 @@ def overwrite(path: Path) -> None:
     path.write_text("no picture")
 
 
+def disguise(path: Path) -> None:
+    Image.new("RGB", (20, 16)).save(path, "GIF")
+
+
 def resize(path: Path) -> None:
     Image.new("RGB", (10, 8)).save(path)
 
@@ -50,6 +55,7 @@ BROKEN = pytest.mark.parametrize(
         (remove, "is not there", "is not there; left out"),
         (truncate, "cannot be read", "no picture of 8 bit values"),
         (overwrite, "no picture", "no picture of 8 bit values"),
+        (disguise, "known kind", "no picture of 8 bit values"),
         (resize, "10x8", "of another size"),
         (deepen, "8 bit", "no picture of 8 bit values"),
     ],
@@ -157,3 +163,23 @@ def test_two_files_of_one_id_are_refused(tmp_path: Path) -> None:
     images = [{"id": 7, "file_name": name, "width": 20, "height": 16} for name in ("one.png", "two.png")]
     with pytest.raises(ArgumentError, match=r"two\.png \(id 7\) and one\.png"):
         CocoFolder(write_folder(tmp_path, [], images=images))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_format_of_a_data_set_is_opened_whatever_the_file_is_called(tmp_path: Path, name: str) -> None:
+    Image.new("RGB", (20, 16)).save(tmp_path / "image", name)
+    with open_image(tmp_path / "image") as image:
+        assert (image.format, image.size) == (name, (20, 16))
+
+
+def test_pillow_guesses_no_format_of_a_file_anywhere(project: Path) -> None:
+    """Crafted files of rare formats have written out of bounds in Pillow (CVE-2026-25990 with PSD): each call names its own."""
+    calls = [
+        (f"{path.relative_to(project)}:{node.lineno}", {keyword.arg for keyword in node.keywords})
+        for package in ("engine", "training")
+        for path in sorted((project / package).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Image.open")
+    ]
+    assert calls
+    assert [place for place, keywords in calls if "formats" not in keywords] == []
