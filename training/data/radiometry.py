@@ -206,7 +206,7 @@ class JpegArtefacts:
         stored = BytesIO()
         image = Image.fromarray(pixels.round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
         image.save(stored, "JPEG", quality=int(rng.integers(low, high + 1)))
-        return torch.from_numpy(np.array(Image.open(stored))).permute(2, 0, 1).float()
+        return torch.from_numpy(np.array(Image.open(stored, formats=("JPEG",)))).permute(2, 0, 1).float()
 
 
 def _of_bands(values: np.ndarray) -> Tensor:
