@@ -14,6 +14,7 @@ from qgis.core import (
     QgsRendererCategory,
     QgsVectorLayer,
 )
+from qgis.PyQt import sip
 from qgis.PyQt.QtGui import QColor
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "styles")
@@ -55,7 +56,9 @@ def _by_class(layer: QgsVectorLayer) -> QgsCategorizedSymbolRenderer:
 def style_when_loaded(destination: str, name: str, context: QgsProcessingContext) -> None:
     """Let a layer have a style when it is loaded; where it is not going to be, do nothing."""
     if context.willLoadLayerOnCompletion(destination):
-        context.layerToLoadOnCompletionDetails(destination).setPostProcessor(_STYLES[name])
+        _styles[:] = [style for style in _styles if not sip.isdeleted(style)]
+        _styles.append(_Style(name))
+        context.layerToLoadOnCompletionDetails(destination).setPostProcessor(_styles[-1])
 
 
 class _Style(QgsProcessingLayerPostProcessorInterface):
@@ -70,5 +73,5 @@ class _Style(QgsProcessingLayerPostProcessorInterface):
         apply_style(layer, self.name)
 
 
-# QGIS keeps no hold of them, and calls them when the algorithm is long gone: one of each kind, for as long as we are loaded.
-_STYLES = {name: _Style(name) for name in (DETECTIONS, MATCHES)}
+# A context deletes the one that it was given when it goes, and until then keeps no hold of it that Python knows.
+_styles: list[_Style] = []
