@@ -12,6 +12,8 @@ from qgis_maskdino.jobs.progress_text import progress_text
 from qgis_maskdino.jobs.queue import Job, JobQueue, JobState
 from qgis_maskdino.translation import tr
 
+_WARNINGS = 3  # the message bar's details have all of them
+
 
 class JobStrip(QWidget):
     """Shows a queue and lets the user cancel what is in it. Hidden until there is something to show."""
@@ -93,7 +95,7 @@ class JobStrip(QWidget):
             return  # one that waited was taken out
         self.title.setText(job.title)
         self.status.setToolTip("")
-        self.status.setText(_ending(job))
+        self.status.setText("\n".join([_ending(job), *(f"⚠ {warning}" for warning in job.warnings[:_WARNINGS])]))
 
 
 class _WaitingJob(QWidget):

@@ -17,6 +17,8 @@ from qgis.core import (
 from qgis.PyQt import sip
 from qgis.PyQt.QtGui import QColor
 
+from qgis_maskdino.layers.detections import mark_as_detections
+
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "styles")
 DETECTIONS = "detections"
 MATCHES = "matches"
@@ -71,6 +73,8 @@ class _Style(QgsProcessingLayerPostProcessorInterface):
     def postProcessLayer(self, layer: QgsMapLayer, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> None:
         """Apply the style. Called in the main thread."""
         apply_style(layer, self.name)
+        if self.name == DETECTIONS:
+            mark_as_detections(layer)
 
 
 # A context deletes the one that it was given when it goes, and until then keeps no hold of it that Python knows.

@@ -14,6 +14,7 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
     QgsProcessingParameterBand,
+    QgsProcessingParameterBoolean,
     QgsProcessingParameterEnum,
     QgsProcessingParameterExtent,
     QgsProcessingParameterFeatureSink,
@@ -63,6 +64,7 @@ class DetectBuildings(LayerAlgorithm):
     DEVICE = "DEVICE"
     OUTPUT = "OUTPUT"
     CLASSES = "CLASSES"
+    OVERWRITE = "OVERWRITE"
     COUNT = "COUNT"
     AREA = "AREA"
     SECONDS = "SECONDS"
@@ -199,6 +201,11 @@ class DetectBuildings(LayerAlgorithm):
             tr("Names of the model's classes with commas between them, such as car,truck. Without any, all of them."),
             advanced=True,
         )
+        self.add(
+            QgsProcessingParameterBoolean(self.OVERWRITE, tr("Replace all layers of a GeoPackage"), defaultValue=False),
+            tr("Otherwise an output file that holds other layers too is refused."),
+            advanced=True,
+        )
         self.addOutput(QgsProcessingOutputNumber(self.COUNT, tr("Number of buildings")))
         self.addOutput(QgsProcessingOutputNumber(self.AREA, tr("Their area together [m2]")))
         self.addOutput(QgsProcessingOutputNumber(self.SECONDS, tr("Time taken [s]")))
@@ -219,7 +226,8 @@ class DetectBuildings(LayerAlgorithm):
             return False, tr("'{name}' is a map without an end. Choose an extent or an area of interest.").format(
                 name=layer.name()
             )
-        why_not = self.why_not_written(parameters, self.OUTPUT, (self.INPUT, self.AOI), context)
+        replace = self.parameterAsBool(parameters, self.OVERWRITE, context)
+        why_not = self.why_not_written(parameters, self.OUTPUT, (self.INPUT, self.AOI), context, replace=replace)
         if why_not:
             return False, why_not
         return super().checkParameterValues(parameters, context)

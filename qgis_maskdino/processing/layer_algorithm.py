@@ -49,13 +49,20 @@ class LayerAlgorithm(EngineAlgorithm):
     """An algorithm of the engine with a layer among its outputs."""
 
     def why_not_written(
-        self, parameters: dict[str, Any], name: str, inputs: Sequence[str], context: QgsProcessingContext
+        self,
+        parameters: dict[str, Any],
+        name: str,
+        inputs: Sequence[str],
+        context: QgsProcessingContext,
+        *,
+        replace: bool = False,
     ) -> str:
         """Return why an output cannot be written, before an hour of work; empty where nothing speaks against it.
 
         Args:
             name: of the output, a layer or another file.
             inputs: names of layers that are read: none of them is to be replaced.
+            replace: whether a GeoPackage may be replaced with all of its layers.
         """
         output = _output(parameters, name)
         added = layer_of_output(output)
@@ -71,7 +78,7 @@ class LayerAlgorithm(EngineAlgorithm):
                 return tr("The output {path} is read too, and would be lost. Name another file.").format(path=output)
         if not isinstance(self.parameterDefinition(name), QgsProcessingParameterFeatureSink) or _appends(parameters, name):
             return ""
-        return why_not_a_layer_file(output) or _why_not_replaced(output, context.project())
+        return why_not_a_layer_file(output) or _why_not_replaced(output, context.project(), with_others=replace)
 
     def write_layer(
         self,
@@ -199,8 +206,8 @@ def _with_output(output: Any, place: str, *, loaded: bool = True) -> QgsProcessi
     return definition
 
 
-def _why_not_replaced(path: str, project: QgsProject | None) -> str:
-    others = other_layers(path)
+def _why_not_replaced(path: str, project: QgsProject | None, *, with_others: bool) -> str:
+    others = [] if with_others else other_layers(path)
     if others:
         return tr(
             "The output {path} is a GeoPackage that holds other layers too: {layers}. Name another file, or add a layer to "

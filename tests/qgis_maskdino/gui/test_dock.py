@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -80,7 +81,7 @@ def ended(dock):
 
 def results(named: str = "Buildings of town") -> list[QgsVectorLayer]:
     """The layers that detections added to the project, the newest first."""
-    return [layer for layer in QgsProject.instance().layerTreeRoot().layerOrder() if layer.name() == named]
+    return [layer for layer in QgsProject.instance().layerTreeRoot().layerOrder() if layer.name().startswith(named)]
 
 
 def last_message(iface) -> str:
@@ -127,6 +128,7 @@ class TestDetection:
         assert time.monotonic() - began < 4  # two seconds are the engine's
         assert ended[0].state is JobState.CANCELLED
         assert results()[0].featureCount() == 5
+        assert results()[0].name().endswith(" · partial")
         assert dock.strip.status.text().startswith("Cancelled: 5 buildings so far")
 
     def test_a_cancel_before_the_engine_is_ready_leaves_nothing(self, dock, town, fake, ended, iface):
@@ -141,21 +143,40 @@ class TestDetection:
         assert dock.strip.bar.isHidden()
 
     @pytest.mark.parametrize("name", ["mine.gpkg", "Grüße aus Łódź.geojson", "mine.shp", "without suffix"])
-    def test_a_file_may_be_named_and_written_again_while_it_is_open(self, dock, town, fake, ended, tmp_path, name):
-        fake(DETECTS, count=3)
+    def test_a_file_may_be_named(self, dock, town, fake, ended, tmp_path, name):
+        fake(DETECTS, count=5)
         path = tmp_path / "out put" / name
         path.parent.mkdir()
         dock.detect_page.output.setFilePath(str(path))
         dock.detect_page.run_button.click()
-        wait_for(lambda: len(ended) == 1)
-        fake(DETECTS, count=5)
-        dock.detect_page.run_button.click()
-        wait_for(lambda: len(ended) == 2)
-        assert [job.error for job in ended] == [None, None]
+        wait_for(lambda: ended)
+        assert ended[0].error is None
         newest = results()[0]
         assert newest.featureCount() == 5
         assert newest.source().startswith(str(path))
         assert [field.name() for field in newest.fields()][-2:] == ["score", "area_m2"]
+
+    def test_the_name_says_which_raster_where_in_it_and_when(self, dock, town, fake, ended):
+        fake(DETECTS)
+        dock.detect_page.area.set_rectangle(QgsRectangle(500_000, 4_999_960, 500_060, 5_000_000), town.crs())
+        dock.detect_page.run_button.click()
+        wait_for(lambda: ended)
+        (layer,) = results()
+        assert re.fullmatch(r"Buildings of town · rectangle · \d\d:\d\d:\d\d", layer.name())
+        assert ended[0].title == layer.name()
+
+    def test_a_project_that_was_opened_meanwhile_gets_no_layer_of_another(self, dock, town, fake, ended, iface):
+        fake(DETECTS_UNTIL_CANCELLED)
+        dock.detect_page.run_button.click()
+        wait_for(lambda: dock.strip.bar.value() > 0)
+        QgsProject.instance().clear()
+        dock.strip.cancel_button.click()
+        wait_for(lambda: ended)
+        assert results() == []
+        where = ended[0].results["OUTPUT"].partition("|")[0]
+        assert QgsVectorLayer(where, "left", "ogr").featureCount() == 12
+        assert f"The layer is in {where}." in last_message(iface)
+        assert where in dock.strip.status.text()
 
     def test_two_jobs_queue_and_one_that_waits_can_be_taken_out(self, dock, town, fake, ended):
         fake(DETECTS_UNTIL_CANCELLED)
@@ -248,6 +269,8 @@ code='raster', message='The raster town.tif is empty.', hint='Take another.')"
         (dialog,) = iface.mainWindow().findChildren(DetailsDialog)
         assert dialog.text.toPlainText() == "The raster has two bands only."
         dialog.close()
+        assert last_message(iface).endswith("⚠ The raster has two bands only.")
+        assert dock.strip.status.text().endswith("⚠ The raster has two bands only.")
 
     def test_an_engine_that_dies_is_explained(self, dock, town, fake, ended, iface):
         fake("for r in requests(): os.kill(os.getpid(), signal.SIGKILL)")
