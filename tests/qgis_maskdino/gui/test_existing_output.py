@@ -13,13 +13,12 @@ from qgis_maskdino.gui.existing_output import ExistingOutputDialog
 from qgis_maskdino.jobs.queue import JobState
 from qgis_maskdino.layers.output_file import layers_of
 from tests.qgis_maskdino.gui.panel_window import DETECTS, wait_for, write_buildings
-from tests.qgis_maskdino.gui.test_dock import dock, ended, fake, iface, town  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.usefixtures("provider")
 
 
 @pytest.fixture
-def page(dock, town, fake):  # noqa: F811
+def page(dock, town, fake):
     fake(DETECTS, count=5)
     return dock.detect_page
 
@@ -66,13 +65,13 @@ def start(page, path: Path) -> None:
 
 
 class TestAsking:
-    def test_nothing_is_asked_where_there_is_nothing(self, page, ended, answering, tmp_path):  # noqa: F811
+    def test_nothing_is_asked_where_there_is_nothing(self, page, ended, answering, tmp_path):
         shown = answering(lambda dialog: False)
         start(page, tmp_path / "new.gpkg")
         wait_for(lambda: ended)
         assert (ended[0].error, shown) == (None, [])
 
-    def test_who_would_rather_not_has_lost_nothing(self, page, dock, answering, register):  # noqa: F811
+    def test_who_would_rather_not_has_lost_nothing(self, page, dock, answering, register):
         before = register.read_bytes()
         shown = answering(lambda dialog: False)
         start(page, register)
@@ -81,7 +80,7 @@ class TestAsking:
         assert dock.queue.running is None
         assert register.read_bytes() == before
 
-    def test_a_layer_is_added(self, page, ended, answering, register):  # noqa: F811
+    def test_a_layer_is_added(self, page, ended, answering, register):
         def name_it(dialog) -> bool:
             assert dialog.add.isChecked() and dialog.layer_name.text() == "buildings_2"  # one is there
             dialog.layer_name.setText("found here")
@@ -104,14 +103,14 @@ class TestAsking:
         dialog.beside.setChecked(True)
         assert accept.isEnabled()
 
-    def test_it_is_written_beside(self, page, ended, answering, register):  # noqa: F811
+    def test_it_is_written_beside(self, page, ended, answering, register):
         answering(pick("beside"))
         start(page, register)
         wait_for(lambda: ended)
         assert ended[0].state is JobState.DONE, ended[0].error
         assert (features(register), features(register.with_name("register_2.gpkg"))) == (3, 5)
 
-    def test_all_of_it_is_replaced_where_that_is_meant(self, page, ended, answering, register):  # noqa: F811
+    def test_all_of_it_is_replaced_where_that_is_meant(self, page, ended, answering, register):
         answering(pick("replace"))
         start(page, register)
         wait_for(lambda: ended)
@@ -149,7 +148,7 @@ class TestWhileItIsTyped:
         assert "permission denied" in page.reason.text()
         assert not page.run_button.isEnabled()
 
-    def test_a_relative_path_stands_beside_the_project(self, page, ended, tmp_path):  # noqa: F811
+    def test_a_relative_path_stands_beside_the_project(self, page, ended, tmp_path):
         page.output.setFilePath("out.gpkg")
         assert "save the project" in page.reason.text()
         folder = tmp_path / "project"

@@ -9,14 +9,12 @@ from pathlib import Path
 
 import pytest
 from qgis.core import QgsProject, QgsRasterLayer, QgsVectorLayer
-from qgis.PyQt.QtCore import Qt
 
 from qgis_maskdino.backend.environment import EngineEnvironment
-from qgis_maskdino.gui.dock import MaskDinoDock
 from qgis_maskdino.jobs.queue import JobState
 from qgis_maskdino.layers.detections import mark_as_detections
 from tests.qgis_maskdino.fake_engine import fake_engine
-from tests.qgis_maskdino.gui.panel_window import PanelInterface, let_go, wait_for, write_buildings
+from tests.qgis_maskdino.gui.panel_window import wait_for, write_buildings
 
 pytestmark = pytest.mark.usefixtures("provider")
 
@@ -27,26 +25,6 @@ for request in requests():
     say("progress", id=request["id"], done=1, total=2, unit="steps", buildings=None, note="loss 1.25")
     say("result", id=request["id"], **ANSWER)
 """
-
-
-@pytest.fixture
-def dock():
-    iface = PanelInterface()
-    dock = MaskDinoDock(iface, EngineEnvironment())
-    iface.mainWindow().addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
-    iface.mainWindow().show()
-    yield dock
-    dock.close_down()
-    dock.deleteLater()
-    let_go()
-    QgsProject.instance().clear()
-
-
-@pytest.fixture
-def ended(dock):
-    jobs = []
-    dock.queue.ended.connect(jobs.append)
-    return jobs
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -24,64 +23,12 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QTimer
 
 from qgis_maskdino import settings
-from qgis_maskdino.backend.environment import EngineEnvironment
-from tests.qgis_maskdino.fake_engine import HELLO, fake_engine
 from tests.qgis_maskdino.processing.algorithm_runs import Feedback, Run, failure, process_events, run
+from tests.qgis_maskdino.processing.finding_engine import finds
 
 pytestmark = pytest.mark.usefixtures("provider")
 
 DETECT = "maskdino:detectbuildings"
-
-# Finds so many buildings in a row, and answers; `told` is a file that keeps what was asked.
-FINDING = """
-from osgeo import ogr, osr
-def find(path, count, classes=()):
-    system = osr.SpatialReference()
-    system.ImportFromEPSG(32633)
-    file = ogr.GetDriverByName("GPKG").CreateDataSource(path)
-    layer = file.CreateLayer("instances" if classes else "buildings", system, ogr.wkbPolygon)
-    layer.CreateField(ogr.FieldDefn("score", ogr.OFTReal))
-    if classes:
-        layer.CreateField(ogr.FieldDefn("class", ogr.OFTString))
-    layer.CreateField(ogr.FieldDefn("area_m2", ogr.OFTReal))
-    layer.StartTransaction()
-    for number in range(count):
-        x, y = 500000 + number % 1000 * 9, 5000000 - number // 1000 * 9
-        feature = ogr.Feature(layer.GetLayerDefn())
-        feature.SetField("score", 0.9)
-        feature.SetField("area_m2", 25.0)
-        if classes:
-            feature.SetField("class", classes[number % len(classes)])
-        feature.SetGeometry(ogr.CreateGeometryFromWkt(
-            f"POLYGON(({x} {y},{x} {y - 5},{x + 5} {y - 5},{x + 5} {y},{x} {y}))"))
-        layer.CreateFeature(feature)
-    layer.CommitTransaction()
-"""
-
-
-@pytest.fixture
-def engine(tmp_path, monkeypatch):
-    """Return a function that puts an engine in the place of the real one."""
-
-    def install(behaviour: str, *, hello: str = HELLO) -> None:
-        sources = fake_engine(tmp_path / "fake", FINDING + behaviour, hello=hello)
-        monkeypatch.setenv("MASKDINO_PYTHON", sys.executable)
-        monkeypatch.setattr(EngineEnvironment, "source_folder", lambda self: sources)
-
-    return install
-
-
-def finds(count: int, *, told: Path | None = None) -> str:
-    """Return the behaviour of an engine that finds buildings at once."""
-    keep = f"open({str(told)!r}, 'w').write(json.dumps(request)); " if told else ""
-    return f"""
-for request in requests():
-    {keep}arguments = request["arguments"]
-    say("progress", id=request["id"], done=1, total=2, unit="tiles", buildings=1, device="cpu")
-    find(arguments["output"], {count})
-    say("result", id=request["id"], output=arguments["output"], buildings={count}, area_m2=25.0 * {count},
-        megapixels=1.0, device="cpu", cancelled=False)
-"""
 
 
 def test_the_engine_hears_the_arguments_by_their_names(engine, scene, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,28 +15,14 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
-from qgis_maskdino.backend.environment import EngineEnvironment
 from qgis_maskdino.layers.output_file import layer_output, layers_of
-from tests.qgis_maskdino.fake_engine import fake_engine
 from tests.qgis_maskdino.processing.algorithm_runs import failure, polygon_layer, refusal, run
-from tests.qgis_maskdino.processing.test_detection_output import FINDING, finds
+from tests.qgis_maskdino.processing.finding_engine import finds
 
 pytestmark = pytest.mark.usefixtures("provider")
 
 DETECT = "maskdino:detectbuildings"
 SQUARE = "POLYGON((500000 5000000, 500010 5000000, 500010 4999990, 500000 4999990, 500000 5000000))"
-
-
-@pytest.fixture
-def engine(tmp_path, monkeypatch):
-    """Return a function that puts an engine in the place of the real one."""
-
-    def install(behaviour: str) -> None:
-        sources = fake_engine(tmp_path / "fake", FINDING + behaviour)
-        monkeypatch.setenv("MASKDINO_PYTHON", sys.executable)
-        monkeypatch.setattr(EngineEnvironment, "source_folder", lambda self: sources)
-
-    return install
 
 
 @pytest.fixture
