@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -39,9 +40,14 @@ class BuildingsJob(AlgorithmJob):
         self._raster = layer_id
         self._asked_device = str(parameters.get("DEVICE", "auto"))
         self._speed: float | None = None
+        self._start: float | None = None
 
     def work(self, hear: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
+        began = time.monotonic()
+
         def listen(event: dict[str, Any]) -> None:
+            if self._start is None and event.get("event") == "progress":
+                self._start = time.monotonic() - began
             self._speed = event.get("megapixels_per_second") or self._speed
             hear(event)
 
@@ -58,6 +64,8 @@ class BuildingsJob(AlgorithmJob):
             raise JobError(tr("The buildings are in {}, which QGIS cannot open.").format(source), details=self.details())
         if self._speed is not None:
             settings.remember_speed(self._asked_device, self._speed)
+        if self._start is not None:
+            settings.remember_start(self._start)
         mark_as_detections(self.layer)
         self.show_layer(self.layer, beside=self._raster)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import sys
 import time
 
 import pytest
@@ -13,6 +12,7 @@ from qgis.core import QgsCoordinateReferenceSystem, QgsProject, QgsRasterLayer, 
 from qgis.PyQt.QtCore import Qt, QTimer
 from qgis.PyQt.QtWidgets import QPushButton
 
+from qgis_maskdino import settings
 from qgis_maskdino.backend.environment import EngineEnvironment
 from qgis_maskdino.gui.area_picker import LAYER, POLYGONS, RECTANGLE, VIEW
 from qgis_maskdino.gui.job_message import DetailsDialog
@@ -174,7 +174,16 @@ class TestDetection:
         assert "MPix" in dock.detect_page.estimate.text() and "about" not in dock.detect_page.estimate.text()
         dock.detect_page.run_button.click()
         wait_for(lambda: ended)
-        assert "about 1 s" in dock.detect_page.estimate.text()  # 0.09 MPix at 0.5 MPix/s
+        assert settings.megapixels_per_second("auto") == 0.5
+        settings.remember_start(119.0)
+        dock.detect_page.refresh()
+        assert "about 2 min" in dock.detect_page.estimate.text()  # 0.09 MPix at 0.5 MPix/s, after the start
+
+    def test_how_long_the_engine_takes_to_start_is_remembered(self, dock, town, fake, ended):
+        fake("time.sleep(1.5)\n" + DETECTS)
+        dock.detect_page.run_button.click()
+        wait_for(lambda: ended)
+        assert 1.5 <= settings.start_seconds() < 30
 
     @pytest.mark.slow
     def test_the_real_engine_detects_in_a_drawn_rectangle(self, dock, town, ended, engine_python):
@@ -334,6 +343,15 @@ class TestAreas:
         dock.detect_page.area.choice.setCurrentIndex(LAYER)
         assert "without an end" in dock.detect_page.reason.text()
 
+    def test_the_whole_earth_is_refused_and_not_estimated(self, dock, iface):
+        web = QgsRasterLayer("type=xyz&url=http://127.0.0.1:9/%7Bz%7D/%7Bx%7D/%7By%7D.png&zmax=19", "web", "wms")
+        QgsProject.instance().addMapLayer(web)
+        dock.detect_page.area.set_rectangle(web.extent(), web.crs())
+        assert "1,000 are the most" in dock.detect_page.reason.text()
+        assert not dock.detect_page.run_button.isEnabled() and dock.detect_page.estimate.isHidden()
+        dock.detect_page.area.set_rectangle(QgsRectangle(0, 0, 300, 300), web.crs())
+        assert dock.detect_page.run_button.isEnabled() and "MPix" in dock.detect_page.estimate.text()
+
     def test_an_area_beside_the_layer_is_noticed_before_anything_runs(self, dock, town):
         dock.detect_page.area.set_rectangle(QgsRectangle(600_000, 4_999_950, 600_050, 5_000_000), town.crs())
         assert "outside" in dock.detect_page.reason.text()
@@ -396,11 +414,11 @@ class TestFirstStart:
             assert part in page.text.text()
         assert page.install_button.isVisible() and page.install_button.text() == "Install"
 
-    def test_installing_shows_progress_and_log_and_then_the_pages(self, without_engine, monkeypatch, ended):
+    def test_installing_shows_progress_and_log_and_then_the_pages(self, without_engine, monkeypatch, ended, engine_python):
         def create(self, *, on_log, on_progress, is_cancelled):
             on_log("Collecting torch")
             on_progress(0.5, "Downloading")
-            monkeypatch.setenv("MASKDINO_PYTHON", sys.executable)
+            monkeypatch.setenv("MASKDINO_PYTHON", engine_python)
             return True
 
         monkeypatch.setattr(EngineEnvironment, "create", create)
@@ -426,6 +444,19 @@ class TestFirstStart:
         wait_for(lambda: ended)
         assert ended[0].state is JobState.CANCELLED
         assert page.install_button.isVisible() and page.cancel_button.isHidden()
+
+    def test_an_interpreter_in_the_settings_that_cannot_be_used_does_not_stand_in_the_way(
+        self, without_engine, monkeypatch, ended, tmp_path
+    ):
+        settings.set_python(str(tmp_path / "gone"))
+        without_engine.refresh()
+        page = without_engine.first_start
+        assert "gone" in page.condition.text()
+        assert page.install_button.isVisible() and page.install_button.text() == "Install"
+        monkeypatch.setattr(EngineEnvironment, "create", lambda self, **listeners: True)
+        page.install_button.click()
+        wait_for(lambda: ended)
+        assert settings.python() == ""
 
     def test_an_interpreter_can_be_named_instead(self, without_engine, iface):
         without_engine.first_start.options_button.click()
