@@ -18,6 +18,7 @@ from qgis.PyQt import sip
 from qgis.PyQt.QtGui import QColor
 
 from qgis_maskdino.layers.detections import mark_as_detections
+from qgis_maskdino.translation import tr
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "styles")
 DETECTIONS = "detections"
@@ -39,6 +40,9 @@ def apply_style(layer: QgsVectorLayer, name: str) -> None:
     if name == DETECTIONS and layer.fields().indexOf(CLASS_FIELD) >= 0:
         layer.setRenderer(_by_class(layer))
         layer.setMapTipTemplate(f"{_CLASS_TIP}{layer.mapTipTemplate()}")
+    if name == MATCHES:
+        for index, text in enumerate((tr("Hit"), tr("False detection"), tr("Missed building"))):  # in the order of the file
+            layer.renderer().updateCategoryLabel(index, text)
     layer.triggerRepaint()
 
 

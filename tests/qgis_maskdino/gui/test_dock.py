@@ -8,6 +8,7 @@ import re
 import time
 
 import pytest
+from osgeo import gdal
 from qgis.core import QgsCoordinateReferenceSystem, QgsProject, QgsRasterLayer, QgsRectangle, QgsVectorLayer
 from qgis.PyQt.QtCore import Qt, QTimer
 from qgis.PyQt.QtWidgets import QPushButton
@@ -68,6 +69,15 @@ class TestDetection:
         for part in ("buildings so far", "0.5 MPix/s", "left", "processor"):
             assert part in shown
         assert dock.strip.cancel_button.isVisible()
+
+    def test_a_full_bar_does_not_stand_while_the_engine_merges_and_writes(self, dock, town, fake, ended):
+        fake(DETECTS_UNTIL_CANCELLED.replace("min(done, 90), 100", "100, 100"))
+        dock.detect_page.run_button.click()
+        wait_for(lambda: "finishing" in dock.strip.status.text())
+        assert " left" not in dock.strip.status.text()
+        assert dock.strip.bar.maximum() == 0  # busy
+        dock.strip.cancel_button.click()
+        wait_for(lambda: ended)
 
     def test_a_cancel_keeps_what_was_found(self, dock, town, fake, ended):
         fake(DETECTS_UNTIL_CANCELLED, count=5)
@@ -324,6 +334,22 @@ class TestClasses:
         assert layer.renderer().type() == "categorizedSymbol"
         assert [category.value() for category in layer.renderer().categories()] == ["bus", "car"]
         assert "12 objects" in dock.strip.status.text()
+
+
+class TestRaster:
+    def test_what_is_wrong_with_it_is_seen_before_anything_runs(self, dock, town, tmp_path):
+        assert "⚠" not in dock.detect_page.raster.facts.text()
+        path = tmp_path / "grey.tif"
+        grey = gdal.GetDriverByName("GTiff").Create(str(path), 64, 64, 1)
+        grey.FlushCache()
+        del grey
+        layer = QgsRasterLayer(str(path), "grey")
+        layer.setCrs(QgsCoordinateReferenceSystem())
+        QgsProject.instance().addMapLayer(layer)
+        dock.detect_page.use_layer(layer)
+        shown = dock.detect_page.raster.facts.text()
+        assert "Without a CRS" in shown and "One band" in shown
+        assert dock.detect_page.run_button.isEnabled()
 
 
 class TestAreas:
