@@ -87,8 +87,6 @@ def _what_is_there(path: str, layers: list[str], used_by: list[str]) -> str:
         sentences.append(tr("It holds: {layers}.").format(layers=shown_names(layers)))
     if used_by:
         sentences.append(
-            tr("The project uses it in: {layers}; to replace it, remove them from the project first.").format(
-                layers=shown_names(used_by)
-            )
+            tr("The project uses it in: {layers}. What the project uses is not replaced.").format(layers=shown_names(used_by))
         )
     return "\n".join(sentences)

@@ -126,7 +126,7 @@ class AlgorithmJob(Job):
             self._feedback.cancel()
 
     def finish(self) -> None:
-        self.warnings = list(self._feedback.warnings)
+        self.warnings.extend(self._feedback.warnings)
         self._algorithm.postProcess(self._context, self._feedback)
 
     def is_cancelled(self) -> bool:

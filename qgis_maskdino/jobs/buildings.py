@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from qgis.core import QgsVectorLayer
+from qgis.core import QgsProject, QgsVectorLayer
 
 from qgis_maskdino import settings
 from qgis_maskdino.jobs.algorithm import AlgorithmJob
 from qgis_maskdino.jobs.progress_text import duration
 from qgis_maskdino.jobs.queue import JobError, JobState
 from qgis_maskdino.layers.detections import mark_as_detections
+from qgis_maskdino.layers.output_file import free_file, layers_using
 from qgis_maskdino.layers.results import open_result
 from qgis_maskdino.layers.style import CLASS_FIELD, DETECTIONS
 from qgis_maskdino.translation import tr
@@ -41,6 +43,16 @@ class BuildingsJob(AlgorithmJob):
         self._asked_device = str(parameters.get("DEVICE", "auto"))
         self._speed: float | None = None
         self._start: float | None = None
+
+    def prepare(self) -> None:
+        """Get ready; a file that came into being or into use while the job waited is left alone, for nobody was asked of it."""
+        output = self.parameters["OUTPUT"]
+        agreed = self.parameters.get("OVERWRITE") and not layers_using(output, QgsProject.instance())
+        if os.path.exists(output) and not agreed:
+            self.parameters["OUTPUT"] = free_file(output)
+            text = tr("{path} was written while the job waited. The buildings are in {other}.")
+            self.warnings.append(text.format(path=output, other=self.parameters["OUTPUT"]))
+        super().prepare()
 
     def work(self, hear: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
         began = time.monotonic()

@@ -130,6 +130,16 @@ class TestAsking:
         assert dialog.add.isHidden() and dialog.beside.isChecked() and dialog.replace.isEnabled()
 
 
+def test_jobs_that_wait_for_one_another_lose_nothing_of_one_another(page, ended, tmp_path):
+    path = tmp_path / "town.gpkg"
+    for _ in range(2):
+        start(page, path)  # it is not there yet, and nothing is asked
+    wait_for(lambda: len(ended) == 2)
+    assert [job.error for job in ended] == [None, None]
+    assert (features(path), features(tmp_path / "town_2.gpkg")) == (5, 5)
+    assert "town_2.gpkg" in ended[1].warnings[0]
+
+
 class TestWhileItIsTyped:
     def test_a_format_that_holds_no_layer(self, page, tmp_path):
         page.output.setFilePath(str(tmp_path / "out.txt"))
