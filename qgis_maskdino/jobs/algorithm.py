@@ -14,9 +14,11 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProject,
+    QgsVectorLayer,
 )
 
 from qgis_maskdino.jobs.queue import Job, JobError
+from qgis_maskdino.layers.results import add_result
 from qgis_maskdino.translation import tr
 
 LOG_TAG = "Mask DINO"
@@ -87,6 +89,8 @@ class AlgorithmJob(Job):
         self._algorithm = None
         self._context: QgsProcessingContext | None = None
         self._feedback: JobFeedback | None = None
+        self._project_is_closed = False
+        QgsProject.instance().cleared.connect(self._leave_project)
 
     def prepare(self) -> None:
         self._algorithm = QgsApplication.processingRegistry().createAlgorithmById(self._id)
@@ -122,8 +126,27 @@ class AlgorithmJob(Job):
             self._feedback.cancel()
 
     def finish(self) -> None:
-        self.warnings = self._feedback.warnings
+        self.warnings.extend(self._feedback.warnings)
         self._algorithm.postProcess(self._context, self._feedback)
+
+    def is_cancelled(self) -> bool:
+        """Return whether the job was cancelled while it ran."""
+        return self._feedback is not None and self._feedback.isCanceled()
+
+    def show_layer(self, layer: QgsVectorLayer, *, beside: str) -> None:
+        """Add a layer to the project that the job was started in; where that was closed, say where the layer is.
+
+        Args:
+            beside: the id of the layer that it was made of.
+        """
+        if not self._project_is_closed:
+            add_result(layer, beside=beside)
+            return
+        where = layer.source().partition("|")[0]
+        self.warnings.insert(0, tr("The project that it was started in was closed. The layer is in {}.").format(where))
+
+    def _leave_project(self) -> None:
+        self._project_is_closed = True
 
     def details(self) -> str:
         """Return the end of what was said while the job ran."""

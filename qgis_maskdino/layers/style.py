@@ -14,7 +14,11 @@ from qgis.core import (
     QgsRendererCategory,
     QgsVectorLayer,
 )
+from qgis.PyQt import sip
 from qgis.PyQt.QtGui import QColor
+
+from qgis_maskdino.layers.detections import mark_as_detections
+from qgis_maskdino.translation import tr
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "styles")
 DETECTIONS = "detections"
@@ -36,6 +40,9 @@ def apply_style(layer: QgsVectorLayer, name: str) -> None:
     if name == DETECTIONS and layer.fields().indexOf(CLASS_FIELD) >= 0:
         layer.setRenderer(_by_class(layer))
         layer.setMapTipTemplate(f"{_CLASS_TIP}{layer.mapTipTemplate()}")
+    if name == MATCHES:
+        for index, text in enumerate((tr("Hit"), tr("False detection"), tr("Missed building"))):  # in the order of the file
+            layer.renderer().updateCategoryLabel(index, text)
     layer.triggerRepaint()
 
 
@@ -55,7 +62,9 @@ def _by_class(layer: QgsVectorLayer) -> QgsCategorizedSymbolRenderer:
 def style_when_loaded(destination: str, name: str, context: QgsProcessingContext) -> None:
     """Let a layer have a style when it is loaded; where it is not going to be, do nothing."""
     if context.willLoadLayerOnCompletion(destination):
-        context.layerToLoadOnCompletionDetails(destination).setPostProcessor(_STYLES[name])
+        _styles[:] = [style for style in _styles if not sip.isdeleted(style)]
+        _styles.append(_Style(name))
+        context.layerToLoadOnCompletionDetails(destination).setPostProcessor(_styles[-1])
 
 
 class _Style(QgsProcessingLayerPostProcessorInterface):
@@ -68,7 +77,9 @@ class _Style(QgsProcessingLayerPostProcessorInterface):
     def postProcessLayer(self, layer: QgsMapLayer, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> None:
         """Apply the style. Called in the main thread."""
         apply_style(layer, self.name)
+        if self.name == DETECTIONS:
+            mark_as_detections(layer)
 
 
-# QGIS keeps no hold of them, and calls them when the algorithm is long gone: one of each kind, for as long as we are loaded.
-_STYLES = {name: _Style(name) for name in (DETECTIONS, MATCHES)}
+# A context deletes the one that it was given when it goes, and until then keeps no hold of it that Python knows.
+_styles: list[_Style] = []

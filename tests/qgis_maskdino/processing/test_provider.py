@@ -103,7 +103,7 @@ def test_what_few_people_need_is_folded_away(provider):
 
 def test_what_was_added_later_stands_at_the_end(provider):
     algorithm = QgsApplication.processingRegistry().createAlgorithmById("maskdino:detectbuildings")
-    assert [parameter.name() for parameter in algorithm.parameterDefinitions()][-2:] == ["OUTPUT", "CLASSES"]
+    assert [parameter.name() for parameter in algorithm.parameterDefinitions()][-3:] == ["OUTPUT", "CLASSES", "OVERWRITE"]
 
 
 def test_models_of_the_users_folder_can_be_chosen(provider, tmp_path):
