@@ -69,7 +69,9 @@ class InferenceModel(nn.Module):
             if not isinstance(model, MaskDino):
                 raise ArgumentError(f"compile is asked for; {type(model).__name__} is not compiled.", hint="Leave it out.")
             _compile(self.model, compile_for)
-        elif isinstance(model, MaskDino) and can_pack(device):
+        elif isinstance(model, MaskDino) and can_pack(
+            device, torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+        ):
             for part in (self.model.pixel_decoder.layers, self.model.query_selection, self.model.decoder, self.model.heads):
                 pack_linears(part, rows=piece_size())
             pack_convolutions(self.model, activations)
