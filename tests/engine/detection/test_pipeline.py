@@ -23,7 +23,15 @@ from hypothesis import strategies as st
 import engine
 from engine.detection import Instances, Predictor
 from engine.errors import ArgumentError, CancelledError, OutputError, RasterError
-from tests.engine.detection.label_raster import TRANSFORM, UTM, LabelPredictor, known_polygons, write_label_raster
+from tests.engine.detection.label_raster import (
+    TRANSFORM,
+    UTM,
+    LabelPredictor,
+    known_polygons,
+    rows_of,
+    truth_of,
+    write_label_raster,
+)
 from tests.engine.detection.label_towns import TOWNS, connected
 
 
@@ -34,21 +42,6 @@ def town(seed: int = 0, height: int = 150, width: int = 170, kind: str = "shapes
 def detect(raster, output, *, tile_size=64, **arguments):
     arguments = {"outline": "raw", "min_area": 0, "overlap": 32, **arguments}
     return engine.detect(raster, output, predictor=LabelPredictor(tile_size), **arguments)
-
-
-def rows_of(path) -> set[tuple[bytes, float]]:
-    """The rows of a layer as a set that compares by value."""
-    layer = geopandas.read_file(path)
-    return {
-        (shapely.to_wkb(shapely.normalize(geometry)), round(float(score), 6))
-        for geometry, score in zip(layer.geometry, layer["score"], strict=True)
-    }
-
-
-def truth_of(labels, transform=TRANSFORM) -> set[tuple[bytes, float]]:
-    return {
-        (shapely.to_wkb(shapely.normalize(polygon)), round(score, 6)) for polygon, score in known_polygons(labels, transform)
-    }
 
 
 @settings(max_examples=25)
