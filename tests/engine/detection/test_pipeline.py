@@ -97,6 +97,7 @@ class Impatient(LabelPredictor):
         return found
 
 
+@pytest.mark.slow
 def test_rows_and_their_order_do_not_depend_on_how_many_threads_work(tmp_path):
     raster = write_label_raster(tmp_path / "town.tif", town(3, 400, 400))
     detect(raster, tmp_path / "one.gpkg", outline="regular")

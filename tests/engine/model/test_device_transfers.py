@@ -54,10 +54,10 @@ def on_a_fake_gpu(module: nn.Module) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize("name", ["maskdino_lite", "maskdino_r50", "maskdino_swinl"])
+@pytest.mark.parametrize("name", ["maskdino_lite", "maskdino_r50", pytest.param("maskdino_swinl", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["training", "inference", "inference in bfloat16"])
 def test_a_forward_pass_stays_on_its_device(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "can_pack", lambda device: False)  # as it is on a GPU
+    monkeypatch.setattr(inference, "can_pack", lambda *_: False)  # as it is on a GPU
     model = engine.build_model(name).train()
     if kind != "training":
         model = inference.InferenceModel(model, precision="bfloat16" if "bfloat16" in kind else "float32").model
@@ -82,6 +82,7 @@ def test_what_does_not_stay_there_is_seen() -> None:
     assert len(watch.seen) == 3
 
 
+@pytest.mark.slow
 def test_a_pass_is_one_graph() -> None:
     """No part of it has to be decided in Python by numbers of the images: torch.compile takes it whole, and so does export."""
     torch.manual_seed(0)
