@@ -22,7 +22,7 @@ QGIS := .venv-qgis/.ready
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast test-engine test-qgis test-processors test-processors-quick test-gpu lint benchmark plugin embedded-bundle gpu-report gpu-bundle clean
+.PHONY: demo test test-fast test-fast-engine test-fast-others test-engine test-qgis test-processors test-processors-quick test-gpu lint benchmark plugin embedded-bundle gpu-report gpu-bundle clean
 
 demo: $(KERNEL)
 	$(BIN)/maskdino demo -o demo
@@ -34,8 +34,16 @@ test:
 test-engine: $(KERNEL)
 	$(BIN)/python -m pytest
 
+# Two processes, which two cores run in less than two minutes.
 test-fast: $(KERNEL)
-	$(BIN)/python -m pytest -q -m 'not slow and not gpu'
+	$(MAKE) --jobs=2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync) test-fast-engine test-fast-others
+
+test-fast-engine: $(KERNEL)
+	$(BIN)/python -m pytest -q -m 'not slow and not gpu' tests/engine
+
+test-fast-others: $(KERNEL)
+	$(BIN)/python -m pytest -q -m 'not slow and not gpu' tests --ignore=tests/engine
+
 
 # A processor without AVX-512 or AVX2 runs other kernels, which round otherwise. No result may hang on that. These variables make
 # oneDNN, torch and MKL take such kernels; arm64 has none of the three, and torch's compiler looks at the processor itself.
