@@ -1,6 +1,8 @@
 # A fresh machine has git, make and Python 3.10 or later. Every target sets up what it needs in .venv, once.
 #   make demo        find the buildings of a generated town: demo/buildings.gpkg, demo/preview.png
-#   make test        lint and tests, those of the plugin in a real QGIS included
+#   make test        lint and all tests, those of the plugin in a real QGIS included
+#   make test-fast   the tests of engine and training that take less than two seconds each
+#   make test-processors   the tests of computed numbers as if on processors with other instructions
 #   make plugin      the plugin as QGIS installs it: dist/qgis_maskdino.zip
 #   make test-gpu    tests of the kernels on this machine's NVIDIA GPU
 #   make gpu-report  all that waits for a GPU, measured on this machine: runs/gpu-report
@@ -31,15 +33,46 @@ LOWEST_TESTS := tests/engine/test_cli.py $(addprefix tests/engine/,commands rast
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-engine test-qgis test-gpu test-lowest audit-dependencies docs lint benchmark plugin embedded-bundle gpu-report gpu-bundle clean
+.PHONY: demo test test-fast test-fast-engine test-fast-others test-engine test-qgis test-processors test-processors-quick test-gpu test-lowest audit-dependencies docs lint benchmark plugin embedded-bundle gpu-report gpu-bundle clean
 
 demo: $(KERNEL)
 	$(BIN)/maskdino demo -o demo
 
-test: lint test-engine test-qgis
+# Each of them runs, also when another failed.
+test:
+	$(MAKE) --keep-going lint test-engine test-qgis test-processors-quick
 
 test-engine: $(KERNEL)
 	$(BIN)/python -m pytest
+
+# Two processes, which two cores run in less than two minutes.
+test-fast: $(KERNEL)
+	$(MAKE) --jobs=2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync) test-fast-engine test-fast-others
+
+test-fast-engine: $(KERNEL)
+	$(BIN)/python -m pytest -q -m 'not slow and not gpu' tests/engine
+
+test-fast-others: $(KERNEL)
+	$(BIN)/python -m pytest -q -m 'not slow and not gpu' tests --ignore=tests/engine
+
+
+# A processor without AVX-512 or AVX2 runs other kernels, which round otherwise. No result may hang on that. These variables make
+# oneDNN, torch and MKL take such kernels; arm64 has none of the three, and torch's compiler looks at the processor itself.
+AS_AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2
+AS_SSE := ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE
+NOT_COMPILED := --deselect tests/engine/model/test_inference.py::test_compiled_it_finds_the_same
+COMPUTED := tests/engine/model tests/engine/ops tests/engine/detection/test_predictor.py \
+	tests/training/losses tests/training/objectives tests/training/pretrained tests/training/run
+TIES := tests/engine/model/families tests/engine/model/test_inference.py tests/engine/model/test_instances.py \
+	tests/engine/detection/test_predictor.py 'tests/training/losses/test_parity.py::test_matching[train_r50_dnno_fixedpoints]'
+
+test-processors: $(KERNEL)
+	$(AS_AVX2) $(BIN)/python -m pytest -q $(COMPUTED) $(NOT_COMPILED)
+	$(AS_SSE) $(BIN)/python -m pytest -q $(COMPUTED) $(NOT_COMPILED)
+
+# Where ties have been broken before.
+test-processors-quick: $(KERNEL)
+	$(AS_AVX2) $(BIN)/python -m pytest -q $(TIES) $(NOT_COMPILED)
 
 # Without a CUDA device each of them is skipped; `make test` tries them out on the CPU.
 test-gpu: $(KERNEL)

@@ -1,18 +1,18 @@
 """Weights that anyone can reproduce from the parameters' names alone: the rule by which the parity figures were made.
 
-The rule stands in ../shared/parity/README.md, section "The weight-fill rule".
+The rule stands in tests/goldens/README.md, section "Weights".
 """
 
 from __future__ import annotations
 
-import json
 import zlib
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from tests.goldens.recordings import published_tensors
 
 Noise = TypeVar("Noise", np.ndarray, Tensor)
 
@@ -51,11 +51,10 @@ def shaped(name: str, noise: Noise) -> Noise:
     return 0.1 * noise + shift
 
 
-def filled_state_dict(keys_json_path: str | Path, suffix: str = "") -> dict[str, Tensor]:
-    """Fill every tensor of a ``*.keys.json`` file: aliases share one value, constants are left out."""
-    keys = json.loads(Path(keys_json_path).read_text())["keys"]
+def filled_state_dict(model: str, suffix: str = "") -> dict[str, Tensor]:
+    """Fill every tensor that a published checkpoint of ``model`` holds: aliases share one value, constants are left out."""
     filled: dict[str, Tensor] = {}
-    for name, entry in keys.items():
+    for name, entry in published_tensors(model).items():
         if entry.get("constant"):
             continue
         canonical = entry.get("alias_of", name)

@@ -85,6 +85,7 @@ def test_importing_the_engine_loads_no_heavy_library(project, statement):
     assert done.stdout.split() == []
 
 
+@pytest.mark.slow
 def test_every_public_name_of_the_engine_is_there():
     import engine
 

@@ -72,7 +72,7 @@ class InferenceModel(nn.Module):
             if parts is None:
                 raise ArgumentError(f"compile is asked for; {type(model).__name__} is not compiled.", hint="Leave it out.")
             _compile(self.model, parts.compiled, compile_for)
-        elif parts is not None and can_pack(device):
+        elif parts is not None and can_pack(device, torch.bfloat16 if self.precision == "bfloat16" else torch.float32):
             for part in parts.packed:
                 pack_linears(part, rows=piece_size())
             pack_convolutions(self.model, activations)

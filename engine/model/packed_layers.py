@@ -68,14 +68,15 @@ class PackedConvolution(nn.Module):
         return torch.ops.mkldnn._convolution_pointwise(x, packed, self.bias, *self._steps, *self._activation, "")
 
 
-def can_pack(device: torch.device) -> bool:
-    """Whether packed layers work on a device, and pay."""
+def can_pack(device: torch.device, dtype: torch.dtype = torch.float32) -> bool:
+    """Whether packed layers of this precision work on a device, and pay."""
     operators = ("_linear_pointwise", "_reorder_linear_weight", "_convolution_pointwise", "_reorder_convolution_weight")
     return (
         device.type == "cpu"
         and torch.backends.mkldnn.is_available()
         and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
         and all(hasattr(torch.ops.mkldnn, name) for name in operators)
+        and (dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())  # with AVX2 alone it packs float32
     )
 
 

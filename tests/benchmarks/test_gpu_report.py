@@ -25,6 +25,7 @@ def results(folder: Path) -> list[dict]:
     return json.loads((folder / "report.json").read_text())["steps"]
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_leaves_the_others(tmp_path: Path) -> None:
     steps = [
         Step("first", 60, ["-c", NOTES.format(answer=1)]),

@@ -87,6 +87,7 @@ def test_a_model_that_is_right_is_called_right_place_by_place(ground: tuple[Path
     assert "the first four places" not in rows
 
 
+@pytest.mark.slow
 def test_the_program_reports_masks_and_layer_and_draws_a_gallery(ground: tuple[Path, Path], tiny_model: Path, capsys) -> None:
     config, data = ground
     gallery = data / "gallery.png"
@@ -99,6 +100,7 @@ def test_the_program_reports_masks_and_layer_and_draws_a_gallery(ground: tuple[P
     assert width > 3 * 2 * 96 and height > 4 * 96
 
 
+@pytest.mark.slow
 def test_the_embedded_model_is_measured_on_the_places_of_its_config(shared_data: Path) -> None:
     places = held_out.held_out_samples(held_out.read_ground("embedded", shared_data))
     first = [places[number] for name in held_out.FIRST_PLACES for number in places.ranges[name]]

@@ -139,6 +139,7 @@ NESTED = st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(st.
 REQUESTS = st.fixed_dictionaries({"command": NESTED | st.just("models")}, optional={"id": NESTED, "arguments": NESTED})
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(
     message=NESTED
@@ -344,6 +345,7 @@ class TestDetect:
         error = service.until("error", "result")[-1]
         assert (error["code"], error["field"]) == ("bad_request", "score")
 
+    @pytest.mark.slow
     def test_cancel_in_the_middle(self, service, large, tiny_model, tmp_path):
         service.event()
         service.send(self.request(large, tmp_path, tiny_model))
@@ -369,6 +371,7 @@ class TestDetect:
         assert time.monotonic() - began < 2 + 3  # Python holds on to a few imports that cannot be interrupted
         assert {path.name for path in tmp_path.iterdir()} == {"large.vrt"}
 
+    @pytest.mark.slow
     def test_a_waiting_job_can_be_cancelled(self, service, large, tiny_model, tmp_path):
         service.event()
         service.send(self.request(large, tmp_path, tiny_model))
@@ -379,6 +382,7 @@ class TestDetect:
         assert service.until("cancelled")[-1]["id"] == "town"
         assert service.until("cancelled")[-1]["id"] == "second"
 
+    @pytest.mark.slow
     def test_input_closed_in_the_middle(self, service, large, tiny_model, tmp_path):
         service.event()
         service.send(self.request(large, tmp_path, tiny_model))
@@ -391,6 +395,7 @@ class TestDetect:
         geopandas.read_file(tmp_path / "out.gpkg")  # what was found so far
         assert not list(tmp_path.glob("*.part*"))
 
+    @pytest.mark.slow
     def test_killed_in_the_middle(self, service, large, tiny_model, tmp_path):
         service.event()
         service.send(self.request(large, tmp_path, tiny_model))

@@ -8,12 +8,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import rasterio
+import shapely
 from affine import Affine
 from rasterio.features import shapes
 from rasterio.transform import from_origin
 from shapely.geometry import Polygon, shape
+from shapely.geometry.base import BaseGeometry
 
 from engine.detection import Instances
 
@@ -79,3 +82,18 @@ def numbered_polygons(labels: np.ndarray, transform: Affine = TRANSFORM) -> list
     """Return the polygons of all 4-connected parts in map coordinates, with their numbers."""
     found = shapes(labels.astype(np.int32), labels > 0, connectivity=4, transform=transform)
     return [(shape(geometry), int(number)) for geometry, number in found]
+
+
+def rows_of(path: Path) -> set[tuple[bytes, float]]:
+    """Return the rows of a layer as a set that compares by value: geometries as WKB, and scores."""
+    layer = geopandas.read_file(path)
+    return {(_wkb(geometry), round(float(score), 6)) for geometry, score in zip(layer.geometry, layer["score"], strict=True)}
+
+
+def truth_of(labels: np.ndarray, transform: Affine = TRANSFORM) -> set[tuple[bytes, float]]:
+    """Return the rows that a layer of these labels has where nothing went wrong."""
+    return {(_wkb(polygon), round(score, 6)) for polygon, score in known_polygons(labels, transform)}
+
+
+def _wkb(geometry: BaseGeometry) -> bytes:
+    return shapely.to_wkb(shapely.normalize(geometry))

@@ -10,9 +10,8 @@ import pytest
 
 import engine
 from engine.errors import OutputError
-from tests.engine.detection.label_raster import LabelPredictor, write_label_raster
+from tests.engine.detection.label_raster import LabelPredictor, rows_of, write_label_raster
 from tests.engine.detection.label_towns import cells_town
-from tests.engine.detection.test_pipeline import rows_of
 
 KIBIBYTE = 1024
 

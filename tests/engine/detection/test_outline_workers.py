@@ -160,6 +160,7 @@ def script(tmp_path: Path, *, seconds: float) -> list[str]:
     return [sys.executable, str(folder / "run.py")]
 
 
+@pytest.mark.slow
 def test_a_script_of_two_lines_will_do(tmp_path) -> None:
     command = script(tmp_path, seconds=0.0)
     variables = {**os.environ, "PYTHONPATH": str(PROJECT)}

@@ -15,9 +15,8 @@ import pytest
 
 import engine
 from engine.errors import ArgumentError
-from tests.engine.detection.label_raster import LabelPredictor, write_label_raster
+from tests.engine.detection.label_raster import LabelPredictor, rows_of, truth_of, write_label_raster
 from tests.engine.detection.label_towns import shapes_town
-from tests.engine.detection.test_pipeline import rows_of, truth_of
 
 # A process of its own, slow enough to be killed in the middle.
 PROGRAM = """

@@ -74,12 +74,11 @@ def test_a_channel_holds_no_more_than_its_size():
 
 def test_busy_time_is_counted_by_kind():
     stages = Stages()
-    with stages.timed("a"):
-        pass
-    with stages.timed("a"):
-        pass
-    assert set(stages.seconds) == {"a"}
-    assert stages.seconds["a"] >= 0
+    for kind, seconds in (("a", 0.01), ("b", 0.01), ("a", 0.02)):
+        with stages.timed(kind):
+            time.sleep(seconds)
+    assert set(stages.seconds) == {"a", "b"}
+    assert stages.seconds["a"] >= 0.03 and stages.seconds["b"] >= 0.01
 
 
 def test_a_time_counts_once_however_many_threads_are_at_it():

@@ -62,10 +62,10 @@ def on_a_fake_gpu(module: nn.Module) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize("name", ["maskdino_lite", "maskdino_r50", "maskdino_swinl"])
+@pytest.mark.parametrize("name", ["maskdino_lite", "maskdino_r50", pytest.param("maskdino_swinl", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["training", "inference", "inference in bfloat16"])
 def test_a_forward_pass_stays_on_its_device(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "can_pack", lambda device: False)  # as it is on a GPU
+    monkeypatch.setattr(inference, "can_pack", lambda *_: False)  # as it is on a GPU
     model = engine.build_model(name).train()
     if kind != "training":
         model = inference.InferenceModel(model, precision="bfloat16" if "bfloat16" in kind else "float32").model
@@ -116,7 +116,7 @@ KEPT = {
 
 @pytest.mark.parametrize("kept", KEPT.values(), ids=KEPT)
 def test_instances_are_two_waits_and_as_many_operations_for_any_batch(kept: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "can_pack", lambda device: False)
+    monkeypatch.setattr(inference, "can_pack", lambda *_: False)
     model = inference.InferenceModel(build_model(SMALL_CONFIG), precision="float32").model
     host, operations = Host(monkeypatch), []
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -152,6 +152,7 @@ def test_many_instances_take_little_memory(output_size: tuple[int, int], monkeyp
     assert watch.largest < 200 * 2**20
 
 
+@pytest.mark.slow
 def test_a_pass_is_one_graph() -> None:
     """No part of it has to be decided in Python by numbers of the images: torch.compile takes it whole, and so does export."""
     torch.manual_seed(0)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from engine.model.build import build_model
-from engine.model.postprocess import ImageInstances, image_instances
+from engine.model.postprocess import image_instances
+from tests.engine.model.instance_agreement import assert_same_instances
 from tests.engine.model.small_model import SMALL_CONFIG
 
 
@@ -24,14 +25,6 @@ def _images(*sizes: tuple[int, int]) -> list[torch.Tensor]:
     return [torch.rand(3, *size, generator=generator) * 255 for size in sizes]
 
 
-def _agree(found: ImageInstances, expected: ImageInstances) -> None:
-    assert len(found.scores) == len(expected.scores) > 0
-    torch.testing.assert_close(found.scores, expected.scores)
-    torch.testing.assert_close(found.boxes, expected.boxes)
-    assert torch.equal(found.labels, expected.labels)
-    assert torch.equal(found.masks, expected.masks)
-
-
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
 @pytest.mark.parametrize("output_sizes", [None, [(40, 70), (100, 50)]])
 def test_they_are_those_of_the_whole_outputs(model, threshold, output_sizes):
@@ -44,7 +37,7 @@ def test_they_are_those_of_the_whole_outputs(model, threshold, output_sizes):
             outputs, index, image_size=tuple(image.shape[-2:]), padded_size=(64, 96), threshold=threshold,
             output_size=None if output_sizes is None else output_sizes[index], count=SMALL_CONFIG.detections_per_image,
         )  # fmt: skip
-        _agree(found[index], expected)
+        assert_same_instances(found[index], expected, tolerance=1e-3)
 
 
 def test_as_many_as_asked_for(model):

@@ -10,8 +10,10 @@ import torch
 
 from engine.ops import ms_deform_attn
 from tests.engine.ops.attention_problem import KERNELS, problem
+from tests.goldens.recordings import BESIDE, HERE
 
-PARITY = Path(__file__).parents[4] / "shared" / "parity" / "ms_deform_attn_op.npz"
+SMALL = HERE / "ms_deform_attn_op.npz"
+WHOLE = BESIDE / SMALL.name  # all heads of case B
 
 
 @pytest.fixture(params=KERNELS, autouse=True)
@@ -38,10 +40,11 @@ def _by_hand(value, shapes, locations, weights):
     return output.flatten(2)
 
 
-@pytest.mark.skipif(not PARITY.is_file(), reason="no ../shared/parity: the official numbers are not here")
+@pytest.mark.parametrize("recording", [SMALL, *([WHOLE] if WHOLE.is_file() else [])], ids=lambda path: path.parent.name)
 @pytest.mark.parametrize("case", ["A", "B", "C"])
-def test_agrees_with_the_official_numbers(case: str) -> None:
-    golden = np.load(PARITY)
+def test_agrees_with_the_official_numbers(recording: Path, case: str) -> None:
+    """Outputs and gradients of the official code in float64; tests/goldens/README.md says more."""
+    golden = np.load(recording)
     names = ("value", "loc", "weight")
     value, locations, weights = (torch.from_numpy(golden[f"{case}_{n}"]).requires_grad_() for n in names)
     output = ms_deform_attn(value, torch.from_numpy(golden[f"{case}_shapes"]), locations, weights)

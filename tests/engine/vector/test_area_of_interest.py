@@ -328,7 +328,7 @@ def test_areas_that_share_a_border_never_share_a_footprint(border: int, footprin
 def test_the_window_holds_the_area_and_fills_a_tile_where_it_can(shape: Any, margin: int, smallest: int) -> None:
     area = area_of(shape)
     left, top, right, bottom = area.window(margin, smallest=smallest)
-    assert 0 <= left <= shape.bounds[0] - margin or left == 0
+    assert 0 <= left <= max(0, shape.bounds[0] - margin) and top >= 0
     assert right >= min(200, shape.bounds[2] + margin) and bottom >= min(100, shape.bounds[3] + margin)
     assert top <= max(0, shape.bounds[1] - margin)
     assert min(smallest, 200) <= right - left <= 200 and min(smallest, 100) <= bottom - top <= 100

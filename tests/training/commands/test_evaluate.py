@@ -91,16 +91,22 @@ def test_matches_in_other_formats(layers, tmp_path, suffix):
     assert len(read(path)) == 22
 
 
-@pytest.mark.parametrize("empty", [0, 1])
-def test_everything_is_written_of_empty_layers_too(layers, tmp_path, empty):
+@pytest.mark.parametrize(
+    ("empty", "rows", "maps", "drawings"),
+    [((0,), 20, 1, 1 + 12), ((1,), 17, 1, 1), ((0, 1), 0, 0, 0)],  # a chart of sizes, and the largest misses
+    ids=["no detections", "no annotations", "nothing"],
+)
+def test_everything_is_written_of_empty_layers_too(layers, tmp_path, empty, rows, maps, drawings):
     pair = list(layers)
-    pair[empty] = write(tmp_path / "none.gpkg", [])
+    for index in empty:
+        pair[index] = write(tmp_path / f"empty_{index}.gpkg", [])
     outputs = {"json": tmp_path / "e.json", "report": tmp_path / "e.html", "output": tmp_path / "m.gpkg"}
     document = ask(detections=pair[0], annotations=pair[1], **outputs)
     assert document["figures"]["polis"] is None
     assert json.loads(outputs["json"].read_text()) == document
-    assert len(geopandas.read_file(outputs["output"])) == [20, 17][empty]
-    assert "<svg" in outputs["report"].read_text() or "nothing to draw" in outputs["report"].read_text()
+    assert len(geopandas.read_file(outputs["output"])) == rows
+    page = outputs["report"].read_text()
+    assert (page.count("<img"), page.count("nothing to draw"), page.count("<svg")) == (maps, 1 - maps, drawings)
 
 
 def test_the_report_needs_nothing_from_elsewhere(layers, tmp_path):

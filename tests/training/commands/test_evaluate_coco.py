@@ -51,6 +51,7 @@ def ask(folder, *, cancelled=False, **more) -> dict:
     return serve({"images": str(folder / "images"), "annotations": str(folder / "annotation.json"), **more}, job)
 
 
+@pytest.mark.slow
 def test_it_prints_the_tables_and_what_they_rest_on(folder, tiny_model, tmp_path):
     outputs = tmp_path / "e.json", tmp_path / "r.json"
     done = maskdino("evaluate-coco", "--images", folder / "images", "--annotations", folder / "annotation.json",

@@ -17,12 +17,12 @@ from engine.model.families.maskdino.model import DenoisingQueries
 from engine.model.families.maskdino.published_names import official_name
 from engine.model.outputs import Outputs
 from engine.model.presets import preset
+from tests.goldens.recordings import read_recording
 from tests.parity_weights import filled_state_dict
 from training.losses import DenoisingConfig, LossConfig, Match, Target
 from training.losses.target_batch import TargetBatch
 from training.objectives.mask_dino import MaskDinoObjective
 
-PARITY = Path(__file__).resolve().parents[3].parent / "shared" / "parity"
 PRESETS = {"maskdino_r50": "maskdino_r50", "maskdino_swinl_map": "maskdino_swinl"}
 
 
@@ -53,12 +53,18 @@ class FixedRandom:
 
 @dataclass
 class Step:
-    """What one training step gave, under the published names."""
+    """What one training step gave, under the published names.
+
+    ``matches`` and ``costs`` (Q, T) are of each prediction and image: last layer, layers before it, the encoder's proposals.
+    ``selection_scores`` (B, Q) are those by which the queries were chosen and put in order.
+    """
 
     losses: dict[str, float]
     weights: dict[str, float]
     total: float
     matches: list[list[Match]]
+    costs: list[list[np.ndarray]]
+    selection_scores: np.ndarray
     gradients: dict[str, Tensor]
     denoising: DenoisingQueries | None
 
@@ -68,7 +74,7 @@ class Golden:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.arrays = dict(np.load(path))
+        self.arrays = read_recording(path)
         self.meta = json.loads(str(self.arrays["meta"]))
         self.args = self.meta["args"]
         self.double = bool(self.args["f64"])
@@ -119,7 +125,7 @@ class Golden:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The weights under their published names."""
-        return filled_state_dict(PARITY / f"{self.args['model']}.keys.json", self.args.get("suffix", ""))
+        return filled_state_dict(self.args["model"], self.args.get("suffix", ""))
 
     def label_embedding(self) -> Tensor:
         return self.state_dict()["sem_seg_head.predictor.label_enc.weight"].to(self.dtype)
@@ -141,6 +147,10 @@ class Golden:
         objective = MaskDinoObjective(model, loss_config, random=random)
         kept: list[tuple[Outputs, DenoisingQueries | None]] = []
         model.register_forward_hook(lambda _, given, named, made: kept.append((made, named["denoising"])), with_kwargs=True)
+        scores: list[Tensor] = []
+        model.query_selection.register_forward_hook(
+            lambda _, given, selected: scores.append(model.heads.classify(selected.content).amax(-1).detach())
+        )
         targets = self.targets()
         losses = objective(self.images(), targets)  # what the training program minimises
         total = torch.stack(list(losses.values())).sum()
@@ -149,13 +159,18 @@ class Golden:
         criterion = objective.criterion
         height, width = (4 * side for side in outputs.mask_logits.shape[-2:])
         batch = TargetBatch.of(targets, size=(height, width))
-        matches = criterion.matcher([outputs, *outputs.auxiliary, outputs.encoder], batch)
+        predictions = [outputs, *outputs.auxiliary, outputs.encoder]
+        matches = criterion.matcher(predictions, batch)
+        with torch.no_grad():
+            costs = [criterion.matcher.cost([prediction], batch).numpy() for prediction in predictions]
         gradients = {official_name(n): p.grad for n, p in model.named_parameters() if p.grad is not None}
         return Step(
             losses={name: loss.item() for name, loss in losses.items()},
             weights={name: criterion.weight(name) for name in losses},
             total=total.item(),
             matches=matches,
+            costs=[[cost[:, :count] for cost, count in zip(layer, batch.counts, strict=True)] for layer in costs],
+            selection_scores=scores[0].numpy(),
             gradients=gradients,
             denoising=denoising,
         )

@@ -13,51 +13,21 @@ import torchvision
 from safetensors.torch import save_file
 
 from engine.errors import CheckpointMismatchError, ModelFileError
-from engine.model.build import build_model
 from engine.model.checkpoints.published_state import export_official
 from engine.model.config import ResNetConfig, SwinConfig
-from engine.model.families.maskdino.config import MaskDinoConfig
 from engine.model.header import ModelHeader
 from engine.model.layers.deformable_attention import DeformableAttention
 from engine.model.model_file import save_model
 from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
 from tests.engine.model.small_model import SMALL_CONFIG
 from tests.training.pretrained.dino_detector import detrex_state, makers_state
+from tests.training.pretrained.fresh_model import changed, check_report, config_with, fresh, weights
 from training.pretrained.dino_start import COCO_IDS
-from training.pretrained.start import StartReport, start_from
+from training.pretrained.start import start_from
 
 SWIN = SwinConfig(embed_dim=16, depths=(1, 1, 2, 1), heads=(1, 2, 2, 4), window_size=4)
 CLASS_HEADS = {"heads.classify.weight", "heads.classify.bias", "label_embedding.weight"}
 MASKS = r"pixel_decoder\.(lateral|output|mask_features)\..*|heads\.embed_mask\..*"
-
-
-def config_with(**changes) -> MaskDinoConfig:
-    return MaskDinoConfig.model_validate({**SMALL_CONFIG.model_dump(), **changes})
-
-
-def fresh(config=SMALL_CONFIG, *, seed: int = 7, **changes):
-    torch.manual_seed(seed)
-    return build_model(config, **changes)
-
-
-def weights(model) -> dict[str, torch.Tensor]:
-    """A copy of a model's weights, without what norms count and windows index."""
-    state = model.state_dict().items()
-    return {name: tensor.clone() for name, tensor in state if not name.endswith(("tracked", "position_index"))}
-
-
-def changed(model, before: dict[str, torch.Tensor]) -> set[str]:
-    return {name for name, tensor in weights(model).items() if not torch.equal(tensor, before[name])}
-
-
-def check_report(report: StartReport, model, before: dict[str, torch.Tensor], source: dict[str, torch.Tensor]) -> None:
-    """What a report says is what happened."""
-    after = weights(model)
-    assert set(report.missing) <= after.keys()
-    assert report.loaded + len(report.missing) == len(after)
-    assert changed(model, before).isdisjoint(report.missing)
-    assert set(report.skipped) <= source.keys()
-    assert all(tensor.isfinite().all() for tensor in after.values())
 
 
 def save_checkpoint(path, state, **beside):

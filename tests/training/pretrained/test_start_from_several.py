@@ -18,7 +18,7 @@ from engine.model.config import TimmConfig
 from engine.model.header import ModelHeader
 from engine.model.model_file import read_header, save_model
 from tests.engine.model.small_model import SMALL_CONFIG
-from tests.training.pretrained.test_start import changed, check_report, config_with, fresh, weights
+from tests.training.pretrained.fresh_model import changed, check_report, config_with, fresh, weights
 from tests.training.run.training_run import write_run
 from training.config.config_file import read_config
 from training.config.schema import FittingParts

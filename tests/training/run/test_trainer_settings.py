@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from engine.model.config import TimmConfig
-from tests.training.pretrained.test_start import config_with, fresh
+from tests.training.pretrained.fresh_model import config_with, fresh
 from training.config.schema import RunConfig
 from training.run.trainer_settings import Machine, SynchronizedNorms
 

@@ -94,6 +94,7 @@ def test_areas_are_those_of_the_masks() -> None:
     assert shapely.area(outlines[there]).sum() == pytest.approx(shapely.area(masks[there]).sum(), rel=0.005)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), shift=st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)))
 def test_an_outline_depends_on_neither_its_place_nor_its_company(seed: int, shift: tuple[int, int]) -> None:

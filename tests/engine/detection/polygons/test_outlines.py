@@ -148,6 +148,7 @@ def test_a_shift_and_a_quarter_turn_of_the_raster_change_nothing_else(angle: flo
     assert shared(shapely.affinity.rotate(turned, -90, origin=(0, 0)), outline) > 0.98
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), shift=st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)))
 def test_an_outline_depends_on_neither_its_place_nor_its_company(seed: int, shift: tuple[int, int]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections import OrderedDict
 from pathlib import Path
@@ -28,6 +27,7 @@ from engine.model.families.registry import recognised_family
 from engine.model.model_file import load_model
 from engine.model.presets import PRESETS, preset_of
 from tests.engine.model.small_model import SMALL_CONFIG
+from tests.goldens.recordings import published_tensors
 from tests.parity_weights import filled_state_dict
 
 
@@ -36,14 +36,6 @@ def state() -> dict[str, torch.Tensor]:
     """A state dict under the published names."""
     torch.manual_seed(3)
     return {name: tensor.detach().clone() for name, tensor in export_official(build_model(SMALL_CONFIG)).items()}
-
-
-@pytest.fixture
-def parity(project) -> Path:
-    folder = project.parent / "shared" / "parity"
-    if not folder.is_dir():
-        pytest.skip("the published names are not here: ../shared/parity")
-    return folder
 
 
 def _arrays(state):
@@ -92,7 +84,7 @@ def test_every_container_gives_the_same_tensors(state, tmp_path, kind, monkeypat
     WRITERS[kind](state, path)
     monkeypatch.setattr(torch, "load", None)  # not for the files of strangers
     tensors = read_published(path).tensors
-    assert list(tensors) == list(state) or kind == "safetensors"
+    assert list(tensors) == (sorted(state) if kind == "safetensors" else list(state))
     for name, tensor in state.items():
         assert tensors[name].dtype == tensor.dtype
         assert torch.equal(tensors[name], tensor), name
@@ -212,9 +204,8 @@ def test_presets_are_told_by_the_shapes_of_their_tensors(name):
     ("file", "preset"),
     [("maskdino_r50", "maskdino_r50"), ("maskdino_swinl_map", "maskdino_swinl"), ("mask2former_dinatl", "mask2former_dinatl")],
 )
-def test_published_names_and_shapes_are_told(parity, file, preset):
-    keys = json.loads((parity / f"{file}.keys.json").read_text())["keys"]
-    tensors = {name: torch.empty(entry["shape"], device="meta") for name, entry in keys.items()}
+def test_published_names_and_shapes_are_told(file, preset):
+    tensors = {name: torch.empty(entry["shape"], device="meta") for name, entry in published_tensors(file).items()}
     assert preset_of(recognised_family(tensors).published_config(tensors)) == preset
 
 
@@ -225,9 +216,8 @@ def test_published_names_and_shapes_are_told(parity, file, preset):
         ("dimaskdino_r50", "DI-MaskDINO"),
     ],
 )
-def test_other_published_models_are_told_apart(parity, file, message):
-    keys = json.loads((parity / f"{file}.keys.json").read_text())["keys"]
-    tensors = {name: torch.empty(entry["shape"], device="meta") for name, entry in keys.items()}
+def test_other_published_models_are_told_apart(file, message):
+    tensors = {name: torch.empty(entry["shape"], device="meta") for name, entry in published_tensors(file).items()}
     with pytest.raises(ModelFileError, match=message):
         published_config(tensors)
 
@@ -342,9 +332,9 @@ def test_a_tensor_that_is_missing_is_named(state, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_published_r50_converts_with_nothing_missing_and_nothing_left_over(parity, tmp_path):
+def test_the_published_r50_converts_with_nothing_missing_and_nothing_left_over(tmp_path):
     known = PUBLISHED[0]
-    tensors = filled_state_dict(parity / "maskdino_r50.keys.json")
+    tensors = filled_state_dict("maskdino_r50")
     torch.save({"model": tensors}, tmp_path / known.file)
     conversion = convert_published(tmp_path / known.file, tmp_path / "r50.safetensors")
     assert conversion.preset == "maskdino_r50"

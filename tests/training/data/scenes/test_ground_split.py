@@ -106,6 +106,7 @@ def places(shared_data: Path) -> dict[str, SourceConfig]:
     return {source.name: source for source in read_config("embedded", []).data.sources if source.kind != "towns"}
 
 
+@pytest.mark.slow
 def test_every_place_of_the_embedded_model_keeps_ground_aside(places: dict[str, SourceConfig]) -> None:
     for name, source in places.items():
         sides = read_scenes(source)
