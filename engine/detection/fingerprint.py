@@ -1,4 +1,4 @@
-"""Say in words what shapes the pieces of a tile, so that a run is resumed by its like alone."""
+"""Say in words what shapes the instances of a tile, so that a run is resumed by its like alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def fingerprint_of(
 ) -> dict[str, str]:
     """Return what must not differ between a run and its continuation, by the name that a person knows it by.
 
-    Outline and smallest area are not in it: they shape what is made of the pieces afterwards.
+    Outline and smallest area are not in it: they shape what is made of the instances afterwards.
     """
     return {
         "raster": _place_of(raster),

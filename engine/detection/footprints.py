@@ -134,18 +134,18 @@ class FootprintMaker:
             least_area=known["least_area"],
         )
 
-    def footprints_of(self, buildings: Sequence[Building], *, in_a_hurry: Callable[[], bool] = bool) -> Footprints:
+    def footprints_of(self, buildings: Sequence[Building], *, cancelling: Callable[[], bool] = bool) -> Footprints:
         """Make the footprints of some buildings, in their order; those too small or outside the area are left out.
 
         A building whose parts touch nowhere becomes a footprint a part, each with the building's score. As soon as
-        ``in_a_hurry`` says so, right angles give way to simplified outlines, which take no time.
+        ``cancelling`` says so, right angles give way to simplified outlines, which take no time.
         """
         parts = polygons_of(buildings)
         which = np.repeat(np.arange(len(buildings)), [len(polygons) for polygons in parts])
         raw = np.array([polygon for polygons in parts for polygon in polygons], dtype=object)
         large = shapely.area(raw) >= self._least_pixels
         raw, which = raw[large], which[large]
-        outlines = self._outlines(raw, in_a_hurry)
+        outlines = self._outlines(raw, cancelling)
         if self._area is not None and len(outlines):
             kept = self._area.keeps(outlines)
             raw, outlines, which = raw[kept], outlines[kept], which[kept]
@@ -159,11 +159,11 @@ class FootprintMaker:
         labels = np.array([building.label for building in buildings], dtype=np.int64)[which]
         return Footprints(geometries[large], scores, areas[large], labels)
 
-    def _outlines(self, raw: np.ndarray, in_a_hurry: Callable[[], bool]) -> np.ndarray:
+    def _outlines(self, raw: np.ndarray, cancelling: Callable[[], bool]) -> np.ndarray:
         outlines = [raw[:0]]
         portion = np.cumsum(shapely.get_num_coordinates(raw)) // _COORDINATES_AT_ONCE
         for some in np.split(raw, np.flatnonzero(np.diff(portion)) + 1):
-            kind = "simplified" if self._outline == "regular" and in_a_hurry() else self._outline
+            kind = "simplified" if self._outline == "regular" and cancelling() else self._outline
             outlines.append(outlines_of(some, kind=kind, pixel_size=self._pixel_size))
         return np.concatenate(outlines)
 

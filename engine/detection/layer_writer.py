@@ -89,7 +89,7 @@ def reserve_layer(
     return file
 
 
-class DetectionSink:
+class LayerWriter:
     """The layer of what was found, growing: ``write``, then ``close`` to keep it or ``abort`` to leave nothing.
 
     Fields are ``score`` (0..1), ``class`` (the name, where there is more than one) and ``area_m2`` (null where nothing says

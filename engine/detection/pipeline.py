@@ -11,12 +11,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from engine.detection.checkpoint import Journal
+from engine.detection.checkpoint import Checkpoint
 from engine.detection.classes import finds_buildings_alone, layer_name, wanted_classes
 from engine.detection.fingerprint import fingerprint_of
 from engine.detection.footprints import LEAST_AREA, FootprintMaker
 from engine.detection.instances import Predictor, as_predictor
-from engine.detection.layer_writer import DetectionSink, reserve_layer
+from engine.detection.layer_writer import LayerWriter, reserve_layer
 from engine.detection.run import DetectionRun
 from engine.detection.settings import Settings
 from engine.detection.stages import Stages
@@ -255,7 +255,7 @@ def _set_up(
     resume: bool,
     stages: Stages,
 ) -> DetectionRun:
-    """Cut the tiles, and begin the two files: the output and the journal."""
+    """Cut the tiles, and begin the two files: the output and the checkpoint."""
     with ExitStack() as undo:
         undo.callback(source.close)
         overlap = settings.tile_overlap(predictor.tile_size)
@@ -273,11 +273,11 @@ def _set_up(
         )
         fingerprint = fingerprint_of(raster, source=source, grid=grid, predictor=predictor, settings=settings)
         progress = output.target.with_name(f"{output.target.name}.progress")
-        journal = Journal(progress, fingerprint=fingerprint, resume=resume)
-        undo.callback(lambda: journal.close(keep=len(journal) > 0))
+        checkpoint = Checkpoint(progress, fingerprint=fingerprint, resume=resume)
+        undo.callback(lambda: checkpoint.close(keep=len(checkpoint) > 0))
         metadata = _metadata(source, fingerprint["model"], settings)
-        sink = DetectionSink(output, crs=source.crs, classes=classes, metadata=metadata, layer=layer)
-        undo.callback(sink.abort)
+        writer = LayerWriter(output, crs=source.crs, classes=classes, metadata=metadata, layer=layer)
+        undo.callback(writer.abort)
         run = DetectionRun(
             raster=raster,
             source=source,
@@ -293,8 +293,8 @@ def _set_up(
                 settings=settings,
                 least_area=LEAST_AREA if finds_buildings_alone(classes) else 0.0,
             ),
-            journal=journal,
-            sink=sink,
+            checkpoint=checkpoint,
+            writer=writer,
             stages=stages,
         )
         undo.pop_all()

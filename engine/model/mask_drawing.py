@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engine.model.host_transfer import pack_bits
-from engine.model.layers.cached_constants import kept
+from engine.model.layers.cached_constants import cached
 
 STRIDE = 4  # pixels a cell
 _CELLS = 8  # side of a block
@@ -109,7 +109,7 @@ def _enlarge(blocks: Tensor) -> Tensor:
         return weights @ (blocks @ weights.T)
 
 
-@kept
+@cached
 def _weights(device: torch.device) -> Tensor:
     """(32, 10): how much each pixel of a row takes from each cell; bilinear, pixel centres at (i + 0.5) / 4 - 0.5."""
     position = (torch.arange(_SIDE) + 0.5) / STRIDE + 0.5  # in cells, the neighbour's being the first

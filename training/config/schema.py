@@ -151,7 +151,8 @@ class TrainConfig(StrictModel):
             as a file or an installed package; or several of these, the later over the earlier; None starts from nothing.
         tile_size: side of the tiles that the model will be given in detection; None is the side of the training crops.
         store: how the model file keeps the weights; half the size costs about three decimal digits.
-        guide: weight of the dense loss that helps a model that starts from nothing, see ``training.losses.dense_guide``.
+        auxiliary_loss: weight of the dense loss that helps a model that starts from nothing, see
+            ``training.losses.dense_auxiliary_loss``.
     """
 
     version: Literal[1] = 1
@@ -161,7 +162,7 @@ class TrainConfig(StrictModel):
     data: DataConfig
     augmentation: AugmentationConfig = AugmentationConfig()
     losses: LossConfig = LossConfig()
-    guide: NonNegative = 0.0
+    auxiliary_loss: NonNegative = 0.0
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     run: RunConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .config import MASK2FORMER_LOSSES, DenoisingConfig, LossConfig, TermWeights
 from .criterion import Criterion
 from .denoising import make_denoising_queries
-from .dense_guide import DenseGuide
+from .dense_auxiliary_loss import DenseAuxiliaryLoss
 from .matcher import HungarianMatcher, Match
 from .random_source import RandomSource, TorchRandom
 from .target import Target
@@ -14,7 +14,7 @@ __all__ = [
     "MASK2FORMER_LOSSES",
     "Criterion",
     "DenoisingConfig",
-    "DenseGuide",
+    "DenseAuxiliaryLoss",
     "HungarianMatcher",
     "LossConfig",
     "Match",

@@ -39,7 +39,7 @@ class Mask2FormerObjective(Objective):
         self.criterion = Criterion(num_classes=model.config.num_classes, config=config, random=random)
 
     @classmethod
-    def build(cls, model: Mask2Former, losses: LossConfig, *, guide: float = 0.0) -> Mask2FormerObjective:
+    def build(cls, model: Mask2Former, losses: LossConfig, *, auxiliary_loss: float = 0.0) -> Mask2FormerObjective:
         return cls(model, losses)
 
     def forward(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:

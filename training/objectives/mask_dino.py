@@ -1,4 +1,4 @@
-"""What Mask DINO is trained for: its criterion over all layers, denoising queries, and the dense guide if wanted."""
+"""What Mask DINO is trained for: its criterion over all layers, denoising queries, and the dense auxiliary loss if wanted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from engine.errors import ConfigError
 from engine.model.families.maskdino.config import MaskDinoConfig
 from engine.model.families.maskdino.model import MaskDino
-from training.losses import Criterion, DenseGuide, LossConfig, RandomSource, Target, make_denoising_queries
+from training.losses import Criterion, DenseAuxiliaryLoss, LossConfig, RandomSource, Target, make_denoising_queries
 from training.objectives.objective import Objective
 
 
@@ -19,21 +19,25 @@ class MaskDinoObjective(Objective):
     Args:
         model: the one to train.
         losses: its criterion.
-        guide: weight of the dense loss; 0 leaves it out.
+        auxiliary_loss: weight of the dense loss; 0 leaves it out.
         random: where points and noise come from; torch's own generators by default.
     """
 
-    def __init__(self, model: MaskDino, losses: LossConfig, *, guide: float = 0.0, random: RandomSource | None = None) -> None:
+    def __init__(
+        self, model: MaskDino, losses: LossConfig, *, auxiliary_loss: float = 0.0, random: RandomSource | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.denoising = losses.denoising
         self.random = random
         self.criterion = Criterion(num_classes=model.config.num_classes, config=losses, random=random)
-        self.guide = DenseGuide(model.config.pixel_decoder.mask_dim, weight=guide) if guide else None
+        self.auxiliary_loss = (
+            DenseAuxiliaryLoss(model.config.pixel_decoder.mask_dim, weight=auxiliary_loss) if auxiliary_loss else None
+        )
 
     @classmethod
-    def build(cls, model: MaskDino, losses: LossConfig, *, guide: float = 0.0) -> MaskDinoObjective:
-        return cls(model, losses, guide=guide)
+    def build(cls, model: MaskDino, losses: LossConfig, *, auxiliary_loss: float = 0.0) -> MaskDinoObjective:
+        return cls(model, losses, auxiliary_loss=auxiliary_loss)
 
     @classmethod
     def check_crops(cls, config: MaskDinoConfig, size: int) -> None:
@@ -62,7 +66,7 @@ class MaskDinoObjective(Objective):
             )
         kept: list[Tensor] = []
         hook = None
-        if self.guide is not None:
+        if self.auxiliary_loss is not None:
             hook = self.model.pixel_decoder.register_forward_hook(lambda module, inputs, output: kept.append(output[0]))
         try:
             outputs = self.model(images, denoising=denoising)
@@ -71,6 +75,6 @@ class MaskDinoObjective(Objective):
                 hook.remove()
         losses = self.criterion(outputs, targets, denoising)
         weighted = {name: self.criterion.weight(name) * loss for name, loss in losses.items()}
-        if self.guide is not None:
-            weighted["loss_guide"] = self.guide(kept[0], targets)
+        if self.auxiliary_loss is not None:
+            weighted["loss_auxiliary"] = self.auxiliary_loss(kept[0], targets)
         return weighted

@@ -23,7 +23,7 @@ class MaskRcnnObjective(Objective):
         self.model = model
 
     @classmethod
-    def build(cls, model: MaskRcnn, losses: LossConfig, *, guide: float = 0.0) -> MaskRcnnObjective:
+    def build(cls, model: MaskRcnn, losses: LossConfig, *, auxiliary_loss: float = 0.0) -> MaskRcnnObjective:
         return cls(model)  # torchvision fixes the losses
 
     def forward(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:

@@ -23,12 +23,12 @@ class Objective(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, model: FamilyModel, losses: LossConfig, *, guide: float = 0.0) -> Objective:
+    def build(cls, model: FamilyModel, losses: LossConfig, *, auxiliary_loss: float = 0.0) -> Objective:
         """Build the objective of a model.
 
         Args:
             losses: those of Mask DINO's criterion; a family with losses of its own takes from it what it shares, or nothing.
-            guide: weight of Mask DINO's dense loss, likewise; 0 leaves it out.
+            auxiliary_loss: weight of Mask DINO's dense loss, likewise; 0 leaves it out.
         """
 
     @classmethod

@@ -17,7 +17,7 @@ from training.config.schema import TrainConfig
 from training.data.batch import Batch
 from training.data.sample import Sample
 from training.errors import DivergedError
-from training.evaluation.coco.mask_scores import LOWEST, MaskScores, MaskTally
+from training.evaluation.coco.mask_scores import LOWEST, MaskAccumulator, MaskScores
 from training.run.optimization import make_optimizer, rate_factor
 
 _TRIED = 16  # images that tell how long a validation takes
@@ -52,7 +52,7 @@ class TrainingModule(lightning.LightningModule):
         self.place_scores: dict[str, MaskScores] = {}
         self.validated = -1
         self.first_found: dict[int, tuple[Sample, Any]] = {}
-        self.tally = self._tally = MaskTally()
+        self.tally = self._tally = MaskAccumulator()
 
     @property
     def model(self) -> nn.Module:
@@ -97,7 +97,7 @@ class TrainingModule(lightning.LightningModule):
         numbers = np.linspace(0, len(samples) - 1, min(_TRIED, len(samples))).astype(int).tolist()
         self.eval()
         self._find([samples[numbers[0]]])  # what is done once does not count
-        began, tally = time.monotonic(), MaskTally()
+        began, tally = time.monotonic(), MaskAccumulator()
         for numbered in _of_one_size([(number, samples[number]) for number in numbers]):
             found = self._find([sample for _, sample in numbered])
             for (number, sample), instances in zip(numbered, found, strict=True):
@@ -116,8 +116,8 @@ class TrainingModule(lightning.LightningModule):
         if self.trainer.world_size > 1:
             parts: list[Any] = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(parts, self._tally)
-            self._tally = MaskTally.merged(parts)
-        self.tally, self._tally = self._tally, MaskTally()
+            self._tally = MaskAccumulator.merged(parts)
+        self.tally, self._tally = self._tally, MaskAccumulator()
         scores, by_place = self.tally.scores_by_place(self.places if len(self.places) > 1 else {})
         self.scores, self.place_scores, self.validated = scores, by_place, self.global_step
         figures = {

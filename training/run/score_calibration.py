@@ -14,12 +14,12 @@ import torch
 
 from engine.model.families.family_model import FamilyModel
 from engine.model.families.registry import family_of
-from training.evaluation.coco.mask_scores import MaskTally
+from training.evaluation.coco.mask_scores import MaskAccumulator
 
 log = logging.getLogger(__name__)
 
 
-def balance_scores(model: FamilyModel, tally: MaskTally) -> float:
+def balance_scores(model: FamilyModel, tally: MaskAccumulator) -> float:
     """Shift the model's class logits in place, and return a figure that the choice did not flatter.
 
     Args:

@@ -41,7 +41,7 @@ from training.run.export import save_trained
 from training.run.folder import RunFolder
 from training.run.module import TrainingModule
 from training.run.score_calibration import balance_scores
-from training.run.trainer_settings import choose_machine
+from training.run.trainer_settings import choose_trainer_settings
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +88,8 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
     for name in ("lightning.pytorch", "lightning.fabric"):  # they say on standard error what they found, and what else there is
         logging.getLogger(name).setLevel(logging.WARNING)
     began, main = time.monotonic(), rank_zero_only.rank == 0
-    run, machine = config.run, choose_machine(config.run)
-    check_batch(run, world=machine.world)
+    run, trainer_settings = config.run, choose_trainer_settings(config.run)
+    check_batch(run, world=trainer_settings.world)
     folder = RunFolder(output)
     if main:
         folder.check(config, resume=resume)
@@ -101,7 +101,7 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
     steps, every = _lengths(run, data)
     length = RunLength(steps=steps, minutes=run.minutes, afterwards=float(run.calibrate), began=began)
     model = _build(config, data)
-    objective = objective_of(model.config).build(model, config.losses, guide=config.guide)
+    objective = objective_of(model.config).build(model, config.losses, auxiliary_loss=config.auxiliary_loss)
     module = TrainingModule(objective, config, length=length, places=data.validation.ranges)
     if main:  # not before: a config that cannot work leaves no run behind
         folder.begin(config)
@@ -114,11 +114,11 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
         return save_trained(
             folder, averaged.model, raw=None if raw is None else raw.model, config=config, data=data, finished=finished,
             scores=module.scores if finished else None, calibrated_f1=f1, steps=trainer.global_step, seconds=length.seconds,
-            device=str(machine),
+            device=str(trainer_settings),
         )  # fmt: skip
 
     trainer = lightning.Trainer(
-        **machine.settings(run),
+        **trainer_settings.settings(run),
         max_steps=-1 if steps is None else steps,
         max_epochs=-1,
         accumulate_grad_batches=run.accumulate,

@@ -1,4 +1,4 @@
-"""What becomes of the pieces that stay: buildings, which settle among themselves who owns contested pixels."""
+"""What becomes of the instances that stay: buildings, which settle among themselves who owns contested pixels."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Candidate:
-    """A building as its pieces show it, before it is settled with the others that claim some of its pixels.
+    """A building as its instances show it, before it is settled with the others that claim some of its pixels.
 
     Attributes:
-        nodes: the pieces that it is made of; none once it is decided.
-        order: its place in the total order of trust, which is that of its best piece.
+        nodes: the instances that it is made of; none once it is decided.
+        order: its place in the total order of trust, which is that of its best instance.
         building: what became of it; None before, and where better ones took more than half.
     """
 
@@ -44,14 +44,14 @@ class Candidate:
     @classmethod
     def of(cls, nodes: list[Node]) -> Candidate:
         """Unite the masks of nodes, best first."""
-        piece = nodes[0].piece
-        col, row, mask = piece.col, piece.row, piece.mask
+        instance = nodes[0].instance
+        col, row, mask = instance.col, instance.row, instance.mask
         if len(nodes) > 1:
-            boxes = np.array([node.piece.bounds for node in nodes])
+            boxes = np.array([node.instance.bounds for node in nodes])
             (col, row), (right, bottom) = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
             mask = np.zeros((bottom - row, right - col), dtype=bool)
             for node in nodes:
-                crop_to(_Placed(col, row, mask), node.piece.bounds)[...] |= node.piece.mask
+                crop_to(_OffsetMask(col, row, mask), node.instance.bounds)[...] |= node.instance.mask
         candidate = cls(nodes, nodes[0].order, col, row, mask, _mean_score(nodes), _class_of(nodes))
         for node in nodes:
             node.candidate = candidate
@@ -98,7 +98,7 @@ class Candidate:
         mask = self.mask.copy()
         for rival in rivals:
             shared = shared_bounds(self.bounds, bounds_of(rival))
-            crop_to(_Placed(self.col, self.row, mask), shared)[...] &= ~crop_to(rival, shared)
+            crop_to(_OffsetMask(self.col, self.row, mask), shared)[...] &= ~crop_to(rival, shared)
         return mask
 
     def _better_rivals(self) -> list[Candidate]:
@@ -107,7 +107,7 @@ class Candidate:
 
 
 @dataclass(eq=False)
-class _Placed:
+class _OffsetMask:
     col: int
     row: int
     mask: np.ndarray
@@ -119,9 +119,9 @@ def united(kept: list[Node]) -> list[list[Node]]:
     A group has as many tiles as nodes, the best node first.
     """
     groups = {node: [node] for node in kept}
-    tiles = {node: {node.piece.tile.index} for node in kept}
+    tiles = {node: {node.instance.tile.index} for node in kept}
     agreements = sorted(
-        (node.piece.label != other.piece.label, -agreement, *sorted((node.order, other.order)), node, other)
+        (node.instance.label != other.instance.label, -agreement, *sorted((node.order, other.order)), node, other)
         for node in kept
         for other, agreement in node.agrees
         if other in groups
@@ -141,22 +141,22 @@ def united(kept: list[Node]) -> list[list[Node]]:
 
 
 def _class_of(nodes: list[Node]) -> int:
-    """Return the class that most of the pixels of some pieces, weighted by their scores, speak for."""
+    """Return the class that most of the pixels of some instances, weighted by their scores, speak for."""
     votes: dict[int, float] = {}
     for node in nodes:
-        votes[node.piece.label] = votes.get(node.piece.label, 0.0) + node.piece.score * node.piece.area
+        votes[node.instance.label] = votes.get(node.instance.label, 0.0) + node.instance.score * node.instance.area
     return max(votes, key=lambda label: (votes[label], -label))
 
 
 def _mean_score(nodes: list[Node]) -> float:
-    """Return the mean score of pieces, weighted by their pixels.
+    """Return the mean score of instances, weighted by their pixels.
 
     A maximum would grow with the number of tiles that a building is cut into, and a long one would pass a threshold that a
     short one of the same quality misses.
     """
     if len(nodes) == 1:
-        return nodes[0].piece.score
-    scores = np.array([node.piece.score for node in nodes])
-    areas = np.array([node.piece.area for node in nodes])
+        return nodes[0].instance.score
+    scores = np.array([node.instance.score for node in nodes])
+    areas = np.array([node.instance.area for node in nodes])
     # Equal scores stay what they were, to the last bit.
     return float(np.clip((scores * areas).sum() / areas.sum(), scores.min(), scores.max()))

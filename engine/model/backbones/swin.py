@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.model.config import SwinConfig
-from engine.model.layers.cached_constants import kept
+from engine.model.layers.cached_constants import cached
 
 
 class SwinTransformer(nn.Module):
@@ -110,7 +110,7 @@ class SwinBlock(nn.Module):
         return x[:, :height, :width]
 
 
-@kept
+@cached
 def _shift_mask(height: int, width: int, window: int, shift: int, *, device: torch.device) -> Tensor:
     """Keep positions apart that a shifted window brings together from opposite sides: (windows, N, N), 0 or -100."""
     regions = torch.zeros(1, height, width, 1, device=device)

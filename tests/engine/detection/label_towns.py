@@ -6,8 +6,8 @@ import numpy as np
 from scipy import ndimage
 
 from engine.detection.instances import Instances
-from engine.detection.merging.merger import SeamJoiner
-from engine.detection.merging.tile_instances import Building, Piece, disjoint, pieces_of
+from engine.detection.merging.merger import InstanceMerger
+from engine.detection.merging.tile_instances import Building, TileInstance, disjoint, tile_instances_of
 from engine.raster.tile_grid import Tile, TileGrid
 
 
@@ -83,20 +83,20 @@ def known_instances(labels: np.ndarray, tile: Tile, score: float = 0.9, classes:
     )
 
 
-def known_pieces(labels: np.ndarray, grid: TileGrid, classes: int = 1) -> list[list[Piece]]:
-    """The pieces of every tile of a label raster."""
-    return [pieces_of(tile, known_instances(labels, tile, classes=classes)) for tile in grid]
+def known_tile_instances(labels: np.ndarray, grid: TileGrid, classes: int = 1) -> list[list[TileInstance]]:
+    """The instances of every tile of a label raster."""
+    return [tile_instances_of(tile, known_instances(labels, tile, classes=classes)) for tile in grid]
 
 
-def mistaken(rng: np.random.Generator, pieces: list[Piece], classes: int = 1) -> list[Piece]:
-    """Drop, shift, dilate and merge pieces of a tile, and give them scores, and classes, at random."""
+def mistaken(rng: np.random.Generator, tile_instances: list[TileInstance], classes: int = 1) -> list[TileInstance]:
+    """Drop, shift, dilate and merge instances of a tile, and give them scores, and classes, at random."""
     made = []
-    for piece in pieces:
+    for instance in tile_instances:
         if rng.random() < 0.1:
             continue
-        mask = np.zeros((piece.tile.height, piece.tile.width), dtype=bool)
-        top, left = piece.row - piece.tile.row, piece.col - piece.tile.col
-        mask[top : top + piece.mask.shape[0], left : left + piece.mask.shape[1]] = piece.mask
+        mask = np.zeros((instance.tile.height, instance.tile.width), dtype=bool)
+        top, left = instance.row - instance.tile.row, instance.col - instance.tile.col
+        mask[top : top + instance.mask.shape[0], left : left + instance.mask.shape[1]] = instance.mask
         if rng.random() < 0.5:
             mask = np.roll(mask, tuple(int(d) for d in rng.integers(-3, 4, 2)), axis=(0, 1))
         if rng.random() < 0.3:
@@ -107,23 +107,23 @@ def mistaken(rng: np.random.Generator, pieces: list[Piece], classes: int = 1) ->
     scores = rng.uniform(0.3, 1, len(made)).astype(np.float32)
     labels = rng.integers(0, classes, len(made)) if classes > 1 else np.zeros(len(made), dtype=np.int64)
     masks = np.array(made).reshape(len(made), *(made[0].shape if made else (1, 1)))
-    if not pieces:
+    if not tile_instances:
         return []
-    return pieces_of(pieces[0].tile, Instances(scores, labels, masks))
+    return tile_instances_of(tile_instances[0].tile, Instances(scores, labels, masks))
 
 
-def join(grid: TileGrid, pieces: list[list[Piece]], order: list[int], *, ready_every: int = 1) -> list[Building]:
-    """Join pieces, the tiles in a given order, taking what is ready after every so many."""
-    joiner = SeamJoiner(grid)
+def join(grid: TileGrid, tile_instances: list[list[TileInstance]], order: list[int], *, ready_every: int = 1) -> list[Building]:
+    """Join instances, the tiles in a given order, taking what is ready after every so many."""
+    merger = InstanceMerger(grid)
     buildings: list[Building] = []
     for count, index in enumerate(order, 1):
-        if pieces[index]:
-            joiner.add(grid[index], disjoint(pieces[index]))
+        if tile_instances[index]:
+            merger.add(grid[index], disjoint(tile_instances[index]))
         else:
-            joiner.skip(grid[index])
+            merger.skip(grid[index])
         if count % ready_every == 0:
-            buildings += joiner.ready()
-    return buildings + joiner.finish()
+            buildings += merger.ready()
+    return buildings + merger.finish()
 
 
 def fingerprint(buildings: list[Building]) -> set[tuple[int, int, tuple[int, ...], bytes, float, int]]:

@@ -13,7 +13,7 @@ from training.data.sample import Sample
 from training.data.scenes.scene import Scene
 from training.data.synthetic.town import SyntheticTown
 from training.data.view import View
-from training.evaluation.coco.mask_scores import MaskTally
+from training.evaluation.coco.mask_scores import MaskAccumulator
 from training.run.module import TrainingModule
 
 
@@ -53,7 +53,7 @@ def test_images_together_give_the_figures_of_one_at_a_time(module: TrainingModul
             assert differing <= 0.01 * mask.sum() + 1
     scores = []
     for instances in (together, alone):
-        tally = MaskTally()
+        tally = MaskAccumulator()
         for number, sample in enumerate(samples):
             tally.add(number, sample, instances[number])
         scores.append(tally.scores())

@@ -11,7 +11,7 @@ from engine.model.build import build_model
 from engine.model.families.maskdino.config import MaskDinoConfig
 from tests.training.run.training_run import SMALL_MODEL
 from training.data.sample import Sample
-from training.evaluation.coco.mask_scores import tally_model
+from training.evaluation.coco.mask_scores import measure_model
 from training.run.score_calibration import balance_scores
 
 
@@ -37,10 +37,10 @@ def test_only_the_bias_of_the_classifier_moves_until_as_many_are_found_as_there_
         model.heads.classify.bias += 2
     images = Reluctant()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    tally = tally_model(model, images)
+    tally = measure_model(model, images)
     assert 0 <= balance_scores(model, tally) <= 1
     after = model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"heads.classify.bias"}
-    found = tally_model(model, images).scores()
+    found = measure_model(model, images).scores()
     assert found.detections == found.buildings == 5

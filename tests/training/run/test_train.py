@@ -26,7 +26,7 @@ from training.config.schema import RunConfig, TrainConfig
 from training.run.data_module import StepSampler, check_batch
 from training.run.module import TrainingModule
 from training.run.train import Trained, train
-from training.run.trainer_settings import choose_machine
+from training.run.trainer_settings import choose_trainer_settings
 
 
 def quiet_job() -> Job:
@@ -216,8 +216,8 @@ def test_a_folder_with_a_run_is_neither_overwritten_nor_mixed_with_another(finis
     config, trained, _ = finished
     with pytest.raises(ArgumentError, match="--resume"):
         train(config, trained.folder, job=quiet_job())
-    other = config.model_copy(update={"guide": 3.0})
-    with pytest.raises(ConfigError, match=r"guide was 0\.0 and is 3\.0"):
+    other = config.model_copy(update={"auxiliary_loss": 3.0})
+    with pytest.raises(ConfigError, match=r"auxiliary_loss was 0\.0 and is 3\.0"):
         train(other, trained.folder, job=quiet_job(), resume=True)
     with pytest.raises(ArgumentError, match="no run"):
         train(config, tmp_path / "nothing", job=quiet_job(), resume=True)
@@ -348,7 +348,7 @@ def test_a_run_that_cannot_start_leaves_nothing_that_is_in_the_way(finished, tmp
 def test_one_gpu_by_its_number_is_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.run.trainer_settings.choose_device", lambda wanted: wanted)
     run = RunConfig(steps=1, device="cuda:1")
-    assert choose_machine(run).devices == [1]
+    assert choose_trainer_settings(run).devices == [1]
     with pytest.raises(ConfigError, match=r"one GPU, and run\.devices is 4"):
-        choose_machine(run.model_copy(update={"devices": 4}))
-    assert choose_machine(RunConfig(steps=1, device="cpu", devices=2, nodes=3)).world == 6
+        choose_trainer_settings(run.model_copy(update={"devices": 4}))
+    assert choose_trainer_settings(RunConfig(steps=1, device="cpu", devices=2, nodes=3)).world == 6

@@ -104,9 +104,9 @@ def join_at_borders(pieces: list[tuple[shapely.Geometry, int]], side: int) -> li
         return index
 
     geometries = np.array([geometry for geometry, _ in pieces], dtype=object)
-    stretches = [_stretches_on_borders(geometry, side) for geometry in geometries]
+    segments = [_segments_on_borders(geometry, side) for geometry in geometries]
     by_border: dict[tuple[int, int], list[tuple[int, float, float]]] = {}
-    for index, found in enumerate(stretches):
+    for index, found in enumerate(segments):
         for axis, line, start, stop in found:
             by_border.setdefault((axis, line), []).append((index, start, stop))
     for entries in by_border.values():
@@ -126,7 +126,7 @@ def join_at_borders(pieces: list[tuple[shapely.Geometry, int]], side: int) -> li
     ]
 
 
-def _stretches_on_borders(geometry: shapely.Geometry, side: int) -> list[tuple[int, int, float, float]]:
+def _segments_on_borders(geometry: shapely.Geometry, side: int) -> list[tuple[int, int, float, float]]:
     """Return (axis, border number, start, stop) of each edge that lies on a tile border; axis 0 is a vertical border."""
     found = []
     for ring in (r for part in shapely.get_parts(geometry) for r in (part.exterior, *part.interiors)):

@@ -57,7 +57,7 @@ class MaskScores:
     boundary_ap: float | None = None
 
 
-class MaskTally:
+class MaskAccumulator:
     """Collect what was found in images, and what stands there, until it is measured.
 
     It can be pickled: each worker of a distributed training fills its own, and `merged` puts them together.
@@ -84,7 +84,7 @@ class MaskTally:
         return sorted(self._entries)
 
     @classmethod
-    def merged(cls, parts: Iterable[MaskTally]) -> MaskTally:
+    def merged(cls, parts: Iterable[MaskAccumulator]) -> MaskAccumulator:
         """Put the tallies of several workers together."""
         whole = cls()
         for part in parts:
@@ -111,9 +111,9 @@ class MaskTally:
         }
         return _figures(whole, _SURE, None), {name: _figures(part, _SURE, None) for name, part in by_place.items()}
 
-    def shifted(self, shift: float) -> MaskTally:
+    def shifted(self, shift: float) -> MaskAccumulator:
         """Return what would have been found, had ``shift`` been added to all class logits."""
-        moved = MaskTally()
+        moved = MaskAccumulator()
         for number, (size, truth, found) in self._entries.items():
             moved._entries[number] = size, truth, [entry | {"score": _shifted(entry, shift)} for entry in found]
         return moved
@@ -147,14 +147,14 @@ class MaskTally:
 
 def score_model(model: InstanceModel, samples: Iterable[Sample], *, threshold: float = 0.5) -> MaskScores:
     """Run a model over images one by one and compare what it finds with what stands there."""
-    return tally_model(model, samples).scores(threshold=threshold)
+    return measure_model(model, samples).scores(threshold=threshold)
 
 
-def tally_model(model: InstanceModel, samples: Iterable[Sample]) -> MaskTally:
+def measure_model(model: InstanceModel, samples: Iterable[Sample]) -> MaskAccumulator:
     """Run a model over images one by one, on the device that it is on, and keep what it finds and what stands there."""
     model.eval()
     device = next(model.parameters()).device
-    tally = MaskTally()
+    tally = MaskAccumulator()
     for number, sample in enumerate(samples):
         image = torch.from_numpy(np.array(sample.image)).permute(2, 0, 1)[None].to(device)
         tally.add(number, sample, model.instances(image, threshold=LOWEST)[0])

@@ -8,9 +8,16 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from engine.detection.instances import Instances
-from engine.detection.merging.tile_instances import Building, Piece, disjoint, is_same_object, pieces_of, shared_pixels
+from engine.detection.merging.tile_instances import (
+    Building,
+    TileInstance,
+    disjoint,
+    is_same_object,
+    shared_pixels,
+    tile_instances_of,
+)
 from engine.raster.tile_grid import Tile, TileGrid
-from tests.engine.detection.label_towns import TOWNS, fingerprint, join, known_pieces, label_fingerprint, mistaken
+from tests.engine.detection.label_towns import TOWNS, fingerprint, join, known_tile_instances, label_fingerprint, mistaken
 
 CAR, TRUCK = 0, 1
 
@@ -30,7 +37,7 @@ def test_known_objects_come_back_exactly_with_their_classes(
     labels = TOWNS[town](rng, 120, 140)
     grid = TileGrid(140, 120, tile_size=tile_size, overlap=max(tile_size - stride, 1))
     order = [int(i) for i in rng.permutation(len(grid))]
-    found = join(grid, known_pieces(labels, grid, classes), order)
+    found = join(grid, known_tile_instances(labels, grid, classes), order)
     assert fingerprint(found) == label_fingerprint(labels, classes=classes)
 
 
@@ -45,9 +52,9 @@ def test_objects_that_lie_on_one_another_all_come_back_whole(seed: int, tile_siz
         row, col = (int(start) for start in rng.integers(0, 115, 2))
         panels[row : row + 4, col : col + 3] = number
     grid = TileGrid(120, 120, tile_size=tile_size, overlap=overlap)
-    views = zip(known_pieces(roofs, grid), known_pieces(panels, grid), strict=True)
+    views = zip(known_tile_instances(roofs, grid), known_tile_instances(panels, grid), strict=True)
     both = [[*of_roofs, *of_class(of_panels, 1)] for of_roofs, of_panels in views]
-    assume(all(len(disjoint(pieces)) == len(pieces) for pieces in both))
+    assume(all(len(disjoint(tile_instances)) == len(tile_instances) for tile_instances in both))
     found = join(grid, both, [int(i) for i in rng.permutation(len(grid))])
     assert fingerprint([b for b in found if b.label == 0]) == label_fingerprint(roofs)
     assert {item[:-1] for item in fingerprint([b for b in found if b.label == 1])} == {
@@ -55,8 +62,8 @@ def test_objects_that_lie_on_one_another_all_come_back_whole(seed: int, tile_siz
     }
 
 
-def of_class(pieces: list[Piece], label: int) -> list[Piece]:
-    return [Piece(p.tile, p.col, p.row, p.mask, p.score, label) for p in pieces]
+def of_class(tile_instances: list[TileInstance], label: int) -> list[TileInstance]:
+    return [TileInstance(p.tile, p.col, p.row, p.mask, p.score, label) for p in tile_instances]
 
 
 @settings(max_examples=15)
@@ -67,12 +74,12 @@ def test_order_changes_nothing_and_no_object_has_two_classes_whatever_the_predic
     rng = np.random.default_rng(seed)
     labels = TOWNS["shapes"](rng, 150, 150)
     grid = TileGrid(150, 150, tile_size=tile_size, overlap=overlap)
-    pieces = [mistaken(rng, tile_pieces, classes) for tile_pieces in known_pieces(labels, grid)]
-    expected = join(grid, pieces, list(range(len(grid))), ready_every=10**9)
+    tile_instances = [mistaken(rng, of_tile, classes) for of_tile in known_tile_instances(labels, grid)]
+    expected = join(grid, tile_instances, list(range(len(grid))), ready_every=10**9)
     assert_told_apart(expected)
     for ready_every in (1, 3):
         order = [int(i) for i in rng.permutation(len(grid))]
-        shuffled = [list(rng.permutation(np.array([*tile_pieces, None], dtype=object)[:-1])) for tile_pieces in pieces]
+        shuffled = [list(rng.permutation(np.array([*of_tile, None], dtype=object)[:-1])) for of_tile in tile_instances]
         again = join(grid, shuffled, order, ready_every=ready_every)
         assert len(again) == len(expected)
         assert fingerprint(again) == fingerprint(expected)
@@ -88,15 +95,15 @@ def assert_told_apart(buildings: list[Building]) -> None:
 GRID = TileGrid(160, 96, tile_size=96, overlap=32)  # two tiles: columns 0 to 96 and 64 to 160
 
 
-def view(tile: Tile, rows: slice, cols: slice, label: int, score: float = 0.9) -> Piece:
+def view(tile: Tile, rows: slice, cols: slice, label: int, score: float = 0.9) -> TileInstance:
     mask = np.zeros((96, 160), dtype=bool)
     mask[rows, cols] = True
     shown = mask[tile.row : tile.row + tile.height, tile.col : tile.col + tile.width]
-    (made,) = pieces_of(tile, Instances(np.array([score]), np.array([label]), shown[None]))
+    (made,) = tile_instances_of(tile, Instances(np.array([score]), np.array([label]), shown[None]))
     return made
 
 
-def joined(first: list[Piece], second: list[Piece]) -> list[Building]:
+def joined(first: list[TileInstance], second: list[TileInstance]) -> list[Building]:
     """Join the views of the two tiles, in both orders, which has to give the same."""
     one, other = join(GRID, [first, second], [0, 1]), join(GRID, [first, second], [1, 0])
     assert fingerprint(one) == fingerprint(other)
@@ -157,5 +164,5 @@ def test_in_one_tile_the_better_class_of_an_object_stays_whatever_the_order() ->
     tile = GRID[0]
     views = [view(tile, slice(10, 30), slice(10, 30), label, score) for label, score in ((0, 0.7), (1, 0.8), (2, 0.75))]
     other = view(tile, slice(10, 30), slice(29, 50), 0, 0.6)
-    for pieces in ([*views, other], [other, *views[::-1]]):
-        assert {(p.label, p.bounds) for p in disjoint(pieces)} == {(1, (10, 10, 30, 30)), (0, (30, 10, 50, 30))}
+    for tile_instances in ([*views, other], [other, *views[::-1]]):
+        assert {(p.label, p.bounds) for p in disjoint(tile_instances)} == {(1, (10, 10, 30, 30)), (0, (30, 10, 50, 30))}

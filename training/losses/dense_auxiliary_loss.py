@@ -20,7 +20,7 @@ from .target_batch import TargetBatch
 _STRIDE = 4
 
 
-class DenseGuide(nn.Module):
+class DenseAuxiliaryLoss(nn.Module):
     """Read roof and wall off per-pixel embeddings, and measure how wrong they are.
 
     Args:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from training.losses import DenseGuide, Target
-from training.losses.dense_guide import known_cells, roof_and_wall
+from training.losses import DenseAuxiliaryLoss, Target
+from training.losses.dense_auxiliary_loss import known_cells, roof_and_wall
 from training.losses.target_batch import TargetBatch
 
 
@@ -43,13 +43,13 @@ def test_nothing_there_is_no_roof_and_no_wall() -> None:
 
 def test_a_perfect_reading_costs_less_than_a_wrong_one_and_gradients_reach_the_pixels() -> None:
     torch.manual_seed(0)
-    guide = DenseGuide(2, weight=3.0)
+    auxiliary_loss = DenseAuxiliaryLoss(2, weight=3.0)
     with torch.no_grad():
-        guide.read.weight.copy_(torch.eye(2)[:, :, None, None])
-        guide.read.bias.zero_()
+        auxiliary_loss.read.weight.copy_(torch.eye(2)[:, :, None, None])
+        auxiliary_loss.read.bias.zero_()
     masks = _two_touching_houses()
     right = (20 * roof_and_wall(_batch(masks)) - 10).requires_grad_()
-    good, bad = guide(right, [_target(masks)]), guide(-right, [_target(masks)])
+    good, bad = auxiliary_loss(right, [_target(masks)]), auxiliary_loss(-right, [_target(masks)])
     assert good < 0.1 < bad
     good.backward()
     assert right.grad.abs().sum() > 0
@@ -61,28 +61,28 @@ def _ground(rows: slice, columns: slice) -> torch.Tensor:
     return ground
 
 
-def _guide() -> DenseGuide:
+def _auxiliary_loss() -> DenseAuxiliaryLoss:
     torch.manual_seed(0)
-    return DenseGuide(3, weight=2.0)
+    return DenseAuxiliaryLoss(3, weight=2.0)
 
 
 def test_without_ignored_ground_it_is_the_mean_over_all_cells() -> None:
-    guide, pixels, masks = _guide(), torch.randn(1, 3, 8, 8), _two_touching_houses()
-    loss = guide(pixels, [_target(masks)])
-    mean = F.binary_cross_entropy_with_logits(guide.read(pixels), roof_and_wall(_batch(masks)))
+    auxiliary_loss, pixels, masks = _auxiliary_loss(), torch.randn(1, 3, 8, 8), _two_touching_houses()
+    loss = auxiliary_loss(pixels, [_target(masks)])
+    mean = F.binary_cross_entropy_with_logits(auxiliary_loss.read(pixels), roof_and_wall(_batch(masks)))
     torch.testing.assert_close(loss, 2 * mean)
-    assert torch.equal(loss, guide(pixels, [_target(masks, ignored=torch.zeros(32, 32, dtype=torch.bool))]))
+    assert torch.equal(loss, auxiliary_loss(pixels, [_target(masks, ignored=torch.zeros(32, 32, dtype=torch.bool))]))
 
 
 def test_ignored_ground_teaches_nothing_and_the_rest_counts_as_if_alone() -> None:
     """Half of the picture ignored: the loss is that of the other half, and no gradient reaches the ignored cells."""
-    guide, masks = _guide(), _two_touching_houses()
+    auxiliary_loss, masks = _auxiliary_loss(), _two_touching_houses()
     pixels = torch.randn(1, 3, 8, 8, requires_grad=True)
-    loss = guide(pixels, [_target(masks, ignored=_ground(slice(16, 32), slice(None)))])
+    loss = auxiliary_loss(pixels, [_target(masks, ignored=_ground(slice(16, 32), slice(None)))])
     upper = torch.zeros(1, 3, 8, 8)
     upper[:, :, :4] = pixels.detach()[:, :, :4]
     wanted = roof_and_wall(_batch(masks))[:, :, :4]
-    torch.testing.assert_close(loss, 2 * F.binary_cross_entropy_with_logits(guide.read(upper)[:, :, :4], wanted))
+    torch.testing.assert_close(loss, 2 * F.binary_cross_entropy_with_logits(auxiliary_loss.read(upper)[:, :, :4], wanted))
     loss.backward()
     assert pixels.grad[:, :, :4].abs().sum(1).all() and not pixels.grad[:, :, 4:].any()
 
@@ -104,7 +104,7 @@ def test_merged_ground_is_roof_whose_walls_are_unknown() -> None:
 
 def test_a_picture_that_is_ignored_as_a_whole_costs_nothing() -> None:
     pixels = torch.randn(1, 3, 8, 8, requires_grad=True)
-    loss = _guide()(pixels, [_target(_two_touching_houses(), ignored=_ground(slice(None), slice(None)))])
+    loss = _auxiliary_loss()(pixels, [_target(_two_touching_houses(), ignored=_ground(slice(None), slice(None)))])
     loss.backward()
     assert loss == 0 and not pixels.grad.any()
 
