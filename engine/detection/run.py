@@ -2,9 +2,9 @@
 
     reading -> model -> cropping -> joining -> writing
 
-What takes long is done by thread pools: reading a tile, predicting a batch of them, cropping what was found, drawing outlines. The
-channels between the stages hold a few tiles, so that memory is bounded by the tile whichever stage is the slow one. Tiles pass
-through in row-major order: the same run writes the same rows in the same order, whatever the number of threads.
+What takes long is done by thread pools: reading a tile, predicting a batch of them, cropping what was found, drawing outlines.
+The channels between the stages hold a few tiles, so that memory is bounded by the tile whichever stage is the slow one. Tiles
+pass through in row-major order: the same run writes the same rows in the same order, whatever the number of threads.
 """
 
 from __future__ import annotations

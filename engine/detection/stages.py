@@ -1,7 +1,7 @@
 """Run the stages of a job side by side: a thread each, linked by channels that hold a bounded number of items.
 
-Where one thread is not enough for a stage, a thread pool does its work: the stage submits item after item and puts the futures into
-the channel, where the next stage takes their results in the order of the items, whichever was done first.
+Where one thread is not enough for a stage, a thread pool does its work: the stage submits item after item and puts the futures
+into the channel, where the next stage takes their results in the order of the items, whichever was done first.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def cut_lengths(instance: TileInstance, inner: Sides) -> Sides:
 
 
 def _strips_reached(instance: TileInstance, wanted: Sides) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
-    """Yield those of the wanted sides of its tile that an instance comes near, and the strip in which it counts as cut there."""
+    """Yield the wanted sides of its tile that an instance comes near, and the strip in which it counts as cut there."""
     left, top, right, bottom = instance.tile.bounds
     col0, row0, col1, row1 = instance.bounds
     if wanted.left and col0 < left + BORDER_MARGIN:
