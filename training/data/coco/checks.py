@@ -21,6 +21,8 @@ from training.data.coco.reader import Annotations, CocoReader
 
 BOX_TOLERANCE = 1.0  # pixels; many programs round boxes
 BORDER_TOLERANCE = 0.5  # pixels; many programs count the last pixel's far side
+_NARROWEST = 2 * 10.0**-DECIMALS  # pixels; what is narrower can vanish when its coordinates are written
+_FARTHEST = 1e12  # pixels; stands for the border of an image of unknown size
 _FEW = 0.1  # share of images that may be unusable; more are no accident, but the wrong folder
 _BLOCK = 1 << 14  # outlines that are measured at once
 
@@ -262,7 +264,7 @@ def _check_annotations(reader: CocoReader, measures: Measures) -> tuple[np.ndarr
     leave_out("unknown_category", np.flatnonzero(annotations.categories < 0))
     leave_out("no_outline", broken["no_outline"])
     leave_out("malformed", np.append(broken["malformed"], annotations.run_rows[other_size]))
-    leave_out("no_area", np.flatnonzero(measures.areas <= 0))
+    leave_out("no_area", np.flatnonzero(_is_nothing(measures.areas, measures.lengths)))
     outside = ((bounds[:, 2:] <= 0) | (bounds[:, :2] >= size)).any(axis=1)
     outside[_out_of_sight(annotations.outlines, np.flatnonzero(kept & over & ~outside & ~runs), size)] = True
     leave_out("outside", np.flatnonzero(outside))
@@ -288,6 +290,12 @@ def _out_of_sight(outlines: OutlineTable, rows: np.ndarray, size: np.ndarray) ->
     found = [np.zeros(0, dtype=np.int64)]
     for start in range(0, len(rows), _BLOCK):
         part = rows[start : start + _BLOCK]
-        images = shapely.box(0, 0, *size[part].T)
-        found.append(part[shapely.area(shapely.intersection(outlines.polygons(part), images)) <= 0])
+        images = shapely.box(0, 0, *np.minimum(size[part], _FARTHEST).T)
+        inside = shapely.intersection(outlines.polygons(part), images)
+        found.append(part[_is_nothing(shapely.area(inside), shapely.length(inside))])
     return np.concatenate(found)
+
+
+def _is_nothing(areas: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return which outlines are no wider than the precision of coordinates; the mean width is twice the area per length."""
+    return 2 * areas <= _NARROWEST * lengths
