@@ -219,7 +219,7 @@ def test_objects_that_cover_no_pixel_count_as_misses_and_what_encloses_nothing_d
     before = coco_row(*_of(read(folder)), "mask").ar
 
     def shrink(content):
-        outlines = ([], None, [[1, 1, 2, 2]], [[float("nan")] * 6], [[4.5, 4.5, 4.52, 4.5, 4.52, 4.52]])
+        outlines = ([], None, [[1, 1, 2, 2]], [[float("nan")] * 6], [[4.6, 4.6, 4.8, 4.6, 4.8, 4.8]])
         for annotation, segmentation in zip(content["annotations"][10:], outlines, strict=False):
             annotation["segmentation"] = segmentation
 
