@@ -82,7 +82,7 @@ class FirstStartPage(QWidget):
         self._filler = QWidget()
         layout.addWidget(self._filler, 1)
         queue.changed.connect(self.refresh)
-        queue.heard.connect(self._hear)
+        queue.event_received.connect(self._on_event)
         queue.ended.connect(self._ended)
         self.refresh()
 
@@ -122,7 +122,7 @@ class FirstStartPage(QWidget):
             self.step.setText(tr("Cancelling; what was installed is deleted …"))
             self._queue.cancel(job)
 
-    def _hear(self, job: Job, event: dict[str, Any]) -> None:
+    def _on_event(self, job: Job, event: dict[str, Any]) -> None:
         if not isinstance(job, InstallationJob):
             return
         if event.get("event") == "progress":

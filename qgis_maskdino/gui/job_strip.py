@@ -45,7 +45,7 @@ class JobStrip(QWidget):
         layout.addWidget(self.status)
         layout.addLayout(self._waiting)
         queue.changed.connect(self._show_queue)
-        queue.heard.connect(self._hear)
+        queue.event_received.connect(self._on_event)
         queue.ended.connect(self._show_end)
         self.hide()
 
@@ -77,7 +77,7 @@ class JobStrip(QWidget):
         for job in self._queue.waiting:
             self._waiting.addWidget(_WaitingJob(job, self._queue))
 
-    def _hear(self, job: Job, event: dict[str, Any]) -> None:
+    def _on_event(self, job: Job, event: dict[str, Any]) -> None:
         if not self.cancel_button.isEnabled():
             return  # it is ending; how far it was no longer matters
         if event.get("event") == "progress":

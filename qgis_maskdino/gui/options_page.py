@@ -50,7 +50,7 @@ class CheckJob(Job):
         super().__init__(tr("Check the Mask DINO engine"))
         self._environment = environment
 
-    def work(self, hear: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
+    def work(self, on_event: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
         try:
             return self._environment.check(is_cancelled=is_cancelled)
         except EngineError as error:

@@ -54,14 +54,14 @@ class BuildingsJob(AlgorithmJob):
             self.warnings.append(text.format(path=output, other=self.parameters["OUTPUT"]))
         super().prepare()
 
-    def work(self, hear: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
+    def work(self, on_event: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
         began = time.monotonic()
 
         def listen(event: dict[str, Any]) -> None:
             if self._start is None and event.get("event") == "progress":
                 self._start = time.monotonic() - began
             self._speed = event.get("megapixels_per_second") or self._speed
-            hear(event)
+            on_event(event)
 
         return super().work(listen, is_cancelled)
 

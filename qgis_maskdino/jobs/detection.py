@@ -166,12 +166,14 @@ class _Detection:
                 if error.code != "raster" or self.has_begun:
                     raise
                 message = tr("The engine cannot open the file of '{name}' ({error}); QGIS reads it for the engine.")
-                self._say(message.format(name=self.request.source.name, error=error.message.rstrip(".")))
+                self._log(message.format(name=self.request.source.name, error=error.message.rstrip(".")))
         return self.detect_in_export()
 
     def detect_in(self, raster: str) -> dict[str, Any]:
         """Let the engine detect in a dataset."""
-        return self.engine.run("detect", self.request.arguments(raster), on_event=self._hear, is_cancelled=self.is_cancelled)
+        return self.engine.run(
+            "detect", self.request.arguments(raster), on_event=self._on_event, is_cancelled=self.is_cancelled
+        )
 
     def detect_in_export(self) -> dict[str, Any]:
         """Export the layer as fine as the model wants to see it, and detect in that."""
@@ -193,9 +195,9 @@ class _Detection:
         )
         return self.detect_in(exported)
 
-    def _hear(self, event: dict[str, Any]) -> None:
+    def _on_event(self, event: dict[str, Any]) -> None:
         self.has_begun = self.has_begun or event.get("event") == "progress"
         self.on_event(event)
 
-    def _say(self, message: str) -> None:
+    def _log(self, message: str) -> None:
         self.on_event({"event": "log", "level": "warning", "message": message})

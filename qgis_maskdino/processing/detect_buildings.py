@@ -260,7 +260,7 @@ class DetectBuildings(LayerAlgorithm):
                 is_cancelled=feedback.isCanceled,
                 on_log=log_to(feedback),
             )
-            _say(result, feedback)
+            _log(result, feedback)
             if result.path is None:
                 return {}
             destination = self._hand_over(result, parameters, context, feedback)
@@ -329,7 +329,7 @@ class DetectBuildings(LayerAlgorithm):
             ) from error
 
 
-def _say(result: DetectionResult, feedback: QgsProcessingFeedback) -> None:
+def _log(result: DetectionResult, feedback: QgsProcessingFeedback) -> None:
     if result.cancelled:
         feedback.pushWarning(tr("Cancelled. Buildings found until then: {count}.").format(count=result.count))
     else:

@@ -129,7 +129,7 @@ def listener(feedback: QgsProcessingFeedback, *, end: float = 100.0) -> Callable
     told = [0]
     relay = getattr(feedback, "engine_event", None)
 
-    def hear(event: dict[str, Any]) -> None:
+    def on_event(event: dict[str, Any]) -> None:
         if relay is not None:
             relay(event)
         if event.get("event") == "log":
@@ -148,7 +148,7 @@ def listener(feedback: QgsProcessingFeedback, *, end: float = 100.0) -> Callable
                 told[0] = int(share * 100 // _TENTH) * _TENTH
                 feedback.pushInfo(f"{told[0]} %: {progress_text(event)}")
 
-    return hear
+    return on_event
 
 
 def log_to(feedback: QgsProcessingFeedback) -> Callable[[str], None]:

@@ -176,7 +176,7 @@ class TestTrain:
         page.epochs.setValue(3)
         page.name.setText("mine")
         heard = []
-        dock.queue.heard.connect(lambda job, event: heard.append(dock.strip.status.text()))
+        dock.queue.event_received.connect(lambda job, event: heard.append(dock.strip.status.text()))
         page.run_button.click()
         wait_for(lambda: ended)
         assert ended[0].state is JobState.DONE, ended[0].error
