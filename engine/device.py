@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from engine.errors import ArgumentError, DeviceError
 
@@ -14,6 +16,19 @@ def share_the_cores() -> None:
     A desktop is rarely idle. With other programs busy on two cores, spinning threads made a tile take 9.6 s in place of 0.5 s.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Let torch compute with one thread meanwhile: how many share a sum decides how it is rounded."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def choose_device(wanted: str = "auto") -> str:

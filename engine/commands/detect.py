@@ -70,6 +70,9 @@ def command(
     precision: Precision = typer.Option(
         Precision.auto, help="Of the model's products; auto takes what the device is fastest at."
     ),
+    deterministic: bool = typer.Option(
+        False, "--deterministic", help="The same bits whatever the number of threads, workers and tiles at once; slower."
+    ),
     compile: bool = typer.Option(
         False, "--compile", help="Compile the model first, with torch.compile: takes a minute, and on a CPU a C++ compiler."
     ),
@@ -100,7 +103,8 @@ def command(
         "raster": raster, "output": str(output), "model": model, "aoi": aoi, "extent": extent, "bands": bands, "gsd": gsd,
         "score": score, "classes": classes, "min_area": min_area, "outline": outline.value, "device": device,
         "precision": precision.value,
-        "compile": compile, "on_damage": on_damage.value, "local_only": local_only, "batch_size": batch_size,
+        "deterministic": deterministic, "compile": compile,
+        "on_damage": on_damage.value, "local_only": local_only, "batch_size": batch_size,
         "workers": workers, "overlap": overlap, "layer": layer, "overwrite": overwrite, "resume": resume,
     }  # fmt: skip
     if json_lines:

@@ -20,6 +20,7 @@ from engine.detection.layer_writer import LayerWriter, reserve_layer
 from engine.detection.run import DetectionRun
 from engine.detection.settings import Settings
 from engine.detection.stages import Stages
+from engine.device import single_threaded
 from engine.distribution import version
 from engine.errors import ArgumentError, CancelledError
 from engine.files.output_file import OutputFile, refuse_inputs
@@ -88,6 +89,7 @@ def detect(
     outline: Literal["regular", "simplified", "raw"] = "regular",
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    deterministic: bool = False,
     compile: bool = False,
     on_damage: Literal["fail", "skip"] = "fail",
     local_only: bool = False,
@@ -127,7 +129,8 @@ def detect(
     started = time.perf_counter()
     settings = Settings.checked(
         aoi=aoi, extent=extent, bands=bands, gsd=gsd, score=score, classes=classes, min_area=min_area, outline=outline,
-        precision=precision, compile=compile, on_damage=on_damage, local_only=local_only, batch_size=batch_size,
+        precision=precision, deterministic=deterministic, compile=compile,
+        on_damage=on_damage, local_only=local_only, batch_size=batch_size,
         workers=workers, overlap=overlap,
     )  # fmt: skip
     refuse_inputs({"output": output}, [raster, settings.aoi, model if isinstance(model, (str, os.PathLike)) else None])
@@ -155,7 +158,10 @@ def detect(
             source.close()
             raise
 
-    with reserve_layer(output, layer=layer, overwrite=overwrite, own=own) as file:
+    with ExitStack() as meanwhile:
+        if settings.deterministic:
+            meanwhile.enter_context(single_threaded())
+        file = meanwhile.enter_context(reserve_layer(output, layer=layer, overwrite=overwrite, own=own))
         with stages.timed("loading"):
             opened = _interruptible(open_all, wants_cancel)
         run = _set_up(os.fspath(raster), file, *opened, settings, classes=names, layer=layer, resume=resume, stages=stages)
@@ -202,8 +208,8 @@ def model_predictor(
         tile_size=header.tile_size,
         gsd=header.gsd,
         score=settings.score,
-        precision=settings.precision,
-        batch_size=settings.batch_size,
+        precision="float32" if settings.deterministic else settings.precision,
+        batch_size=1 if settings.deterministic else settings.batch_size,
         compile=settings.compile,
     )
 

@@ -106,7 +106,7 @@ class DetectionRun:
         self._classes = tuple(classes)
         self._wanted = wanted_classes(classes, settings.classes)
         self.by_class = {name: 0 for name, wanted in zip(classes, self._wanted, strict=True) if wanted}
-        self._batch_size = settings.batch_size or predictor.batch_size
+        self._batch_size = 1 if settings.deterministic else settings.batch_size or predictor.batch_size
         workers = settings.workers or workers_beside(predictor)
         self._read_pool, self._crop_pool, self._polygonize_pool = (
             ThreadPool(name, workers) for name in ("reading", "cropping", "polygons")

@@ -26,6 +26,8 @@ class Settings(BaseModel):
         outline: ``regular``, ``simplified`` or ``raw``.
         precision: of the model's products: ``float32``, ``bfloat16``, or ``auto``, which takes bfloat16 where the device is
             faster at it.
+        deterministic: compute in float32, with one thread and one tile at a time whatever else is asked for, so that threads,
+            workers and batches change no bit of the result on one machine.
         compile: compile the model first, with torch.compile; docs/performance.md says what it gains.
         on_damage: whether a block of the raster that cannot be decoded ends the run (``fail``), or is taken for no data and
             named in the log (``skip``).
@@ -48,6 +50,7 @@ class Settings(BaseModel):
     min_area: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     outline: Literal["regular", "simplified", "raw"] = "regular"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    deterministic: bool = False
     compile: bool = False
     on_damage: Literal["fail", "skip"] = "fail"
     local_only: bool = False
@@ -96,6 +99,12 @@ class Settings(BaseModel):
     def _one_area(self) -> Settings:
         if self.aoi is not None and self.extent is not None:
             raise ValueError("give aoi or extent, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_compute(self) -> Settings:
+        if self.deterministic and (self.compile or self.precision == "bfloat16"):
+            raise ValueError("deterministic goes neither with compile nor with bfloat16: leave those out")
         return self
 
     def tile_overlap(self, tile_size: int) -> int:

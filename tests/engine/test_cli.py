@@ -105,6 +105,26 @@ def test_wrong_usage_is_status_2(arguments, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+def test_deterministic_means_the_same_bytes_for_any_threads_workers_and_batches(scene, tmp_path):
+    """With the embedded model, whose scores differ in the sixth decimal otherwise."""
+    written = []
+    for threads, more in (("1", ()), ("2", ("--batch-size", "3")), ("2", ("--workers", "3")), ("4", ())):
+        output = tmp_path / f"{len(written)}.geojson"
+        done = maskdino("detect", scene, "-o", output, "--score", "0.05", "--deterministic", *more,
+                        env={**os.environ, "OMP_NUM_THREADS": threads})  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        written.append(output.read_bytes())
+    assert written[0].count(b"area_m2") > 3 and len(set(written)) == 1
+
+
+@pytest.mark.parametrize("other", [("--precision", "bfloat16"), ("--compile",)])
+def test_what_deterministic_does_not_go_with_is_one_line(other, scene, tiny_model, tmp_path):
+    done = maskdino("detect", scene, "-o", tmp_path / "o.gpkg", "--model", tiny_model, "--deterministic", *other)
+    assert_one_line(done, "deterministic goes neither with")
+    assert not any(tmp_path.glob("o.gpkg*"))
+
+
 class TestDetect:
     def test_it_writes_the_layer_and_says_so(self, scene, tiny_model, tmp_path):
         output = tmp_path / "Häuser 1.gpkg"
