@@ -85,7 +85,7 @@ def test_the_working_grid_covers_the_rasters_ground(sources: dict, kind: str, gs
 def test_strips_that_bound_memory_change_no_pixel(sources: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     source = sources["gaps", 0.44]
     pixels, valid = whole(source)
-    monkeypatch.setattr(source, "PIXELS_AT_ONCE", 500)
+    monkeypatch.setattr("engine.raster.source.PIXELS_AT_ONCE", 500)
     again, valid_again = whole(source)
     np.testing.assert_array_equal(pixels, again)
     np.testing.assert_array_equal(valid, valid_again)
