@@ -10,6 +10,9 @@
 #   make lint        lint alone
 #   make embedded-bundle   a folder that trains the embedded model on a bare GPU machine: dist/embedded-bundle
 #   make benchmark   the figures that the README quotes
+#   make docs        the documentation as a site: build/docs/index.html
+#   make test-lowest the fast tests with the oldest packages that pyproject.toml allows, on the oldest Python here
+#   make audit-dependencies   the installed packages against known advisories, and against our own bounds
 # Another interpreter: make PYTHON=python3.12 demo. QGIS has one of its own: make QGIS_PYTHON=... test-qgis
 
 PYTHON ?= python3
@@ -19,10 +22,18 @@ READY := .venv/.ready
 KERNEL := .venv/.kernel
 QGIS_BIN := .venv-qgis/bin
 QGIS := .venv-qgis/.ready
+LOWEST_BIN := .venv-lowest/bin
+UV := 'uv>=0.5,<1'
+
+# Looked for when it is needed: pyenv's own commands are there also for versions that are switched off, hence the try.
+LOWEST_PYTHON ?= $(shell for minor in 10 11 12 13 14; do for python in python3.$$minor ~/.pyenv/versions/3.$$minor.*/bin/python; do \
+  "$$python" -c '' 2>/dev/null && echo "$$python" && exit; done; done)
+# Together they touch every direct dependency.
+LOWEST_TESTS := tests/engine/test_cli.py $(addprefix tests/engine/,commands raster vector detection) $(addprefix tests/training/,config data evaluation)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast test-fast-engine test-fast-others test-engine test-qgis test-processors test-processors-quick test-as-avx2 test-as-sse test-gpu lint benchmark plugin embedded-bundle gpu-report gpu-bundle clean
+.PHONY: demo test test-fast test-fast-engine test-fast-others test-engine test-qgis test-processors test-processors-quick test-as-avx2 test-as-sse test-gpu test-lowest audit-dependencies docs lint benchmark plugin embedded-bundle gpu-report gpu-bundle clean
 
 demo: $(KERNEL)
 	$(BIN)/maskdino demo -o demo
@@ -76,6 +87,22 @@ test-gpu: $(KERNEL)
 test-qgis: $(KERNEL) $(QGIS)
 	QT_QPA_PLATFORM=offscreen $(QGIS_BIN)/python -m pytest --confcutdir=tests/qgis_maskdino tests/qgis_maskdino
 
+# Are the lower bounds true? uv takes the oldest of what is named, and the newest of what those need.
+test-lowest: $(READY)
+	$(BIN)/python -m pip install --quiet $(UV)
+	$(BIN)/uv venv --quiet --clear --python $(LOWEST_PYTHON) .venv-lowest
+	$(BIN)/uv pip install --quiet --resolution lowest-direct --python $(LOWEST_BIN)/python -r pyproject.toml --extra train --extra parquet --extra test
+	$(BIN)/uv pip install --quiet --no-deps --python $(LOWEST_BIN)/python -e .
+	$(LOWEST_BIN)/python -m pytest -q -m 'not slow and not gpu' $(LOWEST_TESTS)
+
+audit-dependencies: $(READY)
+	$(BIN)/python -m pip install --quiet -e '.[audit]'
+	$(BIN)/python packaging/audit_dependencies.py
+
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -121,8 +148,8 @@ $(QGIS): packaging/system_packages.sh
 	  sys.exit(not all(map(shutil.which, ["qgis", "qgis_process", "xvfb-run", "xauth"])))' >/dev/null 2>&1 || \
 	  packaging/system_packages.sh qgis python3-qgis python3-venv xvfb xauth
 	@test -x $(QGIS_BIN)/python || $(QGIS_PYTHON) -m venv --system-site-packages .venv-qgis
-	$(QGIS_BIN)/python -m pip install --quiet 'pytest>=8,<10' 'pytest-qgis>=2,<6' 'uv>=0.5,<1'
+	$(QGIS_BIN)/python -m pip install --quiet 'pytest>=8,<10' 'pytest-qgis>=2,<6' $(UV)
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-qgis .qgis-settings build dist demo engine/ops/maskdino_cpu.* *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-qgis .venv-lowest .qgis-settings build dist demo engine/ops/maskdino_cpu.* *.egg-info .pytest_cache .ruff_cache .hypothesis

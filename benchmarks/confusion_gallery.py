@@ -13,13 +13,13 @@ from engine.model.postprocess import ImageInstances
 from training.callbacks.prediction_pictures import pair, sheet
 from training.data.sample import Sample
 from training.data.training_data import Places
-from training.evaluation.coco.mask_scores import LOWEST, MaskScores, MaskTally
+from training.evaluation.coco.mask_scores import LOWEST, MaskAccumulator, MaskScores
 
 _CAPTION = 22  # pixels above each pair
 _DIMMED = 0.35  # brightness of ground that does not count
 
 
-def draw_gallery(model: InstanceModel, places: Places, tally: MaskTally) -> Image.Image:
+def draw_gallery(model: InstanceModel, places: Places, tally: MaskAccumulator) -> Image.Image:
     """Draw a row for each place: annotations left, detections of score 0.5 or more right; ground that does not count is dark.
 
     Args:

@@ -84,10 +84,9 @@ def main(raster: Path | None = typer.Argument(None), model: str = "maskdino_lite
         output = Path(folder, "buildings.gpkg")
         known = Recorder(model_predictor(model))
         summary = engine.detect(raster, output, predictor=known)
-        pieces = sum(len(found) for found in known.answers.values())
-        print(
-            f"{raster.name}: {summary.tiles_seen} tiles of {known.tile_size} pixels, {pieces / summary.tiles_seen:.0f} a tile"
-        )
+        instances = sum(len(found) for found in known.answers.values())
+        each = instances / summary.tiles_seen
+        print(f"{raster.name}: {summary.tiles_seen} tiles of {known.tile_size} pixels, {each:.0f} instances per tile")
         print(machine())
         print(f"{'tiles a second':>16}{'kept up with':>14}{'waited':>9}{'processor ms a tile':>21}{'of its processes':>18}")
         for rate in RATES:

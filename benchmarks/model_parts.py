@@ -5,7 +5,7 @@
 Of models made for inference, in the precision that is best on the device. On a GPU each is measured eagerly and with its
 network replayed from a CUDA graph; ``--compile`` adds torch.compile, which takes a minute per model and batch. Figures are
 medians over the rounds in milliseconds per batch, on the GPU's own clock. Postprocessing selects and draws all instances that a
-model may give; in the column after it, none.
+model may give, and brings them to the host's memory; in the column after it, none.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from engine.model.instance_model import InstanceModel
 from training.data.config import RasterData
 from training.data.scenes.raster import split_ground
 from training.data.training_data import Places
-from training.evaluation.coco.mask_scores import MaskTally, tally_model
+from training.evaluation.coco.mask_scores import MaskAccumulator, measure_model
 from training.evaluation.layers.evaluation import evaluate_layers
 
 SCORE = 0.5
@@ -44,7 +44,7 @@ def main(
     loaded = engine.load_model(model)
     places = held_out_samples(ground)
     print(f"{model} on {platform.machine()}, torch {torch.__version__}\n")
-    tally = tally_model(loaded, places)
+    tally = measure_model(loaded, places)
     coarse = {source.name for source in ground.sources if source.scale is not None}
     print_masks(tally, dict(places.ranges) | groups(places, coarse=coarse))
     for source in ground.sources:
@@ -70,7 +70,7 @@ def groups(places: Places, *, coarse: set[str]) -> dict[str, list[int]]:
     return {group: [number for name in names for number in places.ranges[name]] for group, names in together.items()}
 
 
-def print_masks(tally: MaskTally, rows: dict[str, Sequence[int]]) -> None:
+def print_masks(tally: MaskAccumulator, rows: dict[str, Sequence[int]]) -> None:
     """Print a row of figures for each set of crops."""
     print("| held-out ground | crops | buildings | AP50 | AP | boundary AP | precision | recall | F1 |")
     print("|---|---|---|---|---|---|---|---|---|")

@@ -42,7 +42,7 @@ def main(data: Path = DATA, steps: int = 350) -> None:
                 "data": {"sources": [source], "validation": [source], "size": SIDE, "smallest": 1},
                 "augmentation": {"orientations": "none", "scale": [1, 1], "colour": 0},
                 "losses": {"points": 1024, "oversample_ratio": 1.5, "denoising": {"number": 50}},
-                "guide": 20,
+                "auxiliary_loss": 20,
                 "optimizer": {"learning_rate": 6e-4, "backbone_factor": 1, "clip": 0.1},
                 "schedule": {"kind": "cosine", "warm_up": 50, "warm_up_factor": 0.01, "hold": 0.5},
                 "run": {"steps": steps, "batch": TILES, "validate_every": max(steps // 6, 1), "average": 0.98}

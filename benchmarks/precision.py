@@ -13,9 +13,9 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import rasterio
-import shapely
 import typer
 from held_out import DATA, FIRST_PLACES, held_out_samples, read_ground
+from layer_agreement import best_overlaps
 
 import engine
 from engine.model.inference import InferenceModel
@@ -41,12 +41,13 @@ def main(model: str = "maskdino_lite", data: Path = DATA, size: float = 500.0, s
         layers = []
         for precision in PRECISIONS:
             output = Path(folder, f"{precision}.gpkg")
-            engine.detect(image, output, model=loaded, precision=precision, score=score, extent=_middle(image, size))
+            engine.detect(image, output, model=loaded, precision=precision, score=score, extent=middle_of(image, size))
             layers.append(geopandas.read_file(output).geometry.to_numpy())
     _compare(*layers)
 
 
-def _middle(image: Path, size: float) -> tuple[float, float, float, float]:
+def middle_of(image: Path, size: float) -> tuple[float, float, float, float]:
+    """Return the extent of a square of ``size`` metres in the middle of a raster."""
     with rasterio.open(image) as dataset:
         bounds, metres = dataset.bounds, 1.0 if dataset.crs.is_projected else 1 / 111_320  # degrees at the equator
     x, y, half = (bounds.left + bounds.right) / 2, (bounds.bottom + bounds.top) / 2, size / 2 * metres
@@ -54,11 +55,7 @@ def _middle(image: Path, size: float) -> tuple[float, float, float, float]:
 
 
 def _compare(first: np.ndarray, second: np.ndarray) -> None:
-    ours, theirs = shapely.STRtree(second).query(first, predicate="intersects")
-    shared = shapely.area(shapely.intersection(first[ours], second[theirs]))
-    overlap = shared / (shapely.area(first[ours]) + shapely.area(second[theirs]) - shared)
-    best = np.zeros(len(first))
-    np.maximum.at(best, ours, overlap)
+    best = best_overlaps(first, second)
     same = best[best > 0.5]
     print(
         f"polygons: {len(first)} in float32, {len(second)} in bfloat16; {len(same)} agree at IoU 0.5; "

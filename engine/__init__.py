@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.detection.pipeline import Summary, detect
     from engine.model.build import build_model
-    from engine.model.families.maskdino.published_names import export_official, load_official
+    from engine.model.checkpoints.published_state import export_official, load_official
     from engine.model.model_file import load_model
 
 _HOMES = {
     "Summary": "engine.detection.pipeline",
     "build_model": "engine.model.build",
     "detect": "engine.detection.pipeline",
-    "export_official": "engine.model.families.maskdino.published_names",
+    "export_official": "engine.model.checkpoints.published_state",
     "load_model": "engine.model.model_file",
-    "load_official": "engine.model.families.maskdino.published_names",
+    "load_official": "engine.model.checkpoints.published_state",
 }
 
 __all__ = ["Summary", "build_model", "detect", "export_official", "load_model", "load_official"]

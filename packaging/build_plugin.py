@@ -25,8 +25,8 @@ NAME = "qgis_maskdino"
 LARGEST = 25_000_000  # bytes that the plugin repository takes
 
 # What belongs to the plugin, by kind of file: no binaries, no caches, nothing that a build left behind.
-_FACE = {".py", ".qml", ".qm", ".svg", ".html"}
-_SOURCES = {".py", ".yaml", ".md", ".safetensors", ".cpp", ".cuh", ".cu", ".h"}
+_PLUGIN = {".py", ".qml", ".qm", ".svg", ".html"}
+_SOURCES = {".py", ".yaml", ".html", ".css", ".md", ".safetensors", ".cpp", ".cuh", ".cu", ".h"}
 
 
 def plugin_files() -> dict[str, bytes]:
@@ -34,8 +34,8 @@ def plugin_files() -> dict[str, bytes]:
     files = {path.name: path.read_bytes() for path in (PROJECT / "LICENSE", PROJECT / "CHANGELOG.md")}
     files["metadata.txt"] = metadata().encode()
     for folder, root, kinds in (
-        (PROJECT / NAME, "", _FACE),
-        (PROJECT / "icons", "icons/", _FACE),
+        (PROJECT / NAME, "", _PLUGIN),
+        (PROJECT / "icons", "icons/", _PLUGIN),
         (PROJECT / "engine", "sources/engine/", _SOURCES),
         (PROJECT / "training", "sources/training/", _SOURCES),
     ):

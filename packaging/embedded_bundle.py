@@ -32,7 +32,7 @@ from training.run.export import source_records
 PROJECT = Path(__file__).resolve().parents[1]
 LARGEST = 55_000_000  # bytes
 QUALITY = 75  # of JPEG files: half the bytes of the originals
-WHEELS = {"pydantic>=2.6,<3": True, "shapely>=2.0.2,<3": False, "pycocotools>=2.0.8,<3": False}  # with what they need, or not
+WHEELS = {"pydantic>=2.6,<3": True, "shapely>=2.0.5,<3": False, "pycocotools>=2.0.8,<3": False}  # with what they need, or not
 PYTHON, PLATFORMS = "3.12", ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 

@@ -20,7 +20,7 @@ PYTHON = "3.12"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 WITH_DEPENDENCIES = ("pydantic>=2.6,<3",)
 # Of what pyproject.toml allows, the releases whose libraries are the smallest.
-GEOSPATIAL = ("rasterio==1.4.3", "pyogrio==0.10.0", "pyproj==3.7.2", "shapely>=2.0.2,<3")
+GEOSPATIAL = ("rasterio==1.4.3", "pyogrio==0.11.0", "pyproj==3.7.2", "shapely>=2.0.5,<3")
 WITHOUT_DEPENDENCIES = (*GEOSPATIAL, "affine<4", "attrs", "certifi", "pyparsing")
 OUTPUT = Path(__file__).resolve().parents[1] / "dist" / "gpu-bundle" / f"packages-{PYTHON}.tar.xz"
 _LEFT_OUT = ("/tests/", ".pyi", ".pyx", ".pxd", ".pxi", ".h")

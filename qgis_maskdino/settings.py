@@ -81,6 +81,16 @@ def remember_speed(device_name: str, megapixels: float) -> None:
     _set(f"speed/{_safe(device_name)}", megapixels)
 
 
+def start_seconds() -> float:
+    """Return how long the engine took the last time until it looked at something; 0 where nobody knows."""
+    return QgsSettings().value(f"{PREFIX}start_seconds", 0.0, type=float)
+
+
+def remember_start(seconds: float) -> None:
+    """Remember how long the engine took until it looked at something: a small detection is little else."""
+    _set("start_seconds", seconds)
+
+
 def model_files() -> list[str]:
     """List the models of the user's folder, by name."""
     folder = model_folder()

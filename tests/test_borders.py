@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -58,6 +59,21 @@ def test_the_check_itself_sees_each_way_of_importing(tmp_path, line):
     (tmp_path / "face").mkdir()
     (tmp_path / "face" / "part.py").write_text(line)
     assert len(offences(tmp_path / "face", PLUGIN_MAY_IMPORT.__contains__)) == 1
+
+
+def test_a_family_of_models_is_known_by_its_own_modules_alone(project):
+    """All others ask the registry; Mask DINO's losses and the names of DINO, which it grew from, are Mask DINO's own."""
+    knows_families = ("engine/model/families/", "engine/model/presets.py", "training/objectives/", "training/losses/")
+    knows_families += ("training/pretrained/dino_",)
+    known = [
+        f"{path}:{line} imports {name}"
+        for package in ("engine", "training")
+        for source in sorted((project / package).rglob("*.py"))
+        for line, name in imports(source)
+        if re.fullmatch(r"engine\.model\.families\.(?!(registry|family|family_model)$).*", name)
+        and not (path := source.relative_to(project).as_posix()).startswith(knows_families)
+    ]
+    assert known == []
 
 
 @pytest.mark.parametrize("statement", ["import engine", "import engine.cli", "import engine.service, engine.errors"])

@@ -46,7 +46,7 @@ class OnDamage(str, Enum):
 
 def command(
     raster: str = typer.Argument(help="Anything that GDAL reads.", metavar="RASTER"),
-    output: Path = typer.Option(..., "-o", "--output", help="Where the buildings go: .gpkg, .geojson, .fgb or .parquet."),
+    output: Path = typer.Option(..., "-o", "--output", help="Where they go: .gpkg, .geojson, .fgb or .parquet."),
     model: str = typer.Option("maskdino_lite", help="An embedded model by name, or a model file."),
     aoi: str | None = typer.Option(None, help="Polygons, in any format and CRS: detect inside them alone.", metavar="VECTOR"),
     extent: tuple[float, float, float, float] | None = typer.Option(
@@ -57,8 +57,13 @@ def command(
         None, help="Detect at this ground sampling distance, in metres a pixel.", metavar="METRES"
     ),
     score: float = typer.Option(0.5, help="Keep what the model is at least this sure of, 0 to 1."),
+    classes: str | None = typer.Option(
+        None, help="Classes of the model to find, by name; all if left out.", metavar="NAME,NAME"
+    ),
     min_area: float | None = typer.Option(
-        None, help="Leave out what is smaller than this; by default 4 m2 or 12 pixels, whichever is more.", metavar="M2"
+        None,
+        help="Leave out what is smaller than this; by default 12 pixels, and of buildings 4 m2 if that is more.",
+        metavar="M2",
     ),
     outline: Outline = typer.Option(Outline.regular, help="Right angles, smooth, or the borders of the pixels."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
@@ -79,17 +84,24 @@ def command(
         None, help="Threads that read, and that draw outlines; by default one beside a CPU, up to eight beside a GPU."
     ),
     overlap: int | None = typer.Option(None, help="Pixels that neighbouring tiles share; by default a quarter of a tile."),
+    layer: str | None = typer.Option(
+        None, help="Add the buildings to an existing GeoPackage, as a layer of this name.", metavar="NAME"
+    ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace a GeoPackage that holds other layers too."),
     resume: bool = typer.Option(False, "--resume", help="Go on where a killed or cancelled run ended."),
     json_lines: bool = typer.Option(False, "--json-lines", help="Print progress and result as JSON Lines."),
 ) -> None:
-    """Find the buildings of a raster and write them as polygons."""
+    """Find the buildings of a raster, or the objects of a model's classes, and write them as polygons."""
+    if layer is not None and overwrite:
+        raise typer.BadParameter("give --layer, which keeps what is there, or --overwrite, not both")
     if aoi is not None and extent is not None:
         raise typer.BadParameter("give --aoi or --extent, not both")
     arguments = {
         "raster": raster, "output": str(output), "model": model, "aoi": aoi, "extent": extent, "bands": bands, "gsd": gsd,
-        "score": score, "min_area": min_area, "outline": outline.value, "device": device, "precision": precision.value,
+        "score": score, "classes": classes, "min_area": min_area, "outline": outline.value, "device": device,
+        "precision": precision.value,
         "compile": compile, "on_damage": on_damage.value, "local_only": local_only, "batch_size": batch_size,
-        "workers": workers, "overlap": overlap, "resume": resume,
+        "workers": workers, "overlap": overlap, "layer": layer, "overwrite": overwrite, "resume": resume,
     }  # fmt: skip
     if json_lines:
         _with_events(arguments)
@@ -103,15 +115,23 @@ def _on_terminal(arguments: dict[str, Any]) -> None:
         with ctrl_c_sets(job.cancelled):
             summary = run(arguments, job)
     if summary.cancelled:
-        leave(
-            CANCELLED, f"cancelled; the {summary.buildings} buildings found so far are in {summary.output}. --resume goes on."
-        )
+        leave(CANCELLED, f"cancelled; the {_found(summary)} found so far are in {summary.output}. --resume goes on.")
     area = "" if math.isnan(summary.area_m2) else f" ({summary.area_m2:,.0f} m2)"
     seconds = summary.seconds["total"]
     typer.echo(
-        f"{summary.buildings} buildings{area} in {summary.output}; "
+        f"{_found(summary)}{area} in {summary.output}; "
         f"{seconds:.1f} s, {summary.megapixels / seconds:.2f} MPix/s on {summary.device}"
     )
+
+
+def _found(summary: Summary) -> str:
+    """Return how many objects were found, by class where they are not buildings: ``3 objects (2 car, 1 truck)``."""
+    from engine.detection.classes import finds_buildings_alone
+
+    if finds_buildings_alone(tuple(summary.by_class)):
+        return f"{summary.buildings} buildings"
+    by_class = ", ".join(f"{count} {name}" for name, count in summary.by_class.items() if count)
+    return f"{summary.buildings} objects{f' ({by_class})' if by_class else ''}"
 
 
 def _with_events(arguments: dict[str, Any]) -> None:
@@ -154,6 +174,6 @@ def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
     Raises:
         RequestError: an argument is missing, unknown, or of the wrong type.
     """
-    types = option_types(command, without=("json_lines",), bands=str | list[int] | None)
+    types = option_types(command, without=("json_lines",), bands=str | list[int] | None, classes=str | list[str] | None)
     check_arguments("detect", arguments, types=types, required=("raster", "output"))
     return asdict(run(arguments, job))

@@ -22,7 +22,7 @@ from engine.errors import ArgumentError, CancelledError, MaskDinoError
 from engine.job import Job
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "rasterio", "shapely", "pyogrio", "pyproj", "safetensors")
-_OPTIONAL = ("pyarrow",)
+_OPTIONAL = ("pyarrow", "pillow", "pycocotools", "lightning")
 
 
 def command(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import typer
 from engine.commands import check_arguments
 from engine.errors import ModelFileError, UnsafeFileError
 from engine.job import Job
-from engine.model.checkpoints.catalogue import LICENCE, PUBLISHED, RELEASE, PublishedModel, find_published
-from engine.model.config import AnyModelConfig, ModelConfig, TimmConfig
+from engine.model.checkpoints.catalogue import PUBLISHED, PublishedModel, find_published
+from engine.model.config import FamilyConfig, TimmConfig
+from engine.model.families.registry import family_of, recognised_family
 from engine.model.header import ModelHeader
 from engine.model.model_file import embedded_models, find_model_file, read_header
-from engine.model.presets import PRESETS
+from engine.model.presets import PRESETS, preset_of
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +72,11 @@ def list_models(as_json: bool = _JSON) -> None:
     typer.echo("\nPresets, to train or to convert a published checkpoint into:")
     for name, config in PRESETS.items():
         typer.echo(f"  {name}: {_preset_line(config)}")
-    typer.echo(
-        "\nPublished by the makers of Mask DINO (their figures, in per cent); get the file, then `maskdino models convert`:"
-        f"\n  {RELEASE}  {LICENCE}"
-    )
-    for model in PUBLISHED:
-        typer.echo("\n".join(_published_lines(model)))
+    typer.echo("\nPublished by the models' makers (their figures, in per cent); get the file, then `maskdino models convert`:")
+    for release, models in groupby(PUBLISHED, key=lambda model: f"{model.makers}: {model.release}  {model.licence}"):
+        typer.echo(f"  {release}")
+        for model in models:
+            typer.echo("\n".join(_published_lines(model)))
 
 
 @command.command()
@@ -147,8 +148,7 @@ def convert(
 
 def _checkpoint_document(path: Path, error: ModelFileError) -> dict[str, Any]:
     """Describe what is no model file, if it is a published checkpoint; raise the error of the model file otherwise."""
-    from engine.model.checkpoints.published_file import read_published
-    from engine.model.families.maskdino.published_config import preset_of, published_config
+    from engine.model.checkpoints.reader import read_published
 
     if path.suffix == ".safetensors" and "without the header" not in error.message:
         raise error
@@ -169,7 +169,7 @@ def _checkpoint_document(path: Path, error: ModelFileError) -> dict[str, Any]:
         "other_entries": list(checkpoint.other_entries),
     }
     try:
-        config = published_config(checkpoint.tensors)
+        config = recognised_family(checkpoint.tensors).published_config(checkpoint.tensors)
     except ModelFileError as reason:
         return document | {"model": f"none that can be built: {reason.message}"}
     return document | {
@@ -206,10 +206,8 @@ def _published_lines(model: PublishedModel) -> Iterator[str]:
     yield f"    {f'built like {model.preset}' if model.preset else 'cannot be used by this program yet'}"
 
 
-def _preset_line(config: AnyModelConfig) -> str:
-    what = "Mask R-CNN"
-    if isinstance(config, ModelConfig):
-        what = f"Mask DINO, {config.pixel_decoder.levels} levels, {config.decoder.queries} queries"
+def _preset_line(config: FamilyConfig) -> str:
+    what = family_of(config).summary(config)
     backbone = config.backbone.model if isinstance(config.backbone, TimmConfig) else config.backbone.kind
     return f"{what}, {backbone} backbone, {config.num_classes} class{'es' if config.num_classes > 1 else ''}"
 

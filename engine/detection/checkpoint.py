@@ -1,7 +1,7 @@
 """Keep what has been found so far in a file beside the output, so that a killed run can be resumed.
 
 One row a tile in an SQLite file, committed as soon as the tile is done: SQLite's write-ahead log survives the death of the
-process at any instruction. What is stored are the pieces of the tile, after the score threshold and before the
+process at any instruction. What is stored are the instances of the tile, after the score threshold and before the
 seams; joining them again is quick and gives what an unbroken run gives.
 """
 
@@ -17,18 +17,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from engine.detection.merging.tile_instances import Piece, packed, unpacked
+from engine.detection.merging.tile_instances import TileInstance, packed, unpacked
 from engine.errors import ArgumentError, MaskDinoError, OutputError
 from engine.raster.tile_grid import Tile
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 _APPLICATION = 0x4D444E4F  # "MDNO", where SQLite keeps what a database is for
 _APPLICATION_PLACE = 68  # bytes into the file
 
 
-class Journal:
+class Checkpoint:
     """The progress file of one run. Used by several threads; one lock serialises them."""
 
     def __init__(self, path: Path, *, fingerprint: Mapping[str, str], resume: bool) -> None:
@@ -36,7 +36,7 @@ class Journal:
 
         Args:
             path: where it stands.
-            fingerprint: everything that shapes the pieces of a tile, by the name that a person knows it by.
+            fingerprint: everything that shapes the instances of a tile, by the name that a person knows it by.
             resume: go on with what is there; otherwise what is there is discarded.
 
         Raises:
@@ -118,7 +118,7 @@ class Journal:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("CREATE TABLE IF NOT EXISTS run (fingerprint TEXT NOT NULL)")
-            connection.execute("CREATE TABLE IF NOT EXISTS tiles (tile INTEGER PRIMARY KEY, pieces BLOB NOT NULL)")
+            connection.execute("CREATE TABLE IF NOT EXISTS tiles (tile INTEGER PRIMARY KEY, instances BLOB NOT NULL)")
         except sqlite3.Error:
             connection.close()
             raise
@@ -154,16 +154,16 @@ class Journal:
         with self._lock:
             return self._connection.execute("SELECT count(*) FROM tiles").fetchone()[0]
 
-    def add(self, tile: Tile, pieces: Sequence[Piece]) -> None:
+    def add(self, tile: Tile, instances: Sequence[TileInstance]) -> None:
         """Record that a tile is done, for good."""
-        blob = _pack(pieces)
+        blob = _pack(instances)
         with self._lock, self._errors():
             self._connection.execute("INSERT OR REPLACE INTO tiles VALUES (?, ?)", (tile.index, blob))
 
-    def load(self, tile: Tile) -> list[Piece] | None:
-        """Return the pieces of a tile that is done, None for one that is not."""
+    def load(self, tile: Tile) -> list[TileInstance] | None:
+        """Return the instances of a tile that is done, None for one that is not."""
         with self._lock, self._errors():
-            row = self._connection.execute("SELECT pieces FROM tiles WHERE tile = ?", [tile.index]).fetchone()
+            row = self._connection.execute("SELECT instances FROM tiles WHERE tile = ?", [tile.index]).fetchone()
         if row is None:
             return None
         try:
@@ -207,10 +207,10 @@ def _has_tables(path: Path) -> bool:
     return {name for (name,) in rows} == {"run", "tiles"}
 
 
-def _pack(pieces: Sequence[Piece]) -> bytes:
-    return zlib.compress(packed(pieces), level=1)
+def _pack(instances: Sequence[TileInstance]) -> bytes:
+    return zlib.compress(packed(instances), level=1)
 
 
-def _unpack(tile: Tile, blob: bytes) -> list[Piece]:
+def _unpack(tile: Tile, blob: bytes) -> list[TileInstance]:
     found = unpacked(zlib.decompress(blob))
-    return [Piece(tile, each.col, each.row, each.mask, each.score, each.label) for each in found]
+    return [TileInstance(tile, each.col, each.row, each.mask, each.score, each.label) for each in found]

@@ -1,12 +1,9 @@
-"""Say in words what shapes the pieces of a tile, so that a run is resumed by its like alone."""
+"""Say in words what shapes the instances of a tile, so that a run is resumed by its like alone."""
 
 from __future__ import annotations
 
 import os
-import zlib
 from pathlib import Path
-
-import numpy as np
 
 from engine.detection.instances import Predictor
 from engine.detection.settings import Settings
@@ -19,7 +16,7 @@ def fingerprint_of(
 ) -> dict[str, str]:
     """Return what must not differ between a run and its continuation, by the name that a person knows it by.
 
-    Outline and smallest area are not in it: they shape what is made of the pieces afterwards.
+    Outline and smallest area are not in it: they shape what is made of the instances afterwards.
     """
     return {
         "raster": _place_of(raster),
@@ -30,24 +27,11 @@ def fingerprint_of(
         "area of interest": " ".join([_place_of(settings.aoi), *_state_of(settings.aoi).values()]) if settings.aoi else "none",
         **({"damaged blocks": settings.on_damage} if settings.on_damage != "fail" else {}),
         "score": str(settings.score),
+        **({"classes": ", ".join(sorted({name.casefold() for name in settings.classes}))} if settings.classes else {}),
         "tile size": str(grid.tile_size),
         "overlap": str(grid.overlap),
-        "model": identity_of(predictor),
+        "model": predictor.identity,
     }
-
-
-def identity_of(predictor: Predictor) -> str:
-    """Name a predictor: as it names itself, a model by its name and its weights, anything else by its class."""
-    if hasattr(predictor, "identity"):
-        return predictor.identity
-    header = getattr(getattr(predictor, "model", None), "header", None)
-    if header is None:
-        return f"{type(predictor).__module__}.{type(predictor).__qualname__}"
-    checksum = 0
-    for parameter in predictor.model.state_dict().values():
-        # numpy knows no bfloat16, but every float32 that holds one
-        checksum = zlib.crc32(np.ascontiguousarray(parameter.detach().cpu().float().numpy()), checksum)
-    return f"{header.name} (weights {checksum:08x})"
 
 
 def _place_of(path: str) -> str:

@@ -35,11 +35,13 @@ class Footprints:
         geometries: (N,) valid polygons in the raster's CRS.
         scores: (N,) in 0..1.
         areas: (N,) square metres of true ground; NaN where nothing says how large a pixel is.
+        labels: (N,) int64, the class index.
     """
 
     geometries: np.ndarray
     scores: np.ndarray
     areas: np.ndarray
+    labels: np.ndarray
 
     def __len__(self) -> int:
         return len(self.geometries)
@@ -58,9 +60,22 @@ class FootprintMaker:
     """Make footprints of buildings by the settings of one detection."""
 
     def __init__(
-        self, *, grid: TileGrid, source: RasterFacts | RasterSource, area: AreaOfInterest | None, settings: Settings
+        self,
+        *,
+        grid: TileGrid,
+        source: RasterFacts | RasterSource,
+        area: AreaOfInterest | None,
+        settings: Settings,
+        least_area: float = LEAST_AREA,
     ) -> None:
         """Prepare for a raster.
+
+        Args:
+            grid: which says where a pixel lies on the map.
+            source: the raster.
+            area: outside which nothing is wanted; None for all of the raster.
+            settings: those of the detection.
+            least_area: square metres, below which nothing is wanted, where the settings leave that open.
 
         Raises:
             ArgumentError: a smallest area is asked for, and nothing says how large a pixel is.
@@ -77,7 +92,8 @@ class FootprintMaker:
                 f"min_area is {settings.min_area:g} m2, but {source.name} does not say how large its pixels are.",
                 hint="Give --gsd too, or leave --min-area out.",
             )
-        self._least_area = LEAST_AREA if settings.min_area is None else settings.min_area
+        self._default_least_area = least_area
+        self._least_area = least_area if settings.min_area is None else settings.min_area
         self._least_pixels = LEAST_PIXELS if settings.min_area is None else 0
         if source.pixel_size is not None:
             # No outline doubles the area of a mask: what is this small need not be drawn first. Noise has thousands of them.
@@ -94,6 +110,7 @@ class FootprintMaker:
                 "crs": None if self._crs is None else self._crs.to_wkt(),
                 "area": None if area is None else [shapely.to_wkb(area.polygons, hex=True).tolist(), area.width, area.height],
                 "settings": self._settings.model_dump(mode="json"),
+                "least_area": self._default_least_area,
             }
         )
 
@@ -114,35 +131,39 @@ class FootprintMaker:
             ),
             area=area,
             settings=Settings(**known["settings"]),
+            least_area=known["least_area"],
         )
 
-    def footprints_of(self, buildings: Sequence[Building], *, in_a_hurry: Callable[[], bool] = bool) -> Footprints:
+    def footprints_of(self, buildings: Sequence[Building], *, cancelling: Callable[[], bool] = bool) -> Footprints:
         """Make the footprints of some buildings, in their order; those too small or outside the area are left out.
 
         A building whose parts touch nowhere becomes a footprint a part, each with the building's score. As soon as
-        ``in_a_hurry`` says so, right angles give way to simplified outlines, which take no time.
+        ``cancelling`` says so, right angles give way to simplified outlines, which take no time.
         """
         parts = polygons_of(buildings)
-        scores = np.repeat([building.score for building in buildings], [len(polygons) for polygons in parts])
+        which = np.repeat(np.arange(len(buildings)), [len(polygons) for polygons in parts])
         raw = np.array([polygon for polygons in parts for polygon in polygons], dtype=object)
         large = shapely.area(raw) >= self._least_pixels
-        raw, scores = raw[large], scores[large]
-        outlines = self._outlines(raw, in_a_hurry)
+        raw, which = raw[large], which[large]
+        outlines = self._outlines(raw, cancelling)
         if self._area is not None and len(outlines):
             kept = self._area.keeps(outlines)
-            raw, outlines, scores = raw[kept], outlines[kept], scores[kept]
+            raw, outlines, which = raw[kept], outlines[kept], which[kept]
         geometries = self._grid.to_map(outlines)
         crossed = ~shapely.is_valid(geometries)  # two almost equal vertices, rounded in large coordinates
         geometries[crossed] = self._grid.to_map(raw[crossed])
         areas = self._ground_areas(outlines, geometries)
         large = ~(areas < self._least_area)  # an unknown area is no reason to leave a building out
-        return Footprints(geometries[large], scores[large], areas[large])
+        which = which[large]
+        scores = np.array([building.score for building in buildings], dtype=np.float64)[which]
+        labels = np.array([building.label for building in buildings], dtype=np.int64)[which]
+        return Footprints(geometries[large], scores, areas[large], labels)
 
-    def _outlines(self, raw: np.ndarray, in_a_hurry: Callable[[], bool]) -> np.ndarray:
+    def _outlines(self, raw: np.ndarray, cancelling: Callable[[], bool]) -> np.ndarray:
         outlines = [raw[:0]]
         portion = np.cumsum(shapely.get_num_coordinates(raw)) // _COORDINATES_AT_ONCE
         for some in np.split(raw, np.flatnonzero(np.diff(portion)) + 1):
-            kind = "simplified" if self._outline == "regular" and in_a_hurry() else self._outline
+            kind = "simplified" if self._outline == "regular" and cancelling() else self._outline
             outlines.append(outlines_of(some, kind=kind, pixel_size=self._pixel_size))
         return np.concatenate(outlines)
 

@@ -27,9 +27,9 @@ from engine.detection.footprints import FootprintMaker, Footprints
 from engine.detection.merging.tile_instances import Building, packed, unpacked
 from engine.errors import MaskDinoError
 
-_POLL = 0.05  # seconds between two looks at whether to hurry
+_POLL = 0.05  # seconds between two looks at whether to cancelling
 _FRAME = struct.Struct("<cq")  # kind and length
-_MAKER, _DRAW, _HURRY, _DRAWN, _FAILED = (bytes([letter]) for letter in b"mdhrf")
+_MAKER, _DRAW, _CANCELLING, _DRAWN, _FAILED = (bytes([letter]) for letter in b"mdhrf")
 
 # It finds modules where this program does, and not in the folder that it happens to be started in. What is printed while
 # they are imported must not get between the answers.
@@ -43,26 +43,26 @@ serve(sys.stdin.buffer, answers)
 """
 
 
-class DrawingProcesses:
+class OutlineWorkers:
     """Make footprints as a `FootprintMaker` does, in as many processes as there are threads that ask at once."""
 
     def __init__(self, maker: FootprintMaker) -> None:
         self._maker = maker
         self._lock = threading.Lock()
-        self._idle: list[_DrawingProcess] = []
-        self._all: list[_DrawingProcess] = []
+        self._idle: list[_OutlineWorker] = []
+        self._all: list[_OutlineWorker] = []
         self._closed = False
 
-    def footprints_of(self, buildings: Sequence[Building], *, in_a_hurry: Callable[[], bool] = bool) -> Footprints:
+    def footprints_of(self, buildings: Sequence[Building], *, cancelling: Callable[[], bool] = bool) -> Footprints:
         """Make the footprints of some buildings; see `engine.detection.footprints.FootprintMaker`.
 
         Raises:
             MaskDinoError: a process ended before it was done.
         """
-        process = self._taken(start=not in_a_hurry())
+        process = self._taken(start=not cancelling())
         if process is None:  # no time for one to start
-            return self._maker.footprints_of(buildings, in_a_hurry=in_a_hurry)
-        footprints = process.draw(buildings, in_a_hurry)
+            return self._maker.footprints_of(buildings, cancelling=cancelling)
+        footprints = process.draw(buildings, cancelling)
         with self._lock:
             self._idle.append(process)
         return footprints
@@ -74,18 +74,18 @@ class DrawingProcesses:
         for process in self._all:
             process.close()
 
-    def _taken(self, *, start: bool) -> _DrawingProcess | None:
+    def _taken(self, *, start: bool) -> _OutlineWorker | None:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
             if not start or self._closed:
                 return None
-            process = _DrawingProcess(self._maker)
+            process = _OutlineWorker(self._maker)
             self._all.append(process)
             return process
 
 
-class _DrawingProcess:
+class _OutlineWorker:
     def __init__(self, maker: FootprintMaker) -> None:
         self._process = subprocess.Popen(  # nosec B603 - no word of it comes from outside
             [sys.executable, "-c", _START, json.dumps(sys.path)],
@@ -98,12 +98,12 @@ class _DrawingProcess:
         threading.Thread(target=self._listen, name="maskdino-drawing-process", daemon=True).start()
         self._send(_MAKER, maker.to_json().encode())
 
-    def draw(self, buildings: Sequence[Building], in_a_hurry: Callable[[], bool]) -> Footprints:
+    def draw(self, buildings: Sequence[Building], cancelling: Callable[[], bool]) -> Footprints:
         self._send(_DRAW, packed(buildings))
         told = False
         while True:
-            if not told and in_a_hurry():
-                self._send(_HURRY, b"")
+            if not told and cancelling():
+                self._send(_CANCELLING, b"")
                 told = True
             try:
                 answer = self._answers.get(timeout=_POLL)
@@ -148,13 +148,13 @@ class _DrawingProcess:
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Draw what is asked for until there is nobody left who asks."""
     asked: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    hurry = threading.Event()
-    threading.Thread(target=_take, args=(requests, asked, hurry), daemon=True).start()
+    cancelling = threading.Event()
+    threading.Thread(target=_take, args=(requests, asked, cancelling), daemon=True).start()
     maker = FootprintMaker.from_json(asked.get().decode())
     while True:
         buildings = list(unpacked(asked.get()))
         try:
-            kind, data = _DRAWN, _data(maker.footprints_of(buildings, in_a_hurry=hurry.is_set))
+            kind, data = _DRAWN, _data(maker.footprints_of(buildings, cancelling=cancelling.is_set))
         except MaskDinoError as error:
             kind, data = _FAILED, str(error).encode()
         except Exception as error:  # whatever it is, it belongs to whoever asked
@@ -162,14 +162,14 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         _write(answers, kind, data)
 
 
-def _take(requests: BinaryIO, asked: queue.SimpleQueue[bytes], hurry: threading.Event) -> None:
+def _take(requests: BinaryIO, asked: queue.SimpleQueue[bytes], cancelling: threading.Event) -> None:
     """Take requests as they come; when no more can come, end the process at once, in the middle of whatever it does."""
     status = 1
     try:
         while True:
             kind, data = _read(requests)
-            if kind == _HURRY:
-                hurry.set()
+            if kind == _CANCELLING:
+                cancelling.set()
             else:
                 asked.put(data)
     except EOFError:
@@ -195,7 +195,7 @@ def _read(stream: BinaryIO) -> tuple[bytes, bytes]:
     head = stream.read(_FRAME.size)
     if not head:
         raise EOFError
-    if len(head) < _FRAME.size or head[:1] not in (_MAKER, _DRAW, _HURRY, _DRAWN, _FAILED):
+    if len(head) < _FRAME.size or head[:1] not in (_MAKER, _DRAW, _CANCELLING, _DRAWN, _FAILED):
         raise ValueError(head)
     kind, length = _FRAME.unpack(head)
     data = stream.read(length)
@@ -213,6 +213,7 @@ def _data(footprints: Footprints) -> bytes:
         lengths=np.array([len(text) for text in texts], dtype=np.int64),
         scores=footprints.scores,
         areas=footprints.areas,
+        labels=footprints.labels,
     )
     return stream.getvalue()
 
@@ -221,4 +222,5 @@ def _footprints(data: bytes) -> Footprints:
     with np.load(io.BytesIO(data)) as arrays:
         wkb, ends = arrays["wkb"].tobytes(), np.cumsum(arrays["lengths"]).tolist()
         texts = [wkb[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-        return Footprints(shapely.from_wkb(np.array(texts, dtype=object)), arrays["scores"], arrays["areas"])
+        geometries = shapely.from_wkb(np.array(texts, dtype=object))
+        return Footprints(geometries, arrays["scores"], arrays["areas"], arrays["labels"])

@@ -6,16 +6,17 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from engine.detection.checkpoint import Journal
+from engine.detection.checkpoint import Checkpoint
+from engine.detection.classes import finds_buildings_alone, layer_name, wanted_classes
 from engine.detection.fingerprint import fingerprint_of
-from engine.detection.footprints import FootprintMaker
-from engine.detection.instances import Predictor
-from engine.detection.layer_writer import DetectionSink, reserve_layer
+from engine.detection.footprints import LEAST_AREA, FootprintMaker
+from engine.detection.instances import Predictor, as_predictor
+from engine.detection.layer_writer import LayerWriter, reserve_layer
 from engine.detection.run import DetectionRun
 from engine.detection.settings import Settings
 from engine.detection.stages import Stages
@@ -23,6 +24,8 @@ from engine.distribution import version
 from engine.errors import ArgumentError, CancelledError
 from engine.files.output_file import OutputFile, refuse_inputs
 from engine.job import Progress
+from engine.model.families.registry import family_of
+from engine.model.model_file import ModelFile, open_model_file
 from engine.raster.source import RasterSource
 from engine.raster.tile_grid import TileGrid
 from engine.vector.area_of_interest import AreaOfInterest
@@ -30,7 +33,6 @@ from engine.vector.area_of_interest import AreaOfInterest
 T = TypeVar("T")
 
 if TYPE_CHECKING:
-    from engine.model.header import ModelHeader
     from engine.model.instance_model import InstanceModel
 
 
@@ -39,8 +41,10 @@ class Summary:
     """What a detection did.
 
     Attributes:
-        output: where the buildings are.
-        buildings: polygons written.
+        output: where the layer is.
+        layer: its name there.
+        buildings: polygons written, whatever their class.
+        by_class: how many of them are of each class that was looked for, by its name.
         area_m2: their true ground area together; NaN where nothing says how large a pixel is.
         tiles: tiles of the grid.
         tiles_seen: tiles that the model saw in this run; the others hold no data, lie outside the area, or were resumed.
@@ -54,7 +58,9 @@ class Summary:
     """
 
     output: str
+    layer: str
     buildings: int
+    by_class: dict[str, int]
     area_m2: float
     tiles: int
     tiles_seen: int
@@ -77,6 +83,7 @@ def detect(
     bands: tuple[int, ...] | str | None = None,
     gsd: float | None = None,
     score: float = 0.5,
+    classes: Sequence[str] | str | None = None,
     min_area: float | None = None,
     outline: Literal["regular", "simplified", "raw"] = "regular",
     device: str = "auto",
@@ -87,18 +94,23 @@ def detect(
     batch_size: int | None = None,
     workers: int | None = None,
     overlap: int | None = None,
+    layer: str | None = None,
+    overwrite: bool = False,
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | Callable[[], bool] | None = None,
 ) -> Summary:
-    """Find the buildings of a raster and write one polygon a building.
+    """Find the buildings of a raster, or the objects of a model's classes, and write one polygon per object.
 
     Args:
         raster: anything that GDAL reads.
-        output: ``.gpkg``, ``.geojson``, ``.fgb`` or ``.parquet``; a file of that name is replaced when the run is done.
+        output: ``.gpkg``, ``.geojson``, ``.fgb`` or ``.parquet``; a file of that name is replaced when the run is done. A
+            GeoPackage that holds other layers is refused, unless ``layer`` or ``overwrite`` says what is to become of them.
         model: the name of an embedded model, a model file, or a loaded model. Not used where a predictor is given.
         predictor: what finds the instances in a tile, in place of a model.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        layer: add the buildings to an existing GeoPackage, as a layer of this name, which it must not have yet.
+        overwrite: replace a GeoPackage that holds other layers too.
         resume: go on with the progress file of a killed or cancelled run, if there is one.
         progress: called in this thread a few times a second.
         cancel: an event, or a function that says whether to stop. The output then holds what was found so far.
@@ -114,54 +126,64 @@ def detect(
     """
     started = time.perf_counter()
     settings = Settings.checked(
-        aoi=aoi, extent=extent, bands=bands, gsd=gsd, score=score, min_area=min_area, outline=outline,
+        aoi=aoi, extent=extent, bands=bands, gsd=gsd, score=score, classes=classes, min_area=min_area, outline=outline,
         precision=precision, compile=compile, on_damage=on_damage, local_only=local_only, batch_size=batch_size,
         workers=workers, overlap=overlap,
     )  # fmt: skip
     refuse_inputs({"output": output}, [raster, settings.aoi, model if isinstance(model, (str, os.PathLike)) else None])
+    given = None if predictor is None else as_predictor(predictor)
+    described = _described(model) if given is None else None
+    names = tuple(described.header.classes if given is None else given.classes)
+    own = layer_name(names)
+    wanted_classes(names, settings.classes)  # an unknown name is refused before anything is opened
     stages = Stages()
     wants_cancel = cancel.is_set if isinstance(cancel, threading.Event) else cancel or (lambda: False)
 
     def open_all() -> tuple[Predictor, RasterSource, AreaOfInterest | None]:
         # What fails most often and costs least comes first: the raster is opened by what the model's header says.
-        if predictor is None:
-            header = _header_of(model)
+        if given is None:
+            header = described.header
             # Where there is no data, the model sees what it sees beyond the edge of an image: its mean, which it makes zero.
             wanted = {"band_count": len(header.bands), "gsd": header.gsd, "fill": header.config.pixel_mean}
         else:
-            wanted = {"band_count": predictor.bands, "gsd": predictor.gsd}
+            wanted = {"band_count": given.bands, "gsd": given.gsd}
         source, area = _open(os.fspath(raster), settings, wanted)
         try:
             refuse_inputs({"output": output}, source.files)
-            return predictor or model_predictor(model, device=device, settings=settings), source, area
+            return given or model_predictor(described, device=device, settings=settings), source, area
         except BaseException:
             source.close()
             raise
 
-    with reserve_layer(output) as file:
+    with reserve_layer(output, layer=layer, overwrite=overwrite, own=own) as file:
         with stages.timed("loading"):
             opened = _interruptible(open_all, wants_cancel)
-        run = _set_up(os.fspath(raster), file, *opened, settings, resume=resume, stages=stages)
+        run = _set_up(os.fspath(raster), file, *opened, settings, classes=names, layer=layer, resume=resume, stages=stages)
         run.run(progress=progress, wants_cancel=wants_cancel)
     return Summary(
         output=str(output),
+        layer=layer or own,
         buildings=run.buildings,
+        by_class=run.by_class,
         area_m2=run.area_m2,
         tiles=len(run.grid),
         tiles_seen=run.tiles_seen,
         megapixels=run.megapixels,
         gsd=run.source.gsd,
         seconds={**stages.seconds, "total": time.perf_counter() - started},
-        device=str(getattr(run.predictor, "device", "cpu")),
+        device=str(run.predictor.device),
         kernel=_kernel_on(run.predictor.device) if predictor is None else None,
         cancelled=run.cancelled.is_set(),
     )
 
 
 def model_predictor(
-    model: str | os.PathLike[str] | InstanceModel, *, device: str = "auto", settings: Settings | None = None
+    model: str | os.PathLike[str] | ModelFile | InstanceModel, *, device: str = "auto", settings: Settings | None = None
 ) -> Predictor:
     """Make a predictor of a model, by those of the settings that are its business.
+
+    Args:
+        model: the name of an embedded model, a model file by its path or opened, or a loaded model.
 
     Raises:
         ModelFileError: the model cannot be loaded.
@@ -169,14 +191,14 @@ def model_predictor(
     """
     from engine.detection.predictor import ModelPredictor
     from engine.device import choose_device
-    from engine.model.model_file import load_model
 
     chosen = choose_device(device)
-    loaded = load_model(model, device=chosen) if isinstance(model, (str, os.PathLike)) else model
-    header = _header_of(loaded)
+    described = _described(model)
+    header = described.header
+    loaded = described.load(device=chosen) if isinstance(described, ModelFile) else described.to(chosen)
     settings = settings or Settings()
     return ModelPredictor(
-        loaded.to(chosen),
+        loaded,
         tile_size=header.tile_size,
         gsd=header.gsd,
         score=settings.score,
@@ -186,16 +208,21 @@ def model_predictor(
     )
 
 
-def _header_of(model: str | os.PathLike[str] | InstanceModel) -> ModelHeader:
-    from engine.model.model_file import read_header
-
-    header = read_header(model) if isinstance(model, (str, os.PathLike)) else getattr(model, "header", None)
+def _described(model: str | os.PathLike[str] | ModelFile | InstanceModel) -> ModelFile | InstanceModel:
+    """Open a model's file, if it is not yet open, and check that the model can be used on a raster."""
+    described = open_model_file(model) if isinstance(model, (str, os.PathLike)) else model
+    header = described.header
     if header is None:
         raise ArgumentError(
             "The model says neither its tile size nor its ground sampling distance.",
             hint="Load it from a model file, or give a predictor.",
         )
-    return header
+    if "instances" not in family_of(header.config).tasks(header.config):
+        raise ArgumentError(
+            f"The model {header.name!r} gives each pixel a class and finds no instances.",
+            hint="Take a model for instance or panoptic segmentation.",
+        )
+    return described
 
 
 def _open(raster: str, settings: Settings, wanted: dict[str, Any]) -> tuple[RasterSource, AreaOfInterest | None]:
@@ -223,10 +250,12 @@ def _set_up(
     area: AreaOfInterest | None,
     settings: Settings,
     *,
+    classes: Sequence[str],
+    layer: str | None,
     resume: bool,
     stages: Stages,
 ) -> DetectionRun:
-    """Cut the tiles, and begin the two files: the output and the journal."""
+    """Cut the tiles, and begin the two files: the output and the checkpoint."""
     with ExitStack() as undo:
         undo.callback(source.close)
         overlap = settings.tile_overlap(predictor.tile_size)
@@ -244,10 +273,11 @@ def _set_up(
         )
         fingerprint = fingerprint_of(raster, source=source, grid=grid, predictor=predictor, settings=settings)
         progress = output.target.with_name(f"{output.target.name}.progress")
-        journal = Journal(progress, fingerprint=fingerprint, resume=resume)
-        undo.callback(lambda: journal.close(keep=len(journal) > 0))
-        sink = DetectionSink(output, crs=source.crs, metadata=_metadata(source, fingerprint["model"], settings))
-        undo.callback(sink.abort)
+        checkpoint = Checkpoint(progress, fingerprint=fingerprint, resume=resume)
+        undo.callback(lambda: checkpoint.close(keep=len(checkpoint) > 0))
+        metadata = _metadata(source, fingerprint["model"], settings)
+        writer = LayerWriter(output, crs=source.crs, classes=classes, metadata=metadata, layer=layer)
+        undo.callback(writer.abort)
         run = DetectionRun(
             raster=raster,
             source=source,
@@ -255,9 +285,16 @@ def _set_up(
             grid=grid,
             predictor=predictor,
             settings=settings,
-            maker=FootprintMaker(source=source, area=area, grid=grid, settings=settings),
-            journal=journal,
-            sink=sink,
+            classes=classes,
+            maker=FootprintMaker(
+                source=source,
+                area=area,
+                grid=grid,
+                settings=settings,
+                least_area=LEAST_AREA if finds_buildings_alone(classes) else 0.0,
+            ),
+            checkpoint=checkpoint,
+            writer=writer,
             stages=stages,
         )
         undo.pop_all()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import zlib
+from functools import cached_property
 
 import numpy as np
 import torch
 from scipy import ndimage
 
-from engine.detection.instances import Instances
+from engine.detection.classes import BUILDING
+from engine.detection.instances import Instances, Predictor
 from engine.errors import DeviceError
 from engine.model.inference import InferenceModel, Precision
 from engine.model.instance_model import InstanceModel
@@ -22,7 +25,7 @@ _MOST_TILES = 32
 _SPECK = 0.1  # a part of a mask smaller than this share of its largest part is noise, not a wing of the building
 
 
-class ModelPredictor:
+class ModelPredictor(Predictor):
     """Find the buildings of a tile with a model; see `engine.detection.instances.Predictor`.
 
     Args:
@@ -60,9 +63,26 @@ class ModelPredictor:
         self._most: int | None = self.batch_size if compile else None  # tiles at once; fewer where memory ran out
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the model's classes."""
+        header = self.model.header
+        return BUILDING if header is None else header.classes
+
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.model.parameters()).device
+
+    @cached_property
+    def identity(self) -> str:
+        """The model's name and a checksum of its weights; of a model that came from no file, its class."""
+        if self.model.header is None:
+            return super().identity
+        checksum = 0
+        for tensor in self.model.state_dict().values():
+            # numpy knows no bfloat16, but every float32 that holds one
+            checksum = zlib.crc32(np.ascontiguousarray(tensor.detach().cpu().float().numpy()), checksum)
+        return f"{self.model.header.name} (weights {checksum:08x})"
 
     @property
     def kernel(self) -> str:
@@ -83,7 +103,7 @@ class ModelPredictor:
         if self._compiled and len(tiles) < self.batch_size:  # it is compiled for whole batches
             images = np.concatenate([tiles, np.zeros((self.batch_size - len(tiles), *tiles.shape[1:]), np.float32)])
         try:
-            found = self.model.instances(torch.from_numpy(images).to(self.device), threshold=self.score)
+            found = self.model.instances(self._on_device(images), threshold=self.score)
         except torch.OutOfMemoryError as error:
             if len(images) == 1 or self._compiled:
                 raise DeviceError(
@@ -96,14 +116,16 @@ class ModelPredictor:
         _LOG.warning("%s ran out of memory on %d tiles; from now on it sees %d.", self.device, len(tiles), self._most)
         return self.predict(tiles)
 
+    def _on_device(self, images: np.ndarray) -> torch.Tensor:
+        """Copy images to the model's device, to a GPU from pinned memory: without waiting for what it is at."""
+        tensor = torch.from_numpy(images)
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor.to(self.device)
+
     def _kept(self, found: ImageInstances) -> Instances:
-        count = int((found.scores >= self.score).sum())  # the best come first
-        masks = found.masks[:count].cpu().numpy()
+        masks = found.masks.numpy()
         for mask in masks:
             mask[:] = without_specks(mask)
-        return Instances(
-            scores=found.scores[:count].cpu().numpy().astype(np.float32), labels=found.labels[:count].cpu().numpy(), masks=masks
-        )
+        return Instances(scores=found.scores.numpy().astype(np.float32), labels=found.labels.numpy(), masks=masks)
 
 
 def _tiles(count: int) -> str:

@@ -2,9 +2,9 @@
 
     reading -> model -> cropping -> joining -> writing
 
-What takes long is done by crews: reading a tile, seeing a batch of them, cropping what was found, drawing outlines. The
-channels between the stages hold a few tiles, so that memory is bounded by the tile whichever stage is the slow one. Tiles pass
-through in row-major order: the same run writes the same rows in the same order, whatever the number of threads.
+What takes long is done by thread pools: reading a tile, predicting a batch of them, cropping what was found, drawing outlines.
+The channels between the stages hold a few tiles, so that memory is bounded by the tile whichever stage is the slow one. Tiles
+pass through in row-major order: the same run writes the same rows in the same order, whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from engine.detection.checkpoint import Journal
+from engine.detection.checkpoint import Checkpoint
+from engine.detection.classes import wanted_classes
 from engine.detection.footprints import FootprintMaker, Footprints
 from engine.detection.instances import Instances, Predictor
-from engine.detection.layer_writer import DetectionSink
-from engine.detection.merging.merger import SeamJoiner
-from engine.detection.merging.tile_instances import Building, Piece, disjoint, pieces_of
-from engine.detection.outline_workers import DrawingProcesses
+from engine.detection.layer_writer import LayerWriter
+from engine.detection.merging.merger import InstanceMerger
+from engine.detection.merging.tile_instances import Building, TileInstance, disjoint, tile_instances_of
+from engine.detection.outline_workers import OutlineWorkers
 from engine.detection.settings import Settings
-from engine.detection.stages import Channel, Crew, Stages, kept
+from engine.detection.stages import Channel, Stages, ThreadPool, results_of
 from engine.errors import ArgumentError, RasterError
 from engine.job import Progress
 from engine.raster.source import RasterSource
@@ -39,7 +40,7 @@ _GRACE = 0.5  # seconds that reading and model get to end by themselves after a 
 _ROWS_AT_ONCE = 256
 _HAND_ON_EVERY = 0.5  # seconds
 _HELD_BACK = 64  # tiles without work for the model that may wait for a batch to fill
-_MOST_WORKERS = 8  # threads of a crew: beyond that they wait for each other
+_MOST_WORKERS = 8  # threads of a pool: beyond that they wait for each other
 
 
 @dataclass(eq=False)
@@ -51,8 +52,8 @@ class Work:
         pixels: (bands, tile_size, tile_size) float32 for the model; None where there is nothing for it to do.
         valid: (height, width) bool of the pixels with data, or None where all have.
         found: what the model found; None before, and where there was nothing for it to do.
-        pieces: what was found, where that is known.
-        resumed: whether the journal has this tile from an earlier run.
+        instances: what was found, where that is known.
+        resumed: whether the checkpoint has this tile from an earlier run.
         outside: whether it lies outside the area, so that nothing was read for it.
     """
 
@@ -60,7 +61,7 @@ class Work:
     pixels: np.ndarray | None = None
     valid: np.ndarray | None = None
     found: Instances | None = None
-    pieces: list[Piece] | None = None
+    tile_instances: list[TileInstance] | None = None
     resumed: bool = False
     outside: bool = False
 
@@ -70,7 +71,8 @@ class DetectionRun:
 
     Attributes:
         cancelled: set when the run is cut short.
-        buildings: polygons handed to the sink so far.
+        buildings: polygons handed to the writer so far, whatever their class.
+        by_class: how many of them are of each class that is wanted, by its name.
         area_m2: their ground area together.
         tiles_seen: tiles that the model saw in this run.
         megapixels: ground covered by the tiles done in this run, in pixels of the working grid.
@@ -85,9 +87,10 @@ class DetectionRun:
         grid: TileGrid,
         predictor: Predictor,
         settings: Settings,
+        classes: Sequence[str],
         maker: FootprintMaker,
-        journal: Journal,
-        sink: DetectionSink,
+        checkpoint: Checkpoint,
+        writer: LayerWriter,
         stages: Stages,
     ) -> None:
         self.source = source
@@ -100,13 +103,18 @@ class DetectionRun:
         self._raster = raster
         self._area = area
         self._score = settings.score
-        self._batch_size = settings.batch_size or getattr(predictor, "batch_size", 1)
+        self._classes = tuple(classes)
+        self._wanted = wanted_classes(classes, settings.classes)
+        self.by_class = {name: 0 for name, wanted in zip(classes, self._wanted, strict=True) if wanted}
+        self._batch_size = settings.batch_size or predictor.batch_size
         workers = settings.workers or workers_beside(predictor)
-        self._readers, self._croppers, self._drawers = (Crew(name, workers) for name in ("reading", "cropping", "polygons"))
-        self._seers = Crew("model", getattr(predictor, "calls_at_once", 1))
-        self._drawing = maker if workers == 1 else DrawingProcesses(maker)
-        self._journal = journal
-        self._sink = sink
+        self._read_pool, self._crop_pool, self._polygonize_pool = (
+            ThreadPool(name, workers) for name in ("reading", "cropping", "polygons")
+        )
+        self._predict_pool = ThreadPool("model", predictor.calls_at_once)
+        self._outliner = maker if workers == 1 else OutlineWorkers(maker)
+        self._checkpoint = checkpoint
+        self._writer = writer
         self._stages = stages
         self._done = 0
         self._resumed = 0  # of those, how many an earlier run did
@@ -139,23 +147,23 @@ class DetectionRun:
             self._watch(progress, wants_cancel)
             stages.raise_error()
             with stages.timed("writing"):
-                self._sink.close()
+                self._writer.close()
         except BaseException as error:
             stages.failed.set()
             stages.join("joining", "writing")
-            self._sink.abort()
-            self._journal.close(keep=self._worth_resuming(error))
+            self._writer.abort()
+            self._checkpoint.close(keep=self._worth_resuming(error))
             raise
         else:
-            self._journal.close(keep=self.cancelled.is_set())
+            self._checkpoint.close(keep=self.cancelled.is_set())
         finally:
             stages.join("reading", "model", "cropping", timeout=_GRACE)
-            # A model's forward pass cannot be interrupted. Python itself waits for a crew before it ends.
-            for crew in (self._seers, self._croppers, self._drawers):
-                crew.dismiss(timeout=_GRACE)
-            if isinstance(self._drawing, DrawingProcesses):
-                self._drawing.close()
-            if self._readers.dismiss(timeout=_GRACE):
+            # A model's forward pass cannot be interrupted. Python itself waits for a pool before it ends.
+            for pool in (self._predict_pool, self._crop_pool, self._polygonize_pool):
+                pool.shutdown(timeout=_GRACE)
+            if isinstance(self._outliner, OutlineWorkers):
+                self._outliner.close()
+            if self._read_pool.shutdown(timeout=_GRACE):
                 self.source.close()
 
     def _watch(self, progress: Callable[[Progress], None] | None, wants_cancel: Callable[[], bool]) -> None:
@@ -175,7 +183,7 @@ class DetectionRun:
             buildings=self.buildings,
             megapixels_per_second=self.megapixels / seconds if done else None,
             seconds_left=(len(self.grid) - self._done) * seconds / done if done else None,
-            device=str(getattr(self.predictor, "device", "cpu")),
+            device=str(self.predictor.device),
         )
 
     def _worth_resuming(self, error: BaseException) -> bool:
@@ -187,18 +195,18 @@ class DetectionRun:
 
     def _read(self, to_model: Channel[Future[Work]]) -> None:
         for tile in self.grid:
-            to_model.put(self._readers.promise(self._work_for, tile))
+            to_model.put(self._read_pool.submit(self._work_for, tile))
 
     def _work_for(self, tile: Tile) -> Work:
-        pieces = self._journal.load(tile)
-        if pieces is not None:
-            return Work(tile, pieces=pieces, resumed=True)
+        tile_instances = self._checkpoint.load(tile)
+        if tile_instances is not None:
+            return Work(tile, tile_instances=tile_instances, resumed=True)
         if self._area is not None and not self._area.touches(tile, margin=self.grid.overlap):
-            return Work(tile, pieces=[], outside=True)
+            return Work(tile, tile_instances=[], outside=True)
         with self._stages.timed("reading"):
             pixels, valid = self.source.read(tile.window)
             if not valid.any():
-                return Work(tile, pieces=[])
+                return Work(tile, tile_instances=[])
             return Work(tile, pixels=self._padded(pixels), valid=None if valid.all() else valid)
 
     def _padded(self, pixels: np.ndarray) -> np.ndarray:
@@ -212,20 +220,20 @@ class DetectionRun:
 
         def flush() -> None:
             nonlocal held, unseen
-            to_cropping.put(self._seers.promise(self._see, held))
+            to_cropping.put(self._predict_pool.submit(self._predict_batch, held))
             held, unseen = [], 0
 
-        for work in kept(to_model):
+        for work in results_of(to_model):
             held.append(work)
-            unseen += work.pieces is None
+            unseen += work.tile_instances is None
             if unseen == self._batch_size or len(held) - unseen >= _HELD_BACK or not unseen:
                 flush()
         if held and not to_model.stopped():
             flush()
 
-    def _see(self, works: list[Work]) -> list[Work]:
+    def _predict_batch(self, works: list[Work]) -> list[Work]:
         """Let the predictor see those of some tiles that it need see."""
-        batch = [work for work in works if work.pieces is None]
+        batch = [work for work in works if work.tile_instances is None]
         if not batch:
             return works
         with self._stages.timed("model"):
@@ -237,32 +245,32 @@ class DetectionRun:
         return works
 
     def _crop(self, to_cropping: Channel[Future[list[Work]]], to_joining: Channel[Future[Work]]) -> None:
-        for works in kept(to_cropping):
+        for works in results_of(to_cropping):
             for work in works:
                 self.tiles_seen += work.found is not None
-                to_joining.put(self._croppers.promise(self._cropped, work))
+                to_joining.put(self._crop_pool.submit(self._cropped, work))
 
     def _cropped(self, work: Work) -> Work:
         if work.found is not None:
             with self._stages.timed("cropping"):
-                work.pieces = self._pieces(work, work.found)
+                work.tile_instances = self._tile_instances(work, work.found)
                 work.found = work.valid = None
         return work
 
-    def _pieces(self, work: Work, instances: Instances) -> list[Piece]:
-        """Keep what the model is sure of, where there is data, each pixel for the best of those that claim it."""
-        found = _checked(instances, self.predictor.tile_size)
-        sure = found.scores >= self._score
+    def _tile_instances(self, work: Work, instances: Instances) -> list[TileInstance]:
+        """Keep what the model is sure of, of the classes wanted, where there is data."""
+        found = _checked(instances, self.predictor.tile_size, classes=len(self._classes))
+        sure = (found.scores >= self._score) & self._wanted[found.labels]
         masks = found.masks[sure]
         if work.valid is not None and len(masks):
             # Single pixels that happen to have the nodata value, such as black ones in a shadow, are no holes in a roof.
             nothing = ndimage.binary_opening(~work.valid, np.ones((3, 3), bool))
             masks = masks[:, : work.tile.height, : work.tile.width] & ~nothing
         kept_instances = Instances(scores=found.scores[sure], labels=found.labels[sure], masks=masks)
-        return disjoint(pieces_of(work.tile, kept_instances))
+        return disjoint(tile_instances_of(work.tile, kept_instances))
 
     def _join(self, to_joining: Channel[Future[Work]], to_writing: Channel[Future[Footprints]]) -> None:
-        joiner = SeamJoiner(self.grid)
+        merger = InstanceMerger(self.grid)
         waiting: list[Building] = []
         handed_on = time.monotonic()
 
@@ -270,16 +278,16 @@ class DetectionRun:
             """Have rows made of the buildings that are ready, many at once: a call for each tile would mostly be overhead."""
             nonlocal waiting, handed_on
             if waiting:
-                to_writing.put(self._drawers.promise(self._drawn, waiting))
+                to_writing.put(self._polygonize_pool.submit(self._polygonized, waiting))
             waiting, handed_on = [], time.monotonic()
 
-        for work in kept(to_joining):
+        for work in results_of(to_joining):
             if not work.resumed and not work.outside:
-                with self._stages.timed("journal"):
-                    self._journal.add(work.tile, work.pieces)
+                with self._stages.timed("checkpoint"):
+                    self._checkpoint.add(work.tile, work.tile_instances)
             with self._stages.timed("seams"):
-                joiner.add(work.tile, work.pieces)
-                waiting += joiner.ready()
+                merger.add(work.tile, work.tile_instances)
+                waiting += merger.ready()
             # People watch the count, and it counts rows: what is ready may yet prove too small, or lie beside the area.
             if len(waiting) >= _ROWS_AT_ONCE or time.monotonic() - handed_on >= _HAND_ON_EVERY:
                 hand_on()
@@ -287,35 +295,37 @@ class DetectionRun:
             self._outside += work.outside
             self._done += 1
         with self._stages.timed("seams"):
-            waiting += joiner.finish()
+            waiting += merger.finish()
         hand_on()
 
-    def _drawn(self, buildings: list[Building]) -> Footprints:
+    def _polygonized(self, buildings: list[Building]) -> Footprints:
         with self._stages.timed("polygons"):
-            return self._drawing.footprints_of(buildings, in_a_hurry=self.cancelled.is_set)
+            return self._outliner.footprints_of(buildings, cancelling=self.cancelled.is_set)
 
     def _write(self, to_writing: Channel[Future[Footprints]]) -> None:
-        for footprints in kept(to_writing):
+        for footprints in results_of(to_writing):
             if len(footprints):
                 with self._stages.timed("writing"):
-                    self._sink.write(footprints)
+                    self._writer.write(footprints)
                 self.buildings += len(footprints)
                 self.area_m2 += float(footprints.areas.sum())
+                for label, count in zip(*np.unique(footprints.labels, return_counts=True), strict=True):
+                    self.by_class[self._classes[label]] += int(count)
 
 
 def workers_beside(predictor: Predictor) -> int:
     """Return how many threads should read and draw beside a predictor: a model on the CPU takes all cores for itself."""
-    on_cpu = str(getattr(predictor, "device", "cpu")).startswith("cpu")
+    on_cpu = str(predictor.device).startswith("cpu")
     return 1 if on_cpu else max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) - 1))
 
 
-def _checked(instances: Instances, tile_size: int) -> Instances:
+def _checked(instances: Instances, tile_size: int, *, classes: int) -> Instances:
     """Return what a predictor found in a tile as arrays; nothing found may have any shape.
 
     Raises:
-        ArgumentError: there is not one score, label and mask of the tile's size each.
+        ArgumentError: there is not one score, label and mask of the tile's size each, or a label is that of no class.
     """
-    scores, labels = np.asarray(instances.scores), np.asarray(instances.labels)
+    scores, labels = np.asarray(instances.scores), np.asarray(instances.labels).astype(np.int64)
     masks = np.asarray(instances.masks, dtype=bool)
     if not len(scores) == len(labels) == len(masks):
         raise ArgumentError(f"The predictor gave {len(scores)} scores, {len(labels)} labels and {len(masks)} masks of a tile.")
@@ -323,4 +333,10 @@ def _checked(instances: Instances, tile_size: int) -> Instances:
         masks = np.zeros((0, tile_size, tile_size), bool)
     elif masks.shape[1:] != (tile_size, tile_size):
         raise ArgumentError(f"The predictor gave masks of shape {masks.shape[1:]} of a tile of {tile_size} pixels.")
+    if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
+        wrong = labels[(labels < 0) | (labels >= classes)][0]
+        raise ArgumentError(
+            f"The predictor gave the label {wrong}; it has {classes} class{'' if classes == 1 else 'es'}.",
+            hint="Name its classes by their labels in its attribute `classes`.",
+        )
     return Instances(scores=scores, labels=labels, masks=masks)

@@ -18,8 +18,11 @@ class Settings(BaseModel):
         bands: numbers of the bands to use, counted from 1; None chooses by colour interpretation.
         gsd: metres a pixel to detect at; None takes what the model was trained at.
         score: instances of a lower score are left out.
+        classes: names of the model's classes, upper and lower case aside; objects of other classes are left out before
+            anything else is made of them. None takes all.
         min_area: polygons smaller than this, in square metres of true ground, are left out. None leaves out what is
-            smaller than 4 m2 or 12 pixels, whichever is more: less is a shed, or too few pixels to tell.
+            smaller than 12 pixels, too few to tell, and of a model that finds buildings alone what is smaller than 4 m2,
+            which is a shed.
         outline: ``regular``, ``simplified`` or ``raw``.
         precision: of the model's products: ``float32``, ``bfloat16``, or ``auto``, which takes bfloat16 where the device is
             faster at it.
@@ -41,6 +44,7 @@ class Settings(BaseModel):
     bands: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] | None = None
     gsd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     score: Annotated[float, Field(ge=0, le=1)] = 0.5
+    classes: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] | None = None
     min_area: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     outline: Literal["regular", "simplified", "raw"] = "regular"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -67,6 +71,16 @@ class Settings(BaseModel):
     @classmethod
     def _path(cls, value: Any) -> Any:
         return value if value is None else str(value)
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        names = [name.strip() for name in value.split(",")]
+        if not all(names):
+            raise ValueError("it should be names of classes with commas between them, such as car,truck")
+        return names
 
     @field_validator("bands", mode="before")
     @classmethod

@@ -1,7 +1,7 @@
 """Run the stages of a job side by side: a thread each, linked by channels that hold a bounded number of items.
 
-Where one thread is not enough for a stage, a crew does its work: the stage hands it item after item and puts the promised
-results into the channel, where the next stage takes them in the order of the items, whichever was done first.
+Where one thread is not enough for a stage, a thread pool does its work: the stage submits item after item and puts the futures
+into the channel, where the next stage takes their results in the order of the items, whichever was done first.
 """
 
 from __future__ import annotations
@@ -65,36 +65,36 @@ class Channel(Generic[T]):
             yield item
 
 
-def kept(promises: Channel[futures.Future[T]]) -> Iterator[T]:
-    """Yield what a crew promised, in the order of the promises, until their end or until the job is stopped.
+def results_of(pending: Channel[futures.Future[T]]) -> Iterator[T]:
+    """Yield the results of futures, in the order in which they were submitted, until their end or until the job is stopped.
 
     Raises:
         Exception: what the work for the next item raised.
     """
-    for promise in promises:
-        while not promises.stopped():
-            done, _ = futures.wait([promise], timeout=_POLL)
+    for future in pending:
+        while not pending.stopped():
+            done, _ = futures.wait([future], timeout=_POLL)
             if done:
-                yield promise.result()
+                yield future.result()
                 break
 
 
-class Crew:
+class ThreadPool:
     """Threads that share the items of one stage."""
 
     def __init__(self, name: str, threads: int) -> None:
         self._pool = futures.ThreadPoolExecutor(threads, thread_name_prefix=f"maskdino-{name}")
         self._begun: set[futures.Future] = set()
 
-    def promise(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> futures.Future[T]:
-        """Have something done as soon as one of the threads is free."""
-        promise = self._pool.submit(work, *args, **kwargs)
-        self._begun.add(promise)
-        promise.add_done_callback(self._begun.discard)
-        return promise
+    def submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> futures.Future[T]:
+        """Submit work, which begins as soon as one of the threads is free."""
+        future = self._pool.submit(work, *args, **kwargs)
+        self._begun.add(future)
+        future.add_done_callback(self._begun.discard)
+        return future
 
-    def dismiss(self, *, timeout: float) -> bool:
-        """Begin nothing more and wait for what was begun; say whether all of it ended in time."""
+    def shutdown(self, *, timeout: float) -> bool:
+        """Begin nothing more and wait for what was begun. Return whether all of it ended in time."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         ended = not futures.wait(list(self._begun), timeout=timeout).not_done
         if ended:

@@ -1,14 +1,17 @@
-"""What a model is made of: strict, immutable and stored whole in every model file."""
+"""The parts of a model's config that families share: strict, immutable and stored whole in every model file.
+
+Each family adds its own config in its folder under `engine.model.families`; `engine.model.families.registry` reads any of them.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveInt, Tag, ValidationError, model_validator
-
-from engine.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 FeatureName = Literal["res2", "res3", "res4", "res5"]
+# A map is padded to a window, whatever the file's size: 32 is twice the largest published dilation.
+Dilations = tuple[Annotated[int, Field(ge=1, le=32)], ...]
 
 
 class StrictModel(BaseModel):
@@ -53,6 +56,41 @@ class SwinConfig(StrictModel):
         return sum(self.depths)
 
 
+class DinatConfig(StrictModel):
+    """A Dilated Neighbourhood Attention Transformer (arXiv 2209.15001); by default the large one of the published Mask2Former.
+
+    ``kernel``: side of an attention window in positions; ``dilations``: the distance of these, of each block of each stage.
+    """
+
+    kind: Literal["dinat"] = "dinat"
+    embed_dim: PositiveInt = 192
+    depths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (3, 4, 18, 5)
+    heads: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (6, 12, 24, 48)
+    kernel: Literal[3, 5, 7, 9, 11, 13] = 11
+    dilations: tuple[Dilations, Dilations, Dilations, Dilations] = (
+        (1, 14, 1),
+        (1, 4, 1, 7),
+        (1, 2, 1, 3, 1, 2, 1, 3, 1, 2, 1, 3, 1, 2, 1, 3, 1, 3),
+        (1, 1, 1, 1, 1),
+    )
+    mlp_ratio: float = Field(2.0, gt=0)
+    drop_path: float = Field(0.3, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _each_block_has_a_dilation(self) -> DinatConfig:
+        if tuple(map(len, self.dilations)) != self.depths:
+            raise ValueError(f"dilations of {[len(stage) for stage in self.dilations]} blocks do not fit depths {self.depths}")
+        for stage, heads in enumerate(self.heads):
+            if self.embed_dim * 2**stage % heads:
+                raise ValueError(f"{self.embed_dim * 2**stage} channels of stage {stage + 1} cannot be shared by {heads} heads")
+        return self
+
+    @property
+    def layers(self) -> int:
+        """Count layers that have tensors of their own; there are more."""
+        return sum(self.depths)
+
+
 class TimmConfig(StrictModel):
     """A convolutional network of timm, by its name there and without pretrained weights.
 
@@ -71,7 +109,7 @@ class TimmConfig(StrictModel):
         return len(self.channels)
 
 
-BackboneConfig = Annotated[ResNetConfig | SwinConfig | TimmConfig, Field(discriminator="kind")]
+BackboneConfig = Annotated[ResNetConfig | SwinConfig | DinatConfig | TimmConfig, Field(discriminator="kind")]
 
 
 class PixelDecoderConfig(StrictModel):
@@ -96,95 +134,26 @@ class PixelDecoderConfig(StrictModel):
         return self
 
 
-class DecoderConfig(StrictModel):
-    """The transformer decoder and its two-stage query selection.
+class FamilyConfig(StrictModel):
+    """What the config of every family holds; each adds its own parts.
 
-    ``box_initialisation`` (Mask DINO, arXiv 2206.02777, section 3.3): where the first boxes come from. "no": the
-    selected proposals themselves; "mask2box" and "bitmask": the bounding box of each proposal's mask, which differ by one
-    pixel on the far side and in what an empty mask gives, as in the published models.
+    Attributes:
+        kind: of the family, see `engine.model.families.registry`.
+        pixel_mean, pixel_std: by which images of 0..255 are normalised, one for each band.
+        size_divisibility: height and width of a batch are padded to multiples of it.
+        detections_per_image: instances to report of an image, at most.
     """
 
-    queries: int = Field(300, ge=1)
-    layers: int = Field(9, ge=1)
-    feedforward: int = 2048
-    heads: int = 8
-    points: int = 4
-    box_initialisation: Literal["no", "mask2box", "bitmask"] = "mask2box"
-
-
-class ModelConfig(StrictModel):
-    """A whole Mask DINO model."""
-
-    kind: Literal["mask_dino"] = "mask_dino"
+    kind: str
     num_classes: int = Field(80, ge=1)
     backbone: BackboneConfig = ResNetConfig()
     hidden_dim: int = 256
-    pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()
-    decoder: DecoderConfig = DecoderConfig()
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     size_divisibility: int = 32
     detections_per_image: int = Field(100, ge=1)
-
-    @property
-    def layers(self) -> int:
-        """Count layers that have tensors of their own; there are more."""
-        return self.backbone.layers + self.pixel_decoder.levels + self.pixel_decoder.layers + self.decoder.layers
-
-
-class MaskRcnnConfig(StrictModel):
-    """A whole Mask R-CNN, the baseline, in the form of torchvision's second version.
-
-    ``hidden_dim``: channels of the feature pyramid and of the convolutions in the heads. ``box_features``: width of the layer
-    that boxes are classified from. ``anchor_sizes``: sides of the first boxes in pixels, one for each level of the pyramid
-    (strides 4 to 64); the size from which on a box is looked at in a coarser level goes with the smallest.
-    """
-
-    kind: Literal["mask_rcnn"] = "mask_rcnn"
-    num_classes: int = Field(80, ge=1)
-    backbone: BackboneConfig = ResNetConfig(norm="batch")
-    hidden_dim: int = 256
-    box_features: int = 1024
-    anchor_sizes: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (32, 64, 128, 256, 512)
-    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-    size_divisibility: int = 32
-    detections_per_image: int = Field(100, ge=1)
-
-    @model_validator(mode="after")
-    def _anchors_rise(self) -> MaskRcnnConfig:
-        if list(self.anchor_sizes) != sorted(self.anchor_sizes):
-            raise ValueError(f"anchor_sizes {self.anchor_sizes} do not rise from the finest level to the coarsest")
-        return self
 
     @property
     def layers(self) -> int:
         """Count layers that have tensors of their own; there are more."""
         return self.backbone.layers
-
-
-def model_kind(config: Any) -> Any:
-    """Say which kind of model a document or a config describes; documents older than the second kind name none."""
-    return config.get("kind", "mask_dino") if isinstance(config, dict) else getattr(config, "kind", None)
-
-
-AnyModelConfig = Annotated[
-    Annotated[ModelConfig, Tag("mask_dino")] | Annotated[MaskRcnnConfig, Tag("mask_rcnn")], Discriminator(model_kind)
-]
-_KINDS: dict[str, type[ModelConfig | MaskRcnnConfig]] = {"mask_dino": ModelConfig, "mask_rcnn": MaskRcnnConfig}
-
-
-def parse_model_config(document: dict[str, Any]) -> AnyModelConfig:
-    """Make a config of a JSON document; one that names no kind is a Mask DINO's.
-
-    Raises:
-        ConfigError: naming each key that is unknown or out of range.
-    """
-    kind = model_kind(document)
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise ConfigError(f"The model's config is of kind {kind!r}.", hint=f"There are: {', '.join(_KINDS)}.")
-    try:
-        return _KINDS[kind].model_validate(document)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"The model's config does not hold: {faults}.") from error

@@ -31,6 +31,9 @@ def image_batch(images: Tensor | Sequence[Tensor], *, mean: Tensor, std: Tensor,
         raise ArgumentError(f"The model was given images of shape {what}.", hint="Give (B, 3, H, W), or a list of (3, H, W).")
     sizes = [tuple(image.shape[-2:]) for image in images]
     height, width = batch_size(sizes, step=step)
+    if isinstance(images, Tensor):
+        missing = (0, width - images.shape[-1], 0, height - images.shape[-2])
+        return F.pad((images.to(mean) - mean) / std, missing)
     padded = [
         F.pad((image.to(mean) - mean) / std, (0, width - w, 0, height - h)) for image, (h, w) in zip(images, sizes, strict=True)
     ]

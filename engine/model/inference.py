@@ -16,7 +16,9 @@ from timm.models.swin_transformer import WindowAttention
 from torch import Tensor, nn
 
 from engine.errors import ArgumentError, DeviceError
-from engine.model.families.maskdino.model import MaskDino
+from engine.model.families.family import InferenceParts
+from engine.model.families.family_model import FamilyModel
+from engine.model.families.registry import family_of
 from engine.model.folded_norms import fold_norms
 from engine.model.instance_model import InstanceModel
 from engine.model.layers.feed_forward import piece_size
@@ -34,12 +36,12 @@ class InferenceModel(nn.Module):
 
     Args:
         model: on its device, which the copy shares; left as it is.
-        precision: of the products; ``auto`` is `best_precision`. Networks other than Mask DINO know float32 alone.
+        precision: of the products; ``auto`` is `best_precision`. Some networks know float32 alone.
         compile_for: (B, 3, H, W) of the batches for which torch.compile is to make one program of the network, here and now;
             it takes a minute the first time, and on a CPU a C++ compiler. What comes out is held against the network.
 
     Raises:
-        ArgumentError: there is no such precision, or bfloat16 or a compiled network is asked of another network.
+        ArgumentError: there is no such precision, or bfloat16 or a compiled network is asked of a network without.
         DeviceError: it cannot be compiled here, or computes something else when it is.
     """
 
@@ -58,24 +60,23 @@ class InferenceModel(nn.Module):
         self.precision = precision if precision != "auto" else best_precision(self.model)
         image = torch.rand(3, 128, 128, generator=torch.Generator().manual_seed(0)) * 255
         activations = fold_norms(self.model, lambda: self.model.instances([image.to(device)]))
+        parts = _parts_of(self.model)
         if self.precision == "bfloat16":
-            if not isinstance(model, MaskDino):
+            if parts is None:
                 raise ArgumentError(
                     f"precision is 'bfloat16'; {type(model).__name__} computes in float32 alone.", hint="Use auto or float32."
                 )
-            _use_bfloat16(self.model)
+            _use_bfloat16(parts)
         self.model.to(memory_format=torch.channels_last)
         if compile_for is not None:
-            if not isinstance(model, MaskDino):
+            if parts is None:
                 raise ArgumentError(f"compile is asked for; {type(model).__name__} is not compiled.", hint="Leave it out.")
-            _compile(self.model, compile_for)
-        elif isinstance(model, MaskDino) and can_pack(
-            device, torch.bfloat16 if self.precision == "bfloat16" else torch.float32
-        ):
-            for part in (self.model.pixel_decoder.layers, self.model.query_selection, self.model.decoder, self.model.heads):
+            _compile(self.model, parts.compiled, compile_for)
+        elif parts is not None and can_pack(device, torch.bfloat16 if self.precision == "bfloat16" else torch.float32):
+            for part in parts.packed:
                 pack_linears(part, rows=piece_size())
             pack_convolutions(self.model, activations)
-        self.header = getattr(model, "header", None)
+        self.header = model.header
 
     def instances(
         self,
@@ -84,15 +85,15 @@ class InferenceModel(nn.Module):
         count: int | None = None,
         threshold: float = 0.0,
         output_sizes: Sequence[tuple[int, int]] | None = None,
-    ) -> list[ImageInstances]:
+    ) -> Sequence[ImageInstances]:
         """Find the instances of each image, best first; see `engine.model.families.maskdino.model.MaskDino.instances`."""
         return self.model.instances(images, count=count, threshold=threshold, output_sizes=output_sizes)
 
 
 def best_precision(model: InstanceModel) -> Literal["float32", "bfloat16"]:
-    """Return bfloat16 where a Mask DINO model's device multiplies it faster than float32, else float32."""
+    """Return bfloat16 where a model can compute in it and its device multiplies it faster than float32, else float32."""
     device = next(model.parameters()).device
-    if not isinstance(model, MaskDino):
+    if _parts_of(model) is None:
         return "float32"
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -102,10 +103,15 @@ def best_precision(model: InstanceModel) -> Literal["float32", "bfloat16"]:
     return "bfloat16" if fast else "float32"
 
 
-def _compile(model: MaskDino, shape: tuple[int, int, int, int]) -> None:
+def _parts_of(model: InstanceModel) -> InferenceParts | None:
+    return family_of(model.config).inference_parts(model) if isinstance(model, FamilyModel) else None
+
+
+def _compile(model: InstanceModel, name: str, shape: tuple[int, int, int, int]) -> None:
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 255
     images = images.to(next(model.parameters()).device)
-    plain, compiled = model.last_layer, torch.compile(model.last_layer, fullgraph=True, dynamic=False)
+    plain = getattr(model, name)
+    compiled = torch.compile(plain, fullgraph=True, dynamic=False)
     try:
         with torch.inference_mode():
             (*_, boxes, logits), (*_, plain_boxes, plain_logits) = compiled(images), plain(images)
@@ -122,12 +128,12 @@ def _compile(model: MaskDino, shape: tuple[int, int, int, int]) -> None:
             f"Compiled by torch {torch.__version__} the model is wrong here: boxes or scores are off by {off:.3f} in the mean.",
             hint="Do without.",
         )
-    model.last_layer = compiled
+    setattr(model, name, compiled)
 
 
-def _use_bfloat16(model: MaskDino) -> None:
+def _use_bfloat16(parts: InferenceParts) -> None:
     """Let convolutions, linear layers and attention compute in bfloat16, whatever they are given; layer norms in float32."""
-    for part in (model.backbone, model.pixel_decoder, model.decoder):
+    for part in parts.half:
         for module in part.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear, nn.GroupNorm, nn.MultiheadAttention)):
                 module.to(torch.bfloat16).register_forward_pre_hook(_to_bfloat16)

@@ -15,10 +15,10 @@ class InstanceModel(Protocol):
     """A network that finds instances; a `torch.nn.Module` in ``eval()`` mode.
 
     Attributes:
-        header: what the model's file says of it, if it came from one.
+        header: what the model's file says of it; None where it came from none.
     """
 
-    header: ModelHeader
+    header: ModelHeader | None
 
     def instances(
         self,
@@ -27,7 +27,7 @@ class InstanceModel(Protocol):
         count: int | None = None,
         threshold: float = 0.0,
         output_sizes: Sequence[tuple[int, int]] | None = None,
-    ) -> list[ImageInstances]:
+    ) -> Sequence[ImageInstances]:
         """Find the instances of each image, best first; see `engine.model.families.maskdino.model.MaskDino.instances`."""
         ...
 

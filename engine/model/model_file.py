@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,16 +18,14 @@ from engine.errors import CheckpointMismatchError, DeviceError, ModelFileError
 from engine.files.output_file import OutputFile, explained
 from engine.model.checkpoints.catalogue import PUBLISHED
 from engine.model.file_errors import about_file
-from engine.model.header import ModelHeader, parse_header
-from engine.model.header_bounds import check_bounds
+from engine.model.header import ModelHeader, check_bounds, parse_header
 from engine.model.presets import PRESETS
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from engine.model.families.mask_rcnn.model import MaskRcnn
-    from engine.model.families.maskdino.model import MaskDino
+    from engine.model.families.family_model import FamilyModel
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +71,43 @@ def find_model_file(name_or_path: str | os.PathLike[str]) -> Path:
     )
 
 
-def read_header(name_or_path: str | os.PathLike[str]) -> ModelHeader:
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file whose header has been read and checked; its tensors are still in the file.
+
+    Attributes:
+        header: what it says of itself.
+        shapes: of its tensors, by name.
+    """
+
+    path: Path
+    header: ModelHeader
+    shapes: dict[str, tuple[int, ...]]
+
+    def load(self, *, device: str | torch.device = "cpu") -> FamilyModel:
+        """Load the model; see `load_model`."""
+        import torch
+        from safetensors import SafetensorError, safe_open
+
+        from engine.model.build import build_model
+
+        with about_file("The model file", self.path):
+            _check_shapes(self.header, self.shapes)
+            model = build_model(self.header.config)
+            try:
+                with safe_open(self.path, framework="pt") as file, torch.no_grad():
+                    for name, parameter in _distinct_tensors(model).items():
+                        parameter.copy_(_checked(name, file.get_tensor(name), parameter))
+            except SafetensorError as error:
+                raise ModelFileError(f"it is not a whole safetensors file ({error}).") from error
+            model.header = self.header
+        try:
+            return model.to(device).eval()
+        except (RuntimeError, AssertionError) as error:
+            raise DeviceError(f"The model cannot go to device {str(device)!r}: {error}.", hint="Try 'cpu'.") from error
+
+
+def open_model_file(name_or_path: str | os.PathLike[str]) -> ModelFile:
     """Read what a model file says about itself, without its tensors and without torch.
 
     Raises:
@@ -80,7 +115,25 @@ def read_header(name_or_path: str | os.PathLike[str]) -> ModelHeader:
     """
     path = find_model_file(name_or_path)
     with about_file("The model file", path):
-        return _read(path)[0]
+        return ModelFile(path, *_read(path))
+
+
+def read_header(name_or_path: str | os.PathLike[str]) -> ModelHeader:
+    """Read the header of a model file; see `open_model_file`."""
+    return open_model_file(name_or_path).header
+
+
+def load_model(name_or_path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> FamilyModel:
+    """Load a model by the name of an embedded one or from a model file, ready to predict (``eval()``), in float32.
+
+    The model's ``header`` is the file's.
+
+    Raises:
+        ModelFileError: not a model file, truncated, of an unknown version, or with tensors that are not finite.
+        CheckpointMismatchError: its tensors are not those that its config builds.
+        DeviceError: the device is not there.
+    """
+    return open_model_file(name_or_path).load(device=device)
 
 
 def save_model(
@@ -121,44 +174,6 @@ def save_model(
         output.part.chmod(mode)  # safetensors makes files that their owner alone may read
         output.finish()
     return path
-
-
-def load_model(name_or_path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> MaskDino | MaskRcnn:
-    """Load a model by the name of an embedded one or from a model file, ready to predict (``eval()``), in float32.
-
-    The model's ``header`` is the file's.
-
-    Raises:
-        ModelFileError: not a model file, truncated, of an unknown version, or with tensors that are not finite.
-        CheckpointMismatchError: its tensors are not those that its config builds.
-        DeviceError: the device is not there.
-    """
-    import torch
-    from safetensors import SafetensorError, safe_open
-
-    from engine.model.build import build_model
-
-    path = find_model_file(name_or_path)
-    with about_file("The model file", path):
-        header, shapes = _read(path)
-        _check_shapes(header, shapes)
-        model = build_model(header.config)
-        try:
-            with safe_open(path, framework="pt") as file, torch.no_grad():
-                for name, parameter in _distinct_tensors(model).items():
-                    tensor = file.get_tensor(name)
-                    if tensor.dtype != parameter.dtype and not tensor.is_floating_point():
-                        raise ModelFileError(f"its tensor {name} holds {tensor.dtype} where {parameter.dtype} belongs.")
-                    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                        raise ModelFileError(f"its tensor {name} holds values that are not finite.")
-                    parameter.copy_(tensor)
-        except SafetensorError as error:
-            raise ModelFileError(f"it is not a whole safetensors file ({error}).") from error
-        model.header = header
-    try:
-        return model.to(device).eval()
-    except (RuntimeError, AssertionError) as error:
-        raise DeviceError(f"The model cannot go to device {str(device)!r}: {error}.", hint="Try 'cpu'.") from error
 
 
 def _read(path: Path) -> tuple[ModelHeader, dict[str, tuple[int, ...]]]:
@@ -225,6 +240,16 @@ def _check_shapes(header: ModelHeader, found: dict[str, tuple[int, ...]]) -> Non
     if faults:
         more = f"; and {len(faults) - 8} more" if len(faults) > 8 else ""
         raise CheckpointMismatchError(f"its tensors are not those of its config: {'; '.join(faults[:8])}{more}.")
+
+
+def _checked(name: str, found: Tensor, expected: Tensor) -> Tensor:
+    import torch
+
+    if found.dtype != expected.dtype and not found.is_floating_point():
+        raise ModelFileError(f"its tensor {name} holds {found.dtype} where {expected.dtype} belongs.")
+    if found.is_floating_point() and not torch.isfinite(found).all():
+        raise ModelFileError(f"its tensor {name} holds values that are not finite.")
+    return found
 
 
 def _distinct_tensors(model: nn.Module) -> dict[str, Tensor]:

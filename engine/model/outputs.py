@@ -12,13 +12,13 @@ from torch import Tensor
 class Prediction:
     """Hold what one layer says of its queries.
 
-    class_logits: (B, Q, C), one sigmoid logit a class; no entry for background.
-    boxes: (B, Q, 4), cxcywh in 0..1 of the padded image.
+    class_logits: (B, Q, C), one sigmoid logit per class; of Mask2Former (B, Q, C + 1) for a softmax, the last for no object.
+    boxes: (B, Q, 4), cxcywh in 0..1 of the padded image; None where a model predicts none.
     mask_logits: (B, Q, H/4, W/4) of the padded image; None where a layer's masks were not asked for.
     """
 
     class_logits: Tensor
-    boxes: Tensor
+    boxes: Tensor | None
     mask_logits: Tensor | None
 
 
@@ -26,7 +26,7 @@ class Prediction:
 class Outputs(Prediction):
     """Hold the last layer's prediction and, for training, those of the layers before it.
 
-    auxiliary: the initial prediction of the selected queries, then layer 1 to the last but one.
+    auxiliary: the initial prediction of the selected or learned queries, then layer 1 to the last but one.
     encoder: the two-stage proposals taken from the encoder; None for a model without two-stage selection.
     denoising: the denoising queries' part of the initial prediction and of layer 1 to the last; empty when there was none.
     """

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from engine.errors import ArgumentError
-from engine.model.config import (
-    AnyModelConfig,
-    DecoderConfig,
-    MaskRcnnConfig,
-    ModelConfig,
-    PixelDecoderConfig,
-    ResNetConfig,
-    SwinConfig,
-    TimmConfig,
-)
+from engine.model.config import FamilyConfig, PixelDecoderConfig, ResNetConfig, SwinConfig, TimmConfig
+from engine.model.families.mask2former.config import Mask2FormerConfig, MaskedDecoderConfig
+from engine.model.families.mask_rcnn.config import MaskRcnnConfig
+from engine.model.families.maskdino.config import DecoderConfig, MaskDinoConfig
 
-PRESETS: dict[str, AnyModelConfig] = {
+PRESETS: dict[str, FamilyConfig] = {
     # The published COCO instance model with a ResNet-50 (feed-forward 2048, mask-enhanced boxes).
-    "maskdino_r50": ModelConfig(),
+    "maskdino_r50": MaskDinoConfig(),
     # The Swin-L model of the MapChallenge run: one class, five levels, res2 in the encoder.
-    "maskdino_swinl": ModelConfig(
+    "maskdino_swinl": MaskDinoConfig(
         num_classes=1,
         backbone=SwinConfig(),
         pixel_decoder=PixelDecoderConfig(features=("res2", "res3", "res4", "res5"), levels=5),
@@ -26,7 +20,7 @@ PRESETS: dict[str, AnyModelConfig] = {
         detections_per_image=300,
     ),
     # Small enough to be trained from nothing on a CPU.
-    "maskdino_tiny": ModelConfig(
+    "maskdino_tiny": MaskDinoConfig(
         num_classes=1,
         backbone=ResNetConfig(block="basic", depths=(2, 2, 2, 2), widths=(40, 80, 160, 256), norm="batch", stem="deep"),
         hidden_dim=128,
@@ -36,7 +30,7 @@ PRESETS: dict[str, AnyModelConfig] = {
     ),
     # The embedded default, for machines without a GPU, on a backbone that can be had trained on ImageNet. Mean and deviation
     # are those that these weights were trained with.
-    "maskdino_lite": ModelConfig(
+    "maskdino_lite": MaskDinoConfig(
         num_classes=1,
         backbone=TimmConfig(model="tf_efficientnet_lite2", channels=(24, 48, 120, 352)),
         hidden_dim=128,
@@ -46,13 +40,19 @@ PRESETS: dict[str, AnyModelConfig] = {
         pixel_std=(127.5, 127.5, 127.5),
         detections_per_image=300,
     ),
+    # Mask2Former with DiNAT-L as published: COCO's instances, its panoptic classes (things first), ADE20K's semantic classes.
+    "mask2former_dinatl": Mask2FormerConfig(),
+    "mask2former_dinatl_panoptic": Mask2FormerConfig(num_classes=133, task="panoptic", things=tuple(range(80))),
+    "mask2former_dinatl_semantic": Mask2FormerConfig(
+        num_classes=150, task="semantic", decoder=MaskedDecoderConfig(queries=100)
+    ),
     # The baseline. torchvision enlarges a tile of 300 pixels to 800, where its anchors measure 32 to 512: on the tile as it is,
     # that is these.
     "maskrcnn_r50": MaskRcnnConfig(num_classes=1, anchor_sizes=(12, 24, 48, 96, 192)),
 }
 
 
-def preset(name: str, *, num_classes: int | None = None) -> AnyModelConfig:
+def preset(name: str, *, num_classes: int | None = None) -> FamilyConfig:
     """Look a preset up by its name, with another number of classes where one is given.
 
     Raises:
@@ -62,3 +62,11 @@ def preset(name: str, *, num_classes: int | None = None) -> AnyModelConfig:
         raise ArgumentError(f"No preset is called {name!r}.", hint=f"There are: {', '.join(PRESETS)}.")
     config = PRESETS[name]
     return config if num_classes is None else config.model_copy(update={"num_classes": num_classes})
+
+
+def preset_of(config: FamilyConfig) -> str | None:
+    """Name the preset that a config is, whatever its number of classes; None where it is none."""
+    for name, known in PRESETS.items():
+        if known.model_copy(update={"num_classes": config.num_classes}) == config:
+            return name
+    return None

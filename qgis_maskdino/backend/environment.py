@@ -21,6 +21,7 @@ from typing import Any
 from qgis.PyQt.QtCore import QLockFile, QStandardPaths
 
 from qgis_maskdino import settings
+from qgis_maskdino.backend.chosen_python import why_not_usable
 from qgis_maskdino.backend.error import EngineError
 from qgis_maskdino.backend.installer import Installer
 from qgis_maskdino.backend.package_index import cuda_of_driver
@@ -51,13 +52,18 @@ class Condition:
         sentence: what is the case and what to do about it.
         python: the interpreter in question; None where there is none.
         private: whether the plugin made the environment, and so may repair and remove it.
+        installable: whether the plugin's own installation can be used, where need be by forgetting the interpreter in the
+            settings.
     """
 
-    def __init__(self, state: State, sentence: str, *, python: str | None, private: bool) -> None:
+    def __init__(
+        self, state: State, sentence: str, *, python: str | None, private: bool, installable: bool | None = None
+    ) -> None:
         self.state = state
         self.sentence = sentence
         self.python = python
         self.private = private
+        self.installable = private if installable is None else installable
 
 
 class EngineEnvironment:
@@ -90,14 +96,18 @@ class EngineEnvironment:
         """Return how the environment is, by looking at files alone."""
         return self.condition().state
 
-    def condition(self) -> Condition:
-        """Return how the environment is, and say it."""
-        for chosen, where in (
-            (settings.python(), tr("the plugin's settings")),
-            (os.environ.get(PYTHON_VARIABLE, ""), PYTHON_VARIABLE),
-        ):
-            if chosen:
-                return _chosen(chosen, where)
+    def condition(self, *, entered: str | None = None) -> Condition:
+        """Return how the environment is, and say it.
+
+        Args:
+            entered: an interpreter to judge instead of the one in the settings; empty for none.
+        """
+        in_settings = settings.python() if entered is None else entered.strip()
+        by_variable = os.environ.get(PYTHON_VARIABLE, "")
+        if in_settings:
+            return self._chosen(in_settings, tr("the plugin's settings"), installable=not by_variable)
+        if by_variable:
+            return self._chosen(by_variable, PYTHON_VARIABLE, installable=False)
         return self._private_condition()
 
     def engine(self, *, on_log: Callable[[str], None] | None = None) -> EngineProcess:
@@ -174,6 +184,20 @@ class EngineEnvironment:
     def size_estimate(self) -> int:
         """Return about how many bytes the private environment takes on this machine's disk when it is ready."""
         return _CUDA_BYTES if cuda_of_driver() else _CPU_BYTES
+
+    def _chosen(self, python: str, where: str, *, installable: bool) -> Condition:
+        """Return the condition of an interpreter that the user named."""
+        found = shutil.which(os.path.expanduser(python))
+        if found is None:
+            why_not = tr("The interpreter {} of {} is not there or is no program.").format(python, where)
+        else:
+            why_not = why_not_usable(found, self.source_folder())
+        if not why_not:
+            sentence = tr("The engine runs in {}, as {} says.").format(found, where)
+            return Condition(State.READY, sentence, python=found, private=False)
+        way_out = tr("Choose another interpreter, or none for the plugin's own installation.")
+        sentence = f"{why_not} {way_out}" if installable else why_not
+        return Condition(State.BROKEN, sentence, python=None, private=False, installable=installable)
 
     def _private_condition(self) -> Condition:
         python = self._private_python()
@@ -326,16 +350,6 @@ def _default_folder() -> str:
     # Short, because Windows refuses paths beyond 260 letters and PyTorch's own are long.
     location = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.GenericDataLocation)
     return os.path.join(location, "qgis-maskdino", "environment")
-
-
-def _chosen(python: str, where: str) -> Condition:
-    """Return the condition of an interpreter that the user named."""
-    found = shutil.which(os.path.expanduser(python))
-    if found is None:
-        sentence = tr("The interpreter {} of {} is not there or is no program.").format(python, where)
-        return Condition(State.BROKEN, sentence, python=None, private=False)
-    sentence = tr("The engine runs in {}, as {} says.").format(found, where)
-    return Condition(State.READY, sentence, python=found, private=False)
 
 
 def _allow_and_retry(function: Callable[[str], None], path: str, error: object) -> None:

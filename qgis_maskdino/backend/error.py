@@ -53,13 +53,13 @@ def _cause(exit_code: int, crashed: bool, stderr: str) -> tuple[str, str, str]:
     if signalled == signal.SIGTERM or (exit_code == 0 and not crashed):
         return "died", tr("The engine was ended by another program or by the system."), tr("Start the job again.")
     if signalled == _KILLED:
-        said = tr("The engine was killed by the system, most likely because the memory ran out, or by another program.")
-        return "memory", said, _less_memory()
+        sentence = tr("The engine was killed by the system, most likely because the memory ran out, or by another program.")
+        return "memory", sentence, _less_memory()
     if status in _WINDOWS_NO_LIBRARY:
         return "library", tr("The engine lacks a library of the system."), repair_hint()
     if crashed:
-        said = tr("The engine crashed (signal or status {}).").format(status if status > 255 else exit_code)
-        return "died", said, repair_hint()
+        sentence = tr("The engine crashed (signal or status {}).").format(status if status > 255 else exit_code)
+        return "died", sentence, repair_hint()
     return _cause_in_python(exit_code, stderr)
 
 
@@ -73,14 +73,14 @@ def _cause_in_python(exit_code: int, stderr: str) -> tuple[str, str, str]:
     if library:
         return "library", tr("The engine lacks a library of the system: {}.").format(library[1]), repair_hint()
     if "SyntaxError" in stderr:
-        said = tr("This Python interpreter is too old for the engine: it needs 3.10 or later.")
-        return "interpreter", said, repair_hint()
+        sentence = tr("This Python interpreter is too old for the engine: it needs 3.10 or later.")
+        return "interpreter", sentence, repair_hint()
     last = stderr.strip().splitlines()[-1:]
     if last:
-        said = tr("The engine ended with status {}: {}.").format(exit_code, last[0].rstrip("."))
+        sentence = tr("The engine ended with status {}: {}.").format(exit_code, last[0].rstrip("."))
     else:
-        said = tr("The engine ended with status {}.").format(exit_code)
-    return "died", said, repair_hint()
+        sentence = tr("The engine ended with status {}.").format(exit_code)
+    return "died", sentence, repair_hint()
 
 
 def repair_hint() -> str:

@@ -30,7 +30,7 @@ class InstallationProgress:
         self._package = ""  # that pip fetches, one after the other
         self._ready = self._begin
 
-    def hear(self, line: str) -> bool:
+    def read(self, line: str) -> bool:
         """Take in a line; return whether it was for the progress alone and is not worth a log."""
         counted = re.match(r"Progress (\d+) of (\d+)$", line)
         if counted:

@@ -138,9 +138,9 @@ class Installer:
         for name in ("UV_SYSTEM_CERTS", "UV_NATIVE_TLS"):  # its new and its old name: certificates as pip takes them
             variables.insert(name, "1")
 
-        def heard(line: str) -> None:
-            if progress is None or not progress.hear(line):
+        def on_line(line: str) -> None:
+            if progress is None or not progress.read(line):
                 self._on_log(self._proxy.without_secrets(line))
 
-        result = run_program(program, arguments, variables=variables, on_line=heard, is_cancelled=self._is_cancelled)
+        result = run_program(program, arguments, variables=variables, on_line=on_line, is_cancelled=self._is_cancelled)
         return ProgramResult(result.status, self._proxy.without_secrets(result.output), cancelled=result.cancelled)

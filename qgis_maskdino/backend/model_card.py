@@ -14,6 +14,7 @@ from qgis_maskdino.translation import tr
 _METADATA, _DOCUMENT = "__metadata__", "maskdino"  # see engine/model/model_file.py, which checks all of it
 _LENGTH_BYTES = 8
 _LONGEST = 16 * 2**20
+_SHOWN_CLASSES = 8
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class ModelCard:
         figures: what it reached, by name.
         evaluated_on: what the figures were measured on.
         data: names of the data sets that it was trained on.
+        classes: names of what it finds; empty where the file does not say.
     """
 
     gsd: float | None
@@ -33,11 +35,15 @@ class ModelCard:
     figures: dict[str, float]
     evaluated_on: str
     data: tuple[str, ...]
+    classes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Return what there is to say, a line each."""
         said = [self.description] if self.description else []
         said.append(tr("{:g} m/px").format(self.gsd) if self.gsd else tr("any resolution"))
+        if len(self.classes) > 1:
+            shown = ", ".join(self.classes[:_SHOWN_CLASSES])
+            said.append(tr("{} classes: {}").format(len(self.classes), shown + (" …" if self.classes[_SHOWN_CLASSES:] else "")))
         if self.data:
             said.append(tr("Trained on: {}").format("; ".join(self.data)))
         if self.figures:
@@ -71,12 +77,13 @@ def read_model_card(model: str) -> ModelCard | None:
 def _card(document: dict[str, Any]) -> ModelCard:
     training = document.get("training")
     training = training if isinstance(training, dict) else {}
-    gsd = document.get("gsd")
+    gsd, classes = document.get("gsd"), document.get("classes")
     figures = training.get("figures") or {}
     return ModelCard(
         gsd=float(gsd) if isinstance(gsd, (int, float)) and gsd > 0 else None,
         description=str(document.get("description") or ""),
         figures={str(name): float(value) for name, value in figures.items() if isinstance(value, (int, float))},
         evaluated_on=str(training.get("evaluated_on") or ""),
+        classes=tuple(str(name) for name in classes) if isinstance(classes, list) else (),
         data=tuple(str(source.get("name")) for source in training.get("data") or () if isinstance(source, dict)),
     )

@@ -150,8 +150,8 @@ class EngineProcess:
         if event is None:
             if time.monotonic() > deadline:
                 self.close(at_once=True)
-                said = tr("The engine did not answer within {:.0f} seconds.").format(HELLO_WITHIN)
-                raise EngineError(said, code="protocol", hint=repair_hint(), details=self.details)
+                sentence = tr("The engine did not answer within {:.0f} seconds.").format(HELLO_WITHIN)
+                raise EngineError(sentence, code="protocol", hint=repair_hint(), details=self.details)
             return False
         if event.get("event") != "hello":
             return False

@@ -102,6 +102,12 @@ class AreaPicker(QWidget):
             return in_crs(box, layer.crs(), crs)
         return None
 
+    def description(self) -> str:
+        """Return the kind of area in a word or two, for the name of what is made of it."""
+        polygons = self.polygons.currentLayer()
+        inside = tr("inside {}").format(polygons.name()) if polygons is not None else ""
+        return (tr("whole layer"), tr("map view"), tr("rectangle"), inside)[self.choice.currentIndex()]
+
     def why_not(self) -> str:
         """Say why there is no area yet; empty when there is one."""
         kind = self.choice.currentIndex()

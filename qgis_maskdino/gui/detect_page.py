@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-from qgis.core import QgsProcessingUtils, QgsRasterLayer
+from qgis.core import QgsProcessingUtils, QgsProject, QgsRasterLayer
 from qgis.gui import QgsCollapsibleGroupBox, QgsDoubleSpinBox, QgsFileWidget, QgsMapCanvas, QgsRasterBandComboBox
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
 from qgis_maskdino import settings
 from qgis_maskdino.gui.area_picker import LAYER, VIEW, AreaPicker
+from qgis_maskdino.gui.class_picker import ClassPicker
 from qgis_maskdino.gui.device_picker import DevicePicker
+from qgis_maskdino.gui.existing_output import output_parameters
 from qgis_maskdino.gui.model_picker import ModelPicker
 from qgis_maskdino.gui.page import Page, form, note
 from qgis_maskdino.gui.raster_picker import RasterPicker
 from qgis_maskdino.jobs.buildings import BuildingsJob
 from qgis_maskdino.jobs.progress_text import duration
+from qgis_maskdino.layers.export_grid import LARGEST
+from qgis_maskdino.layers.output_file import absolute_output, why_not_a_layer_file, why_not_a_place
 from qgis_maskdino.layers.raster_facts import ground_megapixels, raster_facts
 from qgis_maskdino.translation import tr
 
@@ -32,29 +35,37 @@ class DetectPage(Page):
         self.raster = RasterPicker()
         self.area = AreaPicker(canvas)
         self.model = ModelPicker(remembers=True)
+        self.classes = ClassPicker()
         self.estimate = note()
         self.add(self.raster, label=tr("&Raster layer"))
         self.add(self.area, label=tr("&Area"))
         self.add(self.model, label=tr("&Model"))
+        self.add(self.classes)
         self.add(self._score_row(), label=tr("Minimum &score"))
         self.add(self._further())
         self.add(self.estimate)
         self.end_column()
-        for widget in (self.raster, self.area, self.model):
+        for widget in (self.raster, self.area, self.model, self.classes):
             widget.changed.connect(self.refresh)
         self.raster.changed.connect(self._raster_changed)
         self.gsd.valueChanged.connect(self.refresh)
+        self.output.fileChanged.connect(self.refresh)
         self.device.currentIndexChanged.connect(self.refresh)
         self._raster_changed()
         self.refresh()
 
-    def job(self) -> BuildingsJob:
-        layer = self.raster.layer()
+    def job(self) -> BuildingsJob | None:
+        layer, output = self.raster.layer(), output_parameters(self._output_file(), self)
+        if output is None:
+            return None
         settings.remember("score", self.score.value())
         settings.remember("outline", self.outline.currentData())
         settings.remember("min_area", self.min_area.value())
         return BuildingsJob(
-            layer_name=layer.name(), layer_id=layer.id(), output=self._output_file(), parameters=self.parameters()
+            layer_name=layer.name(),
+            layer_id=layer.id(),
+            area=self.area.description(),
+            parameters={**self.parameters(), **output},
         )
 
     def parameters(self) -> dict[str, Any]:
@@ -66,6 +77,7 @@ class DetectPage(Page):
             "OUTLINE": self.outline.currentData(),
             "DEVICE": self.device.device(),
             **self.area.parameters(),
+            **self.classes.parameters(),
         }
         if self._bands():
             given["BANDS"] = self._bands()
@@ -76,9 +88,20 @@ class DetectPage(Page):
         return given
 
     def why_not(self) -> str:
-        return self.raster.why_not() or self.area.why_not() or self._outside() or self.model.why_not() or self._odd_bands()
+        return (
+            self.raster.why_not()
+            or self.area.why_not()
+            or self._outside()
+            or self._too_large()
+            or self.model.why_not()
+            or self.classes.why_not()
+            or self._odd_bands()
+            or self._unwritable()
+        )
 
     def refresh(self) -> None:
+        card = self.model.card
+        self.classes.offer(card.classes if card is not None and len(card.classes) > 1 else ())
         super().refresh()
         text = "" if self.why_not() else self._estimate()
         self.estimate.setText(text)
@@ -143,12 +166,13 @@ class DetectPage(Page):
         self.min_area.setSpecialValueText(tr("Automatic"))
         self.min_area.setClearValue(-1.0)
         self.min_area.setValue(settings.remembered("min_area", -1.0))
-        self.min_area.setToolTip(tr("Leave out what is smaller. Automatic: 4 m² or 12 pixels, whichever is more."))
+        self.min_area.setToolTip(tr("Leave out what is smaller. Automatic: 12 pixels, and of buildings 4 m² if that is more."))
         self.device = DevicePicker()
         self.output = QgsFileWidget()
         self.output.setStorageMode(QgsFileWidget.StorageMode.SaveFile)
         self.output.setFilter("GeoPackage (*.gpkg);;GeoJSON (*.geojson);;FlatGeobuf (*.fgb);;ESRI Shapefile (*.shp)")
         self.output.lineEdit().setPlaceholderText(tr("Temporary layer"))
+        self.output.setConfirmOverwrite(False)  # the page asks, with more to choose from
         self.output.setToolTip(tr("Where the buildings go. A temporary layer is gone when QGIS is closed."))
         layout = form()
         layout.addRow(tr("&Outlines"), self.outline)
@@ -180,7 +204,13 @@ class DetectPage(Page):
         path = self.output.filePath().strip()
         if not path:
             return QgsProcessingUtils.generateTempFilename("buildings.gpkg")
-        return path if os.path.splitext(path)[1] else f"{path}.gpkg"
+        return absolute_output(path, QgsProject.instance())
+
+    def _unwritable(self) -> str:
+        if not self.output.filePath().strip():
+            return ""
+        path = absolute_output(self.output.filePath(), QgsProject.instance())
+        return why_not_a_layer_file(path) or why_not_a_place(path)
 
     def _odd_bands(self) -> str:
         named = sum(combo.currentBand() > 0 for combo in self.bands)
@@ -193,22 +223,35 @@ class DetectPage(Page):
             return tr("The layer is a map without an end. Choose an area.")
         return tr("The area lies outside the layer.") if area is not None and not area.intersects(layer.extent()) else ""
 
-    def _estimate(self) -> str:
-        """Say how much there is to look at, and how long that took this machine the last time."""
-        layer = self.raster.layer()
-        facts = raster_facts(layer)
-        gsd = self.gsd.value() or (self.model.card.gsd if self.model.card else None) or facts.gsd
-        area = self.area.rectangle_in(layer.crs())
-        if gsd is None or (area is None and not facts.megapixels):
+    def _too_large(self) -> str:
+        megapixels = self._megapixels()
+        if raster_facts(self.raster.layer()).megapixels or megapixels is None or megapixels <= LARGEST:
             return ""
-        area = layer.extent() if area is None else area.intersect(layer.extent())
-        megapixels = ground_megapixels(area, layer.crs(), gsd)
+        return tr("The area has {:,.0f} megapixels; {:,.0f} are the most for a layer that is no file.").format(
+            megapixels, LARGEST
+        )
+
+    def _gsd(self) -> float | None:
+        card = self.model.card
+        return self.gsd.value() or (card.gsd if card else None) or raster_facts(self.raster.layer()).gsd
+
+    def _megapixels(self) -> float | None:
+        """Return how much there is to look at, in millions of the model's pixels; None where that is not known."""
+        layer, gsd = self.raster.layer(), self._gsd()
+        area = self.area.rectangle_in(layer.crs())
+        if gsd is None or (area is None and not raster_facts(layer).megapixels):
+            return None
+        return ground_megapixels(layer.extent() if area is None else area.intersect(layer.extent()), layer.crs(), gsd)
+
+    def _estimate(self) -> str:
+        """Say how much there is to look at, and how long that took this machine the last time, the engine's start included."""
+        facts, gsd, megapixels = raster_facts(self.raster.layer()), self._gsd(), self._megapixels()
         if megapixels is None:
             return ""
         text = tr("About {:.3g} MPix at {:.2g} m/px").format(megapixels, gsd)
         speed = settings.megapixels_per_second(self.device.device())
         if speed:
-            text += " · " + tr("about {}").format(duration(megapixels / speed))
+            text += " · " + tr("about {}").format(duration(settings.start_seconds() + megapixels / speed))
         if facts.gsd is not None and facts.gsd > _COARSE * gsd:
             text += "\n⚠ " + tr("The layer has {:.2g} m/px: coarser than the model is used to.").format(facts.gsd)
         return text

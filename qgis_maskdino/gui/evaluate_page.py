@@ -7,7 +7,7 @@ from qgis.PyQt.QtCore import Qt, QUrl
 from qgis.PyQt.QtGui import QDesktopServices
 from qgis.PyQt.QtWidgets import QAbstractItemView, QHeaderView, QPushButton, QTableWidget, QTableWidgetItem, QWidget
 
-from qgis_maskdino.gui.layer_choice import choose_by_fields, chosen, polygon_combo
+from qgis_maskdino.gui.layer_choice import AnnotationsCombo, DetectionsCombo, chosen, polygon_combo
 from qgis_maskdino.gui.page import Page
 from qgis_maskdino.jobs.evaluation import EvaluationJob
 from qgis_maskdino.jobs.queue import Job, JobState
@@ -19,8 +19,8 @@ class EvaluatePage(Page):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(button=tr("Evaluate"), icon_name="evaluate", parent=parent)
-        self.detections = polygon_combo()
-        self.annotations = polygon_combo()
+        self.detections = DetectionsCombo()
+        self.annotations = AnnotationsCombo()
         self.area = polygon_combo(optional=True)
         self.add(self.detections, label=tr("&Detections"), tip=tr("What was found: polygons, best with a field score."))
         self.add(self.annotations, label=tr("&Annotations"), tip=tr("What is there: one polygon a building."))
@@ -50,9 +50,9 @@ class EvaluatePage(Page):
             combo.layerChanged.connect(lambda layer: self.refresh())
         # A second layer changes no choice, and so is not told as one. Each box has a list of its own.
         for combo in (self.detections, self.annotations):
-            combo.model().rowsInserted.connect(lambda *rows: self._suggest())
+            combo.model().rowsInserted.connect(lambda *rows: self.refresh())
             combo.model().rowsRemoved.connect(lambda *rows: self.refresh())
-        self._suggest()
+        self.refresh()
 
     def why_not(self) -> str:
         detections, annotations = chosen(self.detections), chosen(self.annotations)
@@ -92,17 +92,6 @@ class EvaluatePage(Page):
         self.figures.setFixedHeight(self.figures.verticalHeader().length() + self.figures.horizontalHeader().height() + frame)
         self._report = job.report
         self.report_button.setVisible(bool(self._report))
-
-    def showEvent(self, event) -> None:
-        super().showEvent(event)
-        self._suggest()
-
-    def _suggest(self) -> None:
-        """Choose a layer with scores as detections and one without as annotations, where one layer stands in both places."""
-        if chosen(self.detections) is chosen(self.annotations):
-            choose_by_fields(self.detections, having=True)
-            choose_by_fields(self.annotations, having=False)
-        self.refresh()
 
     def _open_report(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(self._report))

@@ -7,11 +7,12 @@ import os
 from qgis.gui import QgsFileWidget
 from qgis.PyQt.QtWidgets import QSpinBox, QWidget
 
-from qgis_maskdino.gui.layer_choice import chosen, polygon_combo
+from qgis_maskdino.gui.layer_choice import AnnotationsCombo, chosen, polygon_combo
 from qgis_maskdino.gui.page import Page, note
 from qgis_maskdino.gui.raster_picker import RasterPicker
 from qgis_maskdino.jobs.algorithm import AlgorithmJob
 from qgis_maskdino.jobs.queue import Job, JobState
+from qgis_maskdino.layers.detections import is_detections
 from qgis_maskdino.translation import tr
 
 _SHARE = 80  # per cent of the ground for training
@@ -32,7 +33,8 @@ class ExportPage(Page):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(button=tr("Export training data"), icon_name="export", parent=parent)
         self.raster = RasterPicker()
-        self.annotations = polygon_combo()
+        self.annotations = AnnotationsCombo()
+        self.caution = note(tr("⚠ These are detections. Correct them before a model is trained on its own mistakes."))
         self.area = polygon_combo(optional=True)
         self.tile_size = QSpinBox()
         self.tile_size.setRange(64, 4096)
@@ -51,6 +53,7 @@ class ExportPage(Page):
         self.result.hide()
         self.add(self.raster, label=tr("&Raster layer"))
         self.add(self.annotations, label=tr("&Annotations"), tip=tr("One polygon a building, all of them in the area below."))
+        self.add(self.caution)
         self.add(
             self.area,
             label=tr("Where annotations are &complete"),
@@ -67,6 +70,7 @@ class ExportPage(Page):
         self.end_column()
         self.raster.changed.connect(self.refresh)
         self.annotations.layerChanged.connect(lambda layer: self.refresh())
+        self.annotations.model().rowsInserted.connect(lambda *rows: self.refresh())
         self.folder.fileChanged.connect(lambda path: self.refresh())
         self.refresh()
 
@@ -75,12 +79,16 @@ class ExportPage(Page):
         if self.raster.why_not():
             return self.raster.why_not()
         if chosen(self.annotations) is None:
-            return tr("Add a polygon layer with the known buildings to the project.")
+            return tr("Choose a polygon layer with the known buildings, or add one to the project.")
         if not folder:
             return tr("Name a new folder for the data set.")
         if os.path.isdir(folder) and os.listdir(folder):
             return tr("The folder {} is not empty. Name another one.").format(folder)
         return ""
+
+    def refresh(self) -> None:
+        super().refresh()
+        self.caution.setVisible(is_detections(chosen(self.annotations)))
 
     def job(self) -> ExportJob:
         layer, area = self.raster.layer(), chosen(self.area)
@@ -94,7 +102,8 @@ class ExportPage(Page):
         }
         if area is not None:
             parameters["AOI"] = area.id()
-        return ExportJob("maskdino:exporttrainingdata", parameters, title=tr("Training data of {}").format(layer.name()))
+        title = tr("Training data of {} in {}").format(layer.name(), os.path.basename(parameters["OUTPUT"]))
+        return ExportJob("maskdino:exporttrainingdata", parameters, title=title)
 
     def show_result(self, job: Job) -> None:
         """Name the folder that was written."""

@@ -17,6 +17,7 @@ from qgis.PyQt.QtWidgets import (
     QWidget,
 )
 
+from qgis_maskdino import settings
 from qgis_maskdino.backend.base_python import find_uv
 from qgis_maskdino.backend.environment import EngineEnvironment, State
 from qgis_maskdino.backend.package_index import cuda_of_driver
@@ -81,7 +82,7 @@ class FirstStartPage(QWidget):
         self._filler = QWidget()
         layout.addWidget(self._filler, 1)
         queue.changed.connect(self.refresh)
-        queue.heard.connect(self._hear)
+        queue.event_received.connect(self._on_event)
         queue.ended.connect(self._ended)
         self.refresh()
 
@@ -89,6 +90,8 @@ class FirstStartPage(QWidget):
         """Begin the installation."""
         if self._installation() is None:
             self.log.clear()
+            if not self._environment.condition().private:
+                settings.set_python("")  # it cannot be used, and would be asked for again
             self._queue.add(InstallationJob(self._environment, repair=self._environment.state() is not State.MISSING))
 
     def refresh(self) -> None:
@@ -98,8 +101,9 @@ class FirstStartPage(QWidget):
         self.text.setText(_what(self._environment))
         self.condition.setText(condition.sentence if condition.state is not State.MISSING else "")
         self.condition.setVisible(condition.state is not State.MISSING and not installing)
-        self.install_button.setText(tr("Install") if condition.state is State.MISSING else tr("Repair"))
-        self.install_button.setVisible(not installing and condition.private)
+        repairs = condition.private and condition.state is not State.MISSING
+        self.install_button.setText(tr("Repair") if repairs else tr("Install"))
+        self.install_button.setVisible(not installing and condition.installable)
         self.options_button.setVisible(not installing)
         for widget in (self.bar, self.step, self.cancel_button):
             widget.setVisible(installing)
@@ -118,7 +122,7 @@ class FirstStartPage(QWidget):
             self.step.setText(tr("Cancelling; what was installed is deleted …"))
             self._queue.cancel(job)
 
-    def _hear(self, job: Job, event: dict[str, Any]) -> None:
+    def _on_event(self, job: Job, event: dict[str, Any]) -> None:
         if not isinstance(job, InstallationJob):
             return
         if event.get("event") == "progress":

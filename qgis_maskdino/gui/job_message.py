@@ -21,11 +21,14 @@ def show_error(bar: QgsMessageBar, error: JobError) -> None:
 
 
 def show_end(bar: QgsMessageBar, job: Job) -> None:
-    """Tell in the message bar what came of a job that did not fail, and what it warned of."""
+    """Tell in the message bar what came of a job that did not fail; a warning stays until it is closed."""
     done = job.state is JobState.DONE
     text = f"{job.title}: {job.summary() or (tr('done') if done else tr('cancelled'))}"
     level = Qgis.MessageLevel.Success if done else Qgis.MessageLevel.Info
-    _show(bar, text, level, seconds=_SECONDS, details="\n".join(job.warnings))
+    if job.warnings:
+        _show(bar, f"{text} ⚠ {job.warnings[0]}", Qgis.MessageLevel.Warning, seconds=0, details="\n".join(job.warnings))
+    else:
+        _show(bar, text, level, seconds=_SECONDS, details="")
 
 
 def _show(bar: QgsMessageBar, text: str, level: Qgis.MessageLevel, *, seconds: int, details: str) -> None:

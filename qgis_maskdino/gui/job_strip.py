@@ -8,9 +8,11 @@ from qgis.core import QgsApplication
 from qgis.PyQt.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from qgis_maskdino.gui.page import note
-from qgis_maskdino.jobs.progress_text import progress_text
+from qgis_maskdino.jobs.progress_text import is_finishing, progress_text
 from qgis_maskdino.jobs.queue import Job, JobQueue, JobState
 from qgis_maskdino.translation import tr
+
+_WARNINGS = 3  # the message bar's details have all of them
 
 
 class JobStrip(QWidget):
@@ -43,7 +45,7 @@ class JobStrip(QWidget):
         layout.addWidget(self.status)
         layout.addLayout(self._waiting)
         queue.changed.connect(self._show_queue)
-        queue.heard.connect(self._hear)
+        queue.event_received.connect(self._on_event)
         queue.ended.connect(self._show_end)
         self.hide()
 
@@ -75,11 +77,11 @@ class JobStrip(QWidget):
         for job in self._queue.waiting:
             self._waiting.addWidget(_WaitingJob(job, self._queue))
 
-    def _hear(self, job: Job, event: dict[str, Any]) -> None:
+    def _on_event(self, job: Job, event: dict[str, Any]) -> None:
         if not self.cancel_button.isEnabled():
             return  # it is ending; how far it was no longer matters
         if event.get("event") == "progress":
-            total = event.get("total") or 0
+            total = 0 if is_finishing(event) else event.get("total") or 0
             self.bar.setRange(0, 1000 if total else 0)
             self.bar.setValue(round(1000 * event["done"] / total) if total else 0)
             self.status.setText(progress_text(event))
@@ -93,7 +95,7 @@ class JobStrip(QWidget):
             return  # one that waited was taken out
         self.title.setText(job.title)
         self.status.setToolTip("")
-        self.status.setText(_ending(job))
+        self.status.setText("\n".join([_ending(job), *(f"⚠ {warning}" for warning in job.warnings[:_WARNINGS])]))
 
 
 class _WaitingJob(QWidget):

@@ -50,7 +50,7 @@ class CheckJob(Job):
         super().__init__(tr("Check the Mask DINO engine"))
         self._environment = environment
 
-    def work(self, hear: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
+    def work(self, on_event: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
         try:
             return self._environment.check(is_cancelled=is_cancelled)
         except EngineError as error:
@@ -101,6 +101,7 @@ class OptionsPage(QgsOptionsPageWidget):
         self.check_button.clicked.connect(self._check)
         self.repair_button.clicked.connect(self._repair)
         self.remove_button.clicked.connect(self._remove)
+        self.python.fileChanged.connect(lambda path: self.refresh())
 
         fields = form()
         fields.addRow(tr("&Interpreter"), self.python)
@@ -131,14 +132,15 @@ class OptionsPage(QgsOptionsPageWidget):
         self._applied()
 
     def refresh(self, sentence: str = "") -> None:
-        """Show how the engine is."""
-        condition = self._environment.condition()
+        """Show how the engine is, with the interpreter that is entered now."""
+        condition = self._environment.condition(entered=self.python.filePath())
         self.condition.setText(sentence or condition.sentence)
         idle = self._job is None
         self.check_button.setEnabled(idle and condition.state is State.READY)
         self.repair_button.setText(tr("Install") if condition.state is State.MISSING else tr("Repair"))
         self.repair_button.setEnabled(idle and condition.private)
         self.remove_button.setEnabled(idle and condition.private and condition.state is not State.MISSING)
+        self.repair_button.setToolTip("")
         if not condition.private:
             self.repair_button.setToolTip(tr("The interpreter was chosen by you; the plugin changes only what it made itself."))
 

@@ -56,8 +56,11 @@ class Page(QWidget):
         layout.addWidget(scroll, 1)
         layout.addLayout(foot)
 
-    def job(self) -> Job:
-        """Make the job that the page describes; not asked for while there is a reason why not."""
+    def job(self) -> Job | None:
+        """Make the job that the page describes; None where the user was asked and would rather not.
+
+        Not called while there is a reason why not.
+        """
         raise NotImplementedError
 
     def why_not(self) -> str:
@@ -69,8 +72,9 @@ class Page(QWidget):
 
     def submit(self) -> None:
         """Hand in the job that the page describes."""
-        if not self.why_not():
-            self.submitted.emit(self.job())
+        job = None if self.why_not() else self.job()
+        if job is not None:
+            self.submitted.emit(job)
 
     def refresh(self) -> None:
         """Let the button and its sentence follow what was entered."""

@@ -8,7 +8,7 @@ from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QFileDialog, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
 from qgis_maskdino.gui.page import note
-from qgis_maskdino.layers.raster_facts import raster_facts
+from qgis_maskdino.layers.raster_facts import RasterFacts, raster_facts
 from qgis_maskdino.translation import tr
 
 
@@ -89,4 +89,14 @@ def _describe(layer: QgsRasterLayer) -> str:
     if facts.gsd is not None:
         parts.append(f"{facts.gsd:.2g} m/px")
     parts.append(facts.crs.replace(":", ":\u2060") or tr("without CRS"))  # a word joiner: no line begins with the number
-    return " · ".join(parts)
+    return "\n".join([" · ".join(parts), *(f"⚠ {caution}" for caution in _cautions(facts))])
+
+
+def _cautions(facts: RasterFacts) -> list[str]:
+    """Return what will be wrong with a result, which the engine says only when it has looked at the raster."""
+    cautions = []
+    if not facts.crs:
+        cautions.append(tr("Without a CRS the resolution is a guess, and the result will not lie on the map. Set it first."))
+    if facts.megapixels and facts.bands == 1:
+        cautions.append(tr("One band is a grey image; the model was trained on colours and finds less."))
+    return cautions

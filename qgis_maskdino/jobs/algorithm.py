@@ -14,9 +14,11 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProject,
+    QgsVectorLayer,
 )
 
 from qgis_maskdino.jobs.queue import Job, JobError
+from qgis_maskdino.layers.results import add_result
 from qgis_maskdino.translation import tr
 
 LOG_TAG = "Mask DINO"
@@ -31,44 +33,44 @@ class JobFeedback(QgsProcessingFeedback):
         self.log: deque[str] = deque(maxlen=LOG_LINES)
         self.warnings: list[str] = []
         self.failure: tuple[str, str] | None = None  # a sentence, and the way out
-        self.hear: Callable[[dict[str, Any]], None] = lambda event: None
+        self.on_event: Callable[[dict[str, Any]], None] = lambda event: None
 
     def engine_event(self, event: dict[str, Any]) -> None:
         """Take an event of the engine; what it logs arrives as sentences too, and is heard once."""
         if event.get("event") == "progress":
-            self.hear(event)
+            self.on_event(event)
 
     def engine_failed(self, message: str, hint: str) -> None:
         """Take what went wrong and the way out, before they become one text."""
         self.failure = (message, hint)
 
     def setProgressText(self, text: str) -> None:
-        self._say("info", text, Qgis.MessageLevel.Info)
+        self._log("info", text, Qgis.MessageLevel.Info)
 
     def pushInfo(self, info: str) -> None:
-        self._say("info", info, Qgis.MessageLevel.Info)
+        self._log("info", info, Qgis.MessageLevel.Info)
 
     def pushWarning(self, warning: str) -> None:
         if warning not in self.warnings and len(self.warnings) < LOG_LINES:
             self.warnings.append(warning)
-        self._say("warning", warning, Qgis.MessageLevel.Warning)
+        self._log("warning", warning, Qgis.MessageLevel.Warning)
 
     def pushDebugInfo(self, info: str) -> None:
-        self._say("info", info, Qgis.MessageLevel.Info)
+        self._log("info", info, Qgis.MessageLevel.Info)
 
     def pushCommandInfo(self, info: str) -> None:
-        self._say("info", info, Qgis.MessageLevel.Info)
+        self._log("info", info, Qgis.MessageLevel.Info)
 
     def pushConsoleInfo(self, info: str) -> None:
-        self._say("info", info, Qgis.MessageLevel.Info)
+        self._log("info", info, Qgis.MessageLevel.Info)
 
     def reportError(self, error: str, fatalError: bool = False) -> None:
-        self._say("error", error, Qgis.MessageLevel.Critical)
+        self._log("error", error, Qgis.MessageLevel.Critical)
 
-    def _say(self, level: str, message: str, severity: Qgis.MessageLevel) -> None:
+    def _log(self, level: str, message: str, severity: Qgis.MessageLevel) -> None:
         self.log.append(message)
         QgsMessageLog.logMessage(message, LOG_TAG, severity, False)
-        self.hear({"event": "log", "level": level, "message": message})
+        self.on_event({"event": "log", "level": level, "message": message})
 
 
 class AlgorithmJob(Job):
@@ -87,6 +89,8 @@ class AlgorithmJob(Job):
         self._algorithm = None
         self._context: QgsProcessingContext | None = None
         self._feedback: JobFeedback | None = None
+        self._project_is_closed = False
+        QgsProject.instance().cleared.connect(self._leave_project)
 
     def prepare(self) -> None:
         self._algorithm = QgsApplication.processingRegistry().createAlgorithmById(self._id)
@@ -109,8 +113,8 @@ class AlgorithmJob(Job):
         if not prepared:
             raise JobError(self._last_words(), details=self.details())
 
-    def work(self, hear: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
-        self._feedback.hear = hear
+    def work(self, on_event: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
+        self._feedback.on_event = on_event
         try:
             return self._algorithm.runPrepared(self.parameters, self._context, self._feedback)
         except QgsProcessingException as error:
@@ -122,8 +126,27 @@ class AlgorithmJob(Job):
             self._feedback.cancel()
 
     def finish(self) -> None:
-        self.warnings = self._feedback.warnings
+        self.warnings.extend(self._feedback.warnings)
         self._algorithm.postProcess(self._context, self._feedback)
+
+    def is_cancelled(self) -> bool:
+        """Return whether the job was cancelled while it ran."""
+        return self._feedback is not None and self._feedback.isCanceled()
+
+    def show_layer(self, layer: QgsVectorLayer, *, beside: str) -> None:
+        """Add a layer to the project that the job was started in; where that was closed, say where the layer is.
+
+        Args:
+            beside: the id of the layer that it was made of.
+        """
+        if not self._project_is_closed:
+            add_result(layer, beside=beside)
+            return
+        where = layer.source().partition("|")[0]
+        self.warnings.insert(0, tr("The project that it was started in was closed. The layer is in {}.").format(where))
+
+    def _leave_project(self) -> None:
+        self._project_is_closed = True
 
     def details(self) -> str:
         """Return the end of what was said while the job ran."""

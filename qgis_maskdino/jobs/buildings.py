@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
-from qgis.core import QgsVectorLayer
+from qgis.core import QgsProject, QgsVectorLayer
 
 from qgis_maskdino import settings
 from qgis_maskdino.jobs.algorithm import AlgorithmJob
 from qgis_maskdino.jobs.progress_text import duration
 from qgis_maskdino.jobs.queue import JobError, JobState
-from qgis_maskdino.layers.results import add_result, open_result
-from qgis_maskdino.layers.style import DETECTIONS
+from qgis_maskdino.layers.detections import mark_as_detections
+from qgis_maskdino.layers.output_file import free_file, layers_using
+from qgis_maskdino.layers.results import open_result
+from qgis_maskdino.layers.style import CLASS_FIELD, DETECTIONS
 from qgis_maskdino.translation import tr
 
 
@@ -21,29 +26,42 @@ class BuildingsJob(AlgorithmJob):
 
     Args:
         layer_name: of the raster.
+        area: where in it, in a word or two.
         layer_id: of the raster, which may be gone when the detection ends.
-        output: the file for the buildings.
-        parameters: of the algorithm, its output aside.
+        parameters: of the algorithm.
 
     Attributes:
         layer: the buildings.
     """
 
-    def __init__(self, *, layer_name: str, layer_id: str, output: str, parameters: dict[str, Any]) -> None:
-        super().__init__(
-            "maskdino:detectbuildings",
-            {**parameters, "OUTPUT": output},
-            title=tr("Buildings of {}").format(layer_name),
-        )
+    def __init__(self, *, layer_name: str, layer_id: str, area: str, parameters: dict[str, Any]) -> None:
+        # With the time, jobs that wait and layers that came can be told apart.
+        parts = [tr("Buildings of {}").format(layer_name), area, datetime.now().strftime("%H:%M:%S")]
+        super().__init__("maskdino:detectbuildings", parameters, title=" · ".join(parts))
         self.layer: QgsVectorLayer | None = None
         self._raster = layer_id
         self._asked_device = str(parameters.get("DEVICE", "auto"))
         self._speed: float | None = None
+        self._start: float | None = None
 
-    def work(self, hear: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
+    def prepare(self) -> None:
+        """Get ready; a file that came into being or into use while the job waited is left alone, for nobody was asked of it."""
+        output = self.parameters["OUTPUT"]
+        agreed = self.parameters.get("OVERWRITE") and not layers_using(output, QgsProject.instance())
+        if os.path.exists(output) and not agreed:
+            self.parameters["OUTPUT"] = free_file(output)
+            text = tr("{path} was written while the job waited. The buildings are in {other}.")
+            self.warnings.append(text.format(path=output, other=self.parameters["OUTPUT"]))
+        super().prepare()
+
+    def work(self, on_event: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
+        began = time.monotonic()
+
         def listen(event: dict[str, Any]) -> None:
+            if self._start is None and event.get("event") == "progress":
+                self._start = time.monotonic() - began
             self._speed = event.get("megapixels_per_second") or self._speed
-            hear(event)
+            on_event(event)
 
         return super().work(listen, is_cancelled)
 
@@ -52,12 +70,16 @@ class BuildingsJob(AlgorithmJob):
         source = self.results.get("OUTPUT")
         if not source:
             return  # cancelled before there was anything
-        self.layer = open_result(str(source), name=self.title, style=DETECTIONS)
+        name = self.title if not self.is_cancelled() else f"{self.title} · {tr('partial')}"
+        self.layer = open_result(str(source), name=name, style=DETECTIONS)
         if self.layer is None:
             raise JobError(tr("The buildings are in {}, which QGIS cannot open.").format(source), details=self.details())
         if self._speed is not None:
             settings.remember_speed(self._asked_device, self._speed)
-        add_result(self.layer, beside=self._raster)
+        if self._start is not None:
+            settings.remember_start(self._start)
+        mark_as_detections(self.layer)
+        self.show_layer(self.layer, beside=self._raster)
 
     def kept(self) -> str:
         return tr("What was found so far is kept.")
@@ -66,7 +88,10 @@ class BuildingsJob(AlgorithmJob):
         if "COUNT" not in self.results:
             return ""
         number = int(self.results["COUNT"])
-        count = tr("1 building") if number == 1 else tr("{} buildings").format(f"{number:,}")
+        if self.layer is not None and self.layer.fields().indexOf(CLASS_FIELD) >= 0:
+            count = tr("1 object") if number == 1 else tr("{} objects").format(f"{number:,}")
+        else:
+            count = tr("1 building") if number == 1 else tr("{} buildings").format(f"{number:,}")
         if self.state is JobState.CANCELLED:
             count = tr("Cancelled: {} so far").format(count)
         elif number == 0:

@@ -33,6 +33,7 @@ class DetectionRequest:
         bands: numbers of the bands to use, counted from 1; empty leaves the choice to the engine.
         gsd: metres a pixel; None is what the model was trained at.
         min_area: square metres; None leaves the choice to the engine.
+        classes: names of the model's classes to find, with commas between them; empty for all.
     """
 
     source: LayerSource
@@ -43,6 +44,7 @@ class DetectionRequest:
     gsd: float | None = None
     score: float = 0.5
     min_area: float | None = None
+    classes: str = ""
     outline: str = "regular"
     device: str = "auto"
 
@@ -62,6 +64,8 @@ class DetectionRequest:
             arguments["gsd"] = self.gsd
         if self.min_area is not None:
             arguments["min_area"] = self.min_area
+        if self.classes:
+            arguments["classes"] = self.classes
         if self.area is not None and self.area.file is not None:
             arguments["aoi"] = self.area.file
         elif self.area is not None:
@@ -76,7 +80,8 @@ class DetectionResult:
 
     Attributes:
         path: the file with the buildings; None where it was cancelled before there was anything to write.
-        count: buildings.
+        count: buildings, or objects of other classes.
+        layer: the layer in the file: ``buildings``, or ``instances`` of a model that finds something else.
         area: their ground in square metres; None where nothing says how large a pixel is.
         seconds: from start to end.
         megapixels: that the model saw.
@@ -85,6 +90,7 @@ class DetectionResult:
     """
 
     path: str | None
+    layer: str
     count: int
     area: float | None
     seconds: float
@@ -124,6 +130,7 @@ def detect(
             answer = {"cancelled": True}
     return DetectionResult(
         path=answer.get("output"),
+        layer=str(answer.get("layer") or "buildings"),
         count=int(answer.get("buildings") or 0),
         area=answer.get("area_m2"),
         seconds=time.monotonic() - started,
@@ -159,12 +166,14 @@ class _Detection:
                 if error.code != "raster" or self.has_begun:
                     raise
                 message = tr("The engine cannot open the file of '{name}' ({error}); QGIS reads it for the engine.")
-                self._say(message.format(name=self.request.source.name, error=error.message.rstrip(".")))
+                self._log(message.format(name=self.request.source.name, error=error.message.rstrip(".")))
         return self.detect_in_export()
 
     def detect_in(self, raster: str) -> dict[str, Any]:
         """Let the engine detect in a dataset."""
-        return self.engine.run("detect", self.request.arguments(raster), on_event=self._hear, is_cancelled=self.is_cancelled)
+        return self.engine.run(
+            "detect", self.request.arguments(raster), on_event=self._on_event, is_cancelled=self.is_cancelled
+        )
 
     def detect_in_export(self) -> dict[str, Any]:
         """Export the layer as fine as the model wants to see it, and detect in that."""
@@ -186,9 +195,9 @@ class _Detection:
         )
         return self.detect_in(exported)
 
-    def _hear(self, event: dict[str, Any]) -> None:
+    def _on_event(self, event: dict[str, Any]) -> None:
         self.has_begun = self.has_begun or event.get("event") == "progress"
         self.on_event(event)
 
-    def _say(self, message: str) -> None:
+    def _log(self, message: str) -> None:
         self.on_event({"event": "log", "level": "warning", "message": message})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qgis_maskdino.jobs.algorithm import AlgorithmJob
 from qgis_maskdino.jobs.queue import JobError, JobState
-from qgis_maskdino.layers.results import add_result, open_result
+from qgis_maskdino.layers.results import open_result
 from qgis_maskdino.layers.style import MATCHES
 from qgis_maskdino.translation import tr
 
@@ -33,16 +33,17 @@ class EvaluationJob(AlgorithmJob):
         super().__init__("maskdino:evaluatedetections", parameters, title=tr("Evaluation of {}").format(detections_name))
         self.report = report
         self._detections = detections
+        self._detections_name = detections_name
 
     def finish(self) -> None:
         super().finish()
         source = self.results.get("OUTPUT")
         if not source:
             return  # cancelled
-        layer = open_result(str(source), name=tr("Hits and misses"), style=MATCHES)
+        layer = open_result(str(source), name=tr("Hits and misses: {}").format(self._detections_name), style=MATCHES)
         if layer is None:
             raise JobError(tr("The matches are in {}, which QGIS cannot open.").format(source), details=self.details())
-        add_result(layer, beside=self._detections)
+        self.show_layer(layer, beside=self._detections)
 
     def summary(self) -> str:
         if self.state is not JobState.DONE:

@@ -29,13 +29,13 @@ class InstallationJob(Job):
         self._environment = environment
         self._repair = repair
 
-    def work(self, hear: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
+    def work(self, on_event: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
         def log(line: str) -> None:
             QgsMessageLog.logMessage(line, LOG_TAG, Qgis.MessageLevel.Info, False)
-            hear({"event": "log", "level": "info", "message": line})
+            on_event({"event": "log", "level": "info", "message": line})
 
         def progress(share: float, step: str) -> None:
-            hear({"event": "progress", "done": round(share * _THOUSAND), "total": _THOUSAND, "unit": "", "note": step})
+            on_event({"event": "progress", "done": round(share * _THOUSAND), "total": _THOUSAND, "unit": "", "note": step})
 
         make = self._environment.repair if self._repair else self._environment.create
         try:

@@ -12,19 +12,37 @@ def progress_text(event: dict[str, Any]) -> str:
     parts = []
     if event.get("buildings") is not None:
         parts.append(tr("{} buildings so far").format(f"{event['buildings']:,}"))
-    elif event.get("unit") == "%":
+    elif event.get("unit") == "%" and not is_finishing(event):
         parts.append(f"{event.get('done', 0):.0f} %")
-    elif event.get("total") and event.get("unit"):
-        parts.append(f"{event.get('done', 0):,} / {event['total']:,} {event['unit']}")
+    elif event.get("total") and event.get("unit") not in (None, "", "%"):
+        parts.append(f"{event.get('done', 0):,} / {event['total']:,} {_unit(str(event['unit']))}")
     if event.get("megapixels_per_second"):
         parts.append(f"{event['megapixels_per_second']:.2g} MPix/s")
-    if event.get("seconds_left") is not None:
+    if is_finishing(event):
+        parts.append(tr("finishing …"))
+    elif event.get("seconds_left") is not None:
         parts.append(tr("{} left").format(duration(event["seconds_left"])))
     if event.get("device"):
         parts.append(device_name(event["device"]))
     if event.get("note"):
         parts.append(str(event["note"]))
     return " · ".join(parts)
+
+
+def is_finishing(event: dict[str, Any]) -> bool:
+    """Return whether all that can be counted is done: what is left then, merging and writing, has no known end."""
+    return bool(event.get("total")) and event.get("done", 0) >= event["total"]
+
+
+def _unit(name: str) -> str:
+    """Return what the engine counts in, in the user's language."""
+    units = {
+        "tiles": tr("tiles"),
+        "tiles fetched": tr("tiles fetched"),
+        "steps": tr("steps"),
+        "images": tr("images"),
+    }
+    return units.get(name, name)
 
 
 def duration(seconds: float) -> str:

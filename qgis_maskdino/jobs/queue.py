@@ -66,11 +66,11 @@ class Job:
             JobError: the job cannot be done.
         """
 
-    def work(self, hear: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
+    def work(self, on_event: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
         """Do the work, in another thread.
 
         Args:
-            hear: takes events: ``progress`` (done, total, unit, ...), ``log`` (level, message) as the engine sends them.
+            on_event: takes events: ``progress`` (done, total, unit, ...), ``log`` (level, message) as the engine sends them.
             is_cancelled: asked several times a second.
 
         Raises:
@@ -102,12 +102,12 @@ class JobQueue(QObject):
 
     Signals:
         changed: a job was added, began or ended.
-        heard: a job and an event of it.
+        event_received: a job and an event of it.
         ended: a job that is done, cancelled or failed.
     """
 
     changed = pyqtSignal()
-    heard = pyqtSignal(object, dict)
+    event_received = pyqtSignal(object, dict)
     ended = pyqtSignal(object)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -160,12 +160,12 @@ class JobQueue(QObject):
                 self._end(job, JobState.FAILED)
                 continue
             job.state = JobState.RUNNING
-            self._task = _JobTask(job, heard=self._hear, ended=self._task_ended)
+            self._task = _JobTask(job, on_event=self._on_event, ended=self._task_ended)
             QgsApplication.taskManager().addTask(self._task)
 
-    def _hear(self, job: Job, event: dict[str, Any]) -> None:
+    def _on_event(self, job: Job, event: dict[str, Any]) -> None:
         if not self._closed:
-            self.heard.emit(job, event)
+            self.event_received.emit(job, event)
 
     def _task_ended(self, task: _JobTask) -> None:
         if self._closed or task is not self._task:
@@ -198,17 +198,17 @@ class _JobTask(QgsTask):
 
     spoke = pyqtSignal(object, dict)
 
-    def __init__(self, job: Job, *, heard: Callable[[Job, dict], None], ended: Callable[[_JobTask], None]) -> None:
+    def __init__(self, job: Job, *, on_event: Callable[[Job, dict], None], ended: Callable[[_JobTask], None]) -> None:
         super().__init__(job.title, _FLAGS)
         self.job = job
         self.answered = False
         self.has_ended = threading.Event()
         self._ended = ended
-        self.spoke.connect(heard)
+        self.spoke.connect(on_event)
 
     def run(self) -> bool:
         try:
-            self.job.results = self.job.work(self._hear, self.isCanceled)
+            self.job.results = self.job.work(self._on_event, self.isCanceled)
             self.answered = True
         except JobError as error:
             self.job.error = error
@@ -223,7 +223,7 @@ class _JobTask(QgsTask):
         super().cancel()
         self.job.cancel()
 
-    def _hear(self, event: dict[str, Any]) -> None:
+    def _on_event(self, event: dict[str, Any]) -> None:
         if event.get("event") == "progress" and event.get("total"):
             self.setProgress(100.0 * event["done"] / event["total"])
         self.spoke.emit(self.job, event)

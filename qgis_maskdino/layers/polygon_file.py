@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from qgis.core import (
     QgsCoordinateReferenceSystem,
@@ -87,6 +87,16 @@ def fields_of(*definitions: str) -> QgsFields:
     """
     columns = "&".join(f"field={definition}" for definition in definitions)
     return QgsVectorLayer(f"Polygon?{columns}", "fields", "memory").fields()
+
+
+def copied_features(layer: QgsVectorLayer, fields: QgsFields) -> Iterator[QgsFeature]:
+    """Yield a layer's features with some of its fields."""
+    names = fields.names()
+    for feature in layer.getFeatures():
+        row = QgsFeature(fields)
+        row.setGeometry(feature.geometry())
+        row.setAttributes([feature[name] for name in names])
+        yield row
 
 
 def _polygon(feature: QgsFeature, within: QgsGeometry | None) -> QgsGeometry | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from qgis.core import (
     QgsCoordinateReferenceSystem,
@@ -16,6 +18,8 @@ from qgis.core import (
     QgsRasterLayer,
     QgsRectangle,
 )
+
+_CELLS = 8  # along each side of an area that is measured
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,16 @@ def ground_megapixels(area: QgsRectangle, crs: QgsCoordinateReferenceSystem, gsd
     if not crs.isValid() or area.isEmpty():
         return None
     measure = _measure(crs)
-    square_metres = measure.measureArea(QgsGeometry.fromRect(area))
+    square_metres = sum(measure.measureArea(QgsGeometry.fromRect(cell)) for cell in _cells(area))
     return square_metres / gsd**2 / 1e6 if math.isfinite(square_metres) else None
+
+
+def _cells(area: QgsRectangle) -> Iterator[QgsRectangle]:
+    """Cut a rectangle: the sides of a very large one are no longer what encloses its ground (the whole Earth had no area)."""
+    width, height = area.width() / _CELLS, area.height() / _CELLS
+    for column, row in product(range(_CELLS), range(_CELLS)):
+        left, bottom = area.xMinimum() + column * width, area.yMinimum() + row * height
+        yield QgsRectangle(left, bottom, left + width, bottom + height)
 
 
 def in_crs(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qgis.core import QgsProject, QgsVectorLayer
 
-from qgis_maskdino.layers.style import style_file
+from qgis_maskdino.layers.style import apply_style
 
 
 def open_result(source: str, *, name: str, style: str) -> QgsVectorLayer | None:
@@ -18,7 +18,7 @@ def open_result(source: str, *, name: str, style: str) -> QgsVectorLayer | None:
     layer = QgsVectorLayer(source, name, "ogr")
     if not layer.isValid():
         return None
-    layer.loadNamedStyle(style_file(style))
+    apply_style(layer, style)
     return layer
 
 

@@ -1,19 +1,32 @@
-"""Give layers that come out of an algorithm their style, once they are loaded."""
+"""The styles of layers that come out of an algorithm, and how they get them once they are loaded."""
 
 from __future__ import annotations
 
 import os
 
 from qgis.core import (
+    QgsCategorizedSymbolRenderer,
     QgsMapLayer,
     QgsProcessingContext,
     QgsProcessingFeedback,
     QgsProcessingLayerPostProcessorInterface,
+    QgsRenderContext,
+    QgsRendererCategory,
+    QgsVectorLayer,
 )
+from qgis.PyQt import sip
+from qgis.PyQt.QtGui import QColor
+
+from qgis_maskdino.layers.detections import mark_as_detections
+from qgis_maskdino.translation import tr
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "styles")
 DETECTIONS = "detections"
 MATCHES = "matches"
+CLASS_FIELD = "class"
+_CLASS_TIP = f"""<b>[% replace("{CLASS_FIELD}", '<', '&lt;') %]</b><br>"""  # a name comes from whoever made the model
+_GOLDEN_ANGLE = 137.508  # degrees: however many hues are taken this far apart, neighbours in the list differ
+_FILL = 36  # of 255: the roof below stays visible
 
 
 def style_file(name: str) -> str:
@@ -21,10 +34,37 @@ def style_file(name: str) -> str:
     return os.path.join(FOLDER, f"{name}.qml")
 
 
+def apply_style(layer: QgsVectorLayer, name: str) -> None:
+    """Give a layer a style; detections of several classes are drawn by class instead of by score. In the main thread."""
+    layer.loadNamedStyle(style_file(name))
+    if name == DETECTIONS and layer.fields().indexOf(CLASS_FIELD) >= 0:
+        layer.setRenderer(_by_class(layer))
+        layer.setMapTipTemplate(f"{_CLASS_TIP}{layer.mapTipTemplate()}")
+    if name == MATCHES:
+        for index, text in enumerate((tr("Hit"), tr("False detection"), tr("Missed building"))):  # in the order of the file
+            layer.renderer().updateCategoryLabel(index, text)
+    layer.triggerRepaint()
+
+
+def _by_class(layer: QgsVectorLayer) -> QgsCategorizedSymbolRenderer:
+    """Return a renderer with a colour for each class that the layer has."""
+    pattern = layer.renderer().symbols(QgsRenderContext())[0]
+    categories = []
+    for number, name in enumerate(sorted(layer.uniqueValues(layer.fields().indexOf(CLASS_FIELD)), key=str)):
+        symbol = pattern.clone()
+        outline = QColor.fromHsvF(number * _GOLDEN_ANGLE / 360 % 1, 0.8, 1.0)
+        symbol.symbolLayer(0).setStrokeColor(outline)
+        symbol.symbolLayer(0).setFillColor(QColor(outline.red(), outline.green(), outline.blue(), _FILL))
+        categories.append(QgsRendererCategory(name, symbol, str(name)))
+    return QgsCategorizedSymbolRenderer(CLASS_FIELD, categories)
+
+
 def style_when_loaded(destination: str, name: str, context: QgsProcessingContext) -> None:
     """Let a layer have a style when it is loaded; where it is not going to be, do nothing."""
     if context.willLoadLayerOnCompletion(destination):
-        context.layerToLoadOnCompletionDetails(destination).setPostProcessor(_STYLES[name])
+        _styles[:] = [style for style in _styles if not sip.isdeleted(style)]
+        _styles.append(_Style(name))
+        context.layerToLoadOnCompletionDetails(destination).setPostProcessor(_styles[-1])
 
 
 class _Style(QgsProcessingLayerPostProcessorInterface):
@@ -36,9 +76,10 @@ class _Style(QgsProcessingLayerPostProcessorInterface):
 
     def postProcessLayer(self, layer: QgsMapLayer, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> None:
         """Apply the style. Called in the main thread."""
-        layer.loadNamedStyle(style_file(self.name))
-        layer.triggerRepaint()
+        apply_style(layer, self.name)
+        if self.name == DETECTIONS:
+            mark_as_detections(layer)
 
 
-# QGIS keeps no hold of them, and calls them when the algorithm is long gone: one of each kind, for as long as we are loaded.
-_STYLES = {name: _Style(name) for name in (DETECTIONS, MATCHES)}
+# A context deletes the one that it was given when it goes, and until then keeps no hold of it that Python knows.
+_styles: list[_Style] = []

@@ -8,14 +8,13 @@ import tempfile
 from typing import Any
 
 from qgis.core import (
-    QgsFeature,
-    QgsFeatureSink,
     QgsProcessing,
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
     QgsProcessingParameterBand,
+    QgsProcessingParameterBoolean,
     QgsProcessingParameterEnum,
     QgsProcessingParameterExtent,
     QgsProcessingParameterFeatureSink,
@@ -23,6 +22,7 @@ from qgis.core import (
     QgsProcessingParameterFile,
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterLayer,
+    QgsProcessingParameterString,
     QgsVectorLayer,
     QgsWkbTypes,
 )
@@ -33,22 +33,22 @@ from qgis_maskdino.backend.work_folder import work_folder
 from qgis_maskdino.jobs.detection import DetectionRequest, DetectionResult, detect
 from qgis_maskdino.jobs.progress_text import duration
 from qgis_maskdino.layers.detection_area import DetectionArea
-from qgis_maskdino.layers.polygon_file import BATCH, fields_of
+from qgis_maskdino.layers.polygon_file import copied_features, fields_of
 from qgis_maskdino.layers.source import has_pixels
 from qgis_maskdino.layers.style import DETECTIONS, style_when_loaded
 from qgis_maskdino.processing.engine_algorithm import (
-    EngineAlgorithm,
     device_options,
     listener,
     log_to,
 )
+from qgis_maskdino.processing.layer_algorithm import LayerAlgorithm
 from qgis_maskdino.translation import tr
 
 OUTLINES = ("regular", "simplified", "raw")
 _DETECTED = 98.0  # per cent; the rest is handing over
 
 
-class DetectBuildings(EngineAlgorithm):
+class DetectBuildings(LayerAlgorithm):
     """Detects in the thread that Processing chooses; everything of the layers is taken in ``prepareAlgorithm``."""
 
     INPUT = "INPUT"
@@ -63,6 +63,8 @@ class DetectBuildings(EngineAlgorithm):
     OUTLINE = "OUTLINE"
     DEVICE = "DEVICE"
     OUTPUT = "OUTPUT"
+    CLASSES = "CLASSES"
+    OVERWRITE = "OVERWRITE"
     COUNT = "COUNT"
     AREA = "AREA"
     SECONDS = "SECONDS"
@@ -174,7 +176,7 @@ class DetectBuildings(EngineAlgorithm):
                 optional=True,
                 minValue=0.0,
             ),
-            tr("Leave out what is smaller. Without one: 4 m2 or 12 pixels, whichever is more."),
+            tr("Leave out what is smaller. Without one: 12 pixels, and of buildings 4 m2 if that is more."),
             advanced=True,
             decimals=1,
         )
@@ -189,7 +191,20 @@ class DetectBuildings(EngineAlgorithm):
             QgsProcessingParameterFeatureSink(
                 self.OUTPUT, tr("Buildings"), QgsProcessing.SourceType.TypeVectorPolygon, supportsAppend=True
             ),
-            tr("One polygon a building, in the image's CRS, with 'score' and 'area_m2'."),
+            tr(
+                "One polygon per building, in the image's CRS, with 'score' and 'area_m2'; of a model of several classes one "
+                "per object, with its 'class'."
+            ),
+        )
+        self.add(
+            QgsProcessingParameterString(self.CLASSES, tr("Classes to find"), optional=True),
+            tr("Names of the model's classes with commas between them, such as car,truck. Without any, all of them."),
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterBoolean(self.OVERWRITE, tr("Replace all layers of a GeoPackage"), defaultValue=False),
+            tr("Otherwise an output file that holds other layers too is refused."),
+            advanced=True,
         )
         self.addOutput(QgsProcessingOutputNumber(self.COUNT, tr("Number of buildings")))
         self.addOutput(QgsProcessingOutputNumber(self.AREA, tr("Their area together [m2]")))
@@ -211,7 +226,8 @@ class DetectBuildings(EngineAlgorithm):
             return False, tr("'{name}' is a map without an end. Choose an extent or an area of interest.").format(
                 name=layer.name()
             )
-        why_not = self.why_not_written(parameters, self.OUTPUT, (self.INPUT, self.AOI), context)
+        replace = self.parameterAsBool(parameters, self.OVERWRITE, context)
+        why_not = self.why_not_written(parameters, self.OUTPUT, (self.INPUT, self.AOI), context, replace=replace)
         if why_not:
             return False, why_not
         return super().checkParameterValues(parameters, context)
@@ -244,10 +260,10 @@ class DetectBuildings(EngineAlgorithm):
                 is_cancelled=feedback.isCanceled,
                 on_log=log_to(feedback),
             )
-            _say(result, feedback)
+            _log(result, feedback)
             if result.path is None:
                 return {}
-            destination = self._hand_over(result.path, parameters, context)
+            destination = self._hand_over(result, parameters, context, feedback)
         style_when_loaded(destination, DETECTIONS, context)
         return {
             self.OUTPUT: destination,
@@ -267,6 +283,7 @@ class DetectBuildings(EngineAlgorithm):
             gsd=self._given(parameters, self.GSD, context),
             score=self.parameterAsDouble(parameters, self.SCORE, context),
             min_area=self._given(parameters, self.MIN_AREA, context),
+            classes=self.parameterAsString(parameters, self.CLASSES, context).strip(),
             outline=self.parameterAsString(parameters, self.OUTLINE, context),
             device=self.parameterAsString(parameters, self.DEVICE, context),
         )
@@ -281,45 +298,41 @@ class DetectBuildings(EngineAlgorithm):
     def _given(self, parameters: dict[str, Any], name: str, context: QgsProcessingContext) -> float | None:
         return None if parameters.get(name) in (None, "") else self.parameterAsDouble(parameters, name, context)
 
-    def _hand_over(self, path: str, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
-        """Copy the engine's buildings into the sink, which is made now: a run that fails replaces nothing."""
-        fields = fields_of("score:double", "area_m2:double")
+    def _hand_over(
+        self,
+        result: DetectionResult,
+        parameters: dict[str, Any],
+        context: QgsProcessingContext,
+        feedback: QgsProcessingFeedback,
+    ) -> str:
+        """Copy the engine's buildings to the output, which is made now: a run that fails replaces nothing."""
+        layer = QgsVectorLayer(f"{result.path}|layername={result.layer}", result.layer, "ogr")
+        columns = ["score:double", "class:string", "area_m2:double"]
+        fields = fields_of(*(column for column in columns if layer.fields().indexOf(column.partition(":")[0]) >= 0))
+        rows = copied_features(layer, fields)
         try:
-            sink, destination = self.parameterAsSink(
-                parameters, self.OUTPUT, context, fields, QgsWkbTypes.Type.Polygon, self._source.crs
+            return self.write_layer(
+                rows,
+                parameters,
+                self.OUTPUT,
+                context,
+                feedback,
+                fields=fields,
+                geometry=QgsWkbTypes.Type.Polygon,
+                crs=self._source.crs,
             )
-            if sink is None:
-                raise QgsProcessingException(self.invalidSinkError(parameters, self.OUTPUT))
-            batch: list[QgsFeature] = []
-            for found in QgsVectorLayer(path, "buildings", "ogr").getFeatures():
-                feature = QgsFeature(fields)
-                feature.setGeometry(found.geometry())
-                feature.setAttributes([found["score"], found["area_m2"]])
-                batch.append(feature)
-                if len(batch) == BATCH:
-                    _add(batch, sink)
-                    batch = []
-            _add(batch, sink)
         except QgsProcessingException as error:
             # An hour of work must not be lost for a disk that is full now.
-            kept = shutil.copy(path, tempfile.mkdtemp(prefix="maskdino-"))
+            kept = shutil.copy(result.path, tempfile.mkdtemp(prefix="maskdino-"))
             raise QgsProcessingException(
                 tr("{error} The buildings are kept in {path}.").format(error=error, path=kept)
             ) from error
-        return destination
 
 
-def _add(batch: list[QgsFeature], sink: QgsFeatureSink) -> None:
-    if batch and not sink.addFeatures(batch, QgsFeatureSink.Flag.FastInsert):
-        raise QgsProcessingException(tr("The buildings cannot be written: {error}.").format(error=sink.lastError()))
-
-
-def _say(result: DetectionResult, feedback: QgsProcessingFeedback) -> None:
+def _log(result: DetectionResult, feedback: QgsProcessingFeedback) -> None:
     if result.cancelled:
         feedback.pushWarning(tr("Cancelled. Buildings found until then: {count}.").format(count=result.count))
     else:
-        feedback.pushInfo(
-            tr("{count:,} buildings in {time} on {device}.").format(
-                count=result.count, time=duration(result.seconds), device=result.device
-            )
-        )
+        buildings = result.layer == "buildings"
+        text = tr("{count:,} buildings in {time} on {device}.") if buildings else tr("{count:,} objects in {time} on {device}.")
+        feedback.pushInfo(text.format(count=result.count, time=duration(result.seconds), device=result.device))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +12,6 @@ from qgis.core import (
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
-    QgsProcessingOutputLayerDefinition,
     QgsProcessingParameterDefinition,
 )
 from qgis.PyQt.QtGui import QIcon
@@ -92,29 +90,6 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         with self.explained():
             return LayerSource.of(layer, context.transformContext())
 
-    def why_not_written(
-        self, parameters: dict[str, Any], name: str, inputs: Sequence[str], context: QgsProcessingContext
-    ) -> str:
-        """Say why an output cannot be written, before an hour of work; empty where nothing speaks against it.
-
-        Args:
-            name: of the output.
-            inputs: names of layers that are read: none of them is to be replaced.
-        """
-        path = output_file(parameters, name)
-        if path is None:
-            return ""
-        folder = os.path.dirname(path)
-        if not os.path.isdir(folder):
-            return tr("The folder {path} of the output does not exist.").format(path=folder)
-        if not os.access(folder, os.W_OK) or (os.path.exists(path) and not os.access(path, os.W_OK)):
-            return tr("The output {path} cannot be written: permission denied. Choose another place.").format(path=path)
-        for read in inputs:
-            layer = self.parameterAsLayer(parameters, read, context)
-            if layer is not None and _same_file(path, layer.source().partition("|")[0]):
-                return tr("The output {path} is read too, and would be lost. Name another file.").format(path=path)
-        return ""
-
     @contextmanager
     def explained(self, feedback: QgsProcessingFeedback | None = None) -> Iterator[None]:
         """Turn an engine's error into the exception that Processing shows, its details into lines of the log."""
@@ -144,18 +119,6 @@ def device_options() -> list[str]:
     return list(dict.fromkeys([*DEVICES, settings.device()]))
 
 
-def output_file(parameters: dict[str, Any], name: str) -> str | None:
-    """Return the file that an output will go to; None where it goes elsewhere, into memory or a database."""
-    value = parameters.get(name)
-    if isinstance(value, QgsProcessingOutputLayerDefinition):
-        value = value.sink.staticValue()
-    return value if isinstance(value, str) and os.path.isabs(value) else None
-
-
-def _same_file(one: str, other: str) -> bool:
-    return os.path.isfile(one) and os.path.isfile(other) and os.path.samefile(one, other)
-
-
 def listener(feedback: QgsProcessingFeedback, *, end: float = 100.0) -> Callable[[dict[str, Any]], None]:
     """Return a function that tells a feedback of an engine's events.
 
@@ -166,7 +129,7 @@ def listener(feedback: QgsProcessingFeedback, *, end: float = 100.0) -> Callable
     told = [0]
     relay = getattr(feedback, "engine_event", None)
 
-    def hear(event: dict[str, Any]) -> None:
+    def on_event(event: dict[str, Any]) -> None:
         if relay is not None:
             relay(event)
         if event.get("event") == "log":
@@ -185,7 +148,7 @@ def listener(feedback: QgsProcessingFeedback, *, end: float = 100.0) -> Callable
                 told[0] = int(share * 100 // _TENTH) * _TENTH
                 feedback.pushInfo(f"{told[0]} %: {progress_text(event)}")
 
-    return hear
+    return on_event
 
 
 def log_to(feedback: QgsProcessingFeedback) -> Callable[[str], None]:

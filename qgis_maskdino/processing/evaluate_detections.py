@@ -7,8 +7,6 @@ import re
 from typing import Any
 
 from qgis.core import (
-    QgsFeature,
-    QgsFeatureSink,
     QgsField,
     QgsFields,
     QgsProcessing,
@@ -27,9 +25,10 @@ from qgis.core import (
 
 from qgis_maskdino.backend.environment import EngineEnvironment
 from qgis_maskdino.backend.work_folder import work_folder
-from qgis_maskdino.layers.polygon_file import write_polygons
+from qgis_maskdino.layers.polygon_file import copied_features, write_polygons
 from qgis_maskdino.layers.style import MATCHES, style_when_loaded
-from qgis_maskdino.processing.engine_algorithm import EngineAlgorithm, listener, log_to, number, shown_file
+from qgis_maskdino.processing.engine_algorithm import listener, log_to, number, shown_file
+from qgis_maskdino.processing.layer_algorithm import LayerAlgorithm
 from qgis_maskdino.translation import tr
 
 # Outputs by the names of the engine's figures, see ``training/evaluation/layers/figures.py``.
@@ -54,7 +53,7 @@ _SCORES = ("score", "confidence", "conf", "probability")  # where the engine loo
 _COMPARED = 90.0  # per cent; the rest is writing
 
 
-class EvaluateDetections(EngineAlgorithm):
+class EvaluateDetections(LayerAlgorithm):
     """Compares two layers one to one at an intersection over union of 0.5."""
 
     ICON = "evaluate"
@@ -193,7 +192,7 @@ class EvaluateDetections(EngineAlgorithm):
                 )
             if answer.get("cancelled"):
                 return {}
-            destination = self._write(matches, parameters, context)
+            destination = self._write(matches, parameters, context, feedback)
         figures = answer["figures"]
         for warning in answer["warnings"]:
             feedback.pushWarning(warning)
@@ -226,25 +225,19 @@ class EvaluateDetections(EngineAlgorithm):
             arguments[name.lower()] = path
         return arguments
 
-    def _write(self, matches: str, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
-        """Copy the engine's layer into the sink."""
+    def _write(
+        self, matches: str, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> str:
+        """Copy the engine's layer to the output."""
         layer = QgsVectorLayer(matches, "matches", "ogr")
         fields = QgsFields()
         for field in layer.fields():
             if field.name() != "fid":
                 fields.append(field)
-        sink, destination = self.parameterAsSink(parameters, self.OUTPUT, context, fields, layer.wkbType(), layer.crs())
-        if sink is None:
-            raise QgsProcessingException(self.invalidSinkError(parameters, self.OUTPUT))
-        rows = []
-        for match in layer.getFeatures():
-            row = QgsFeature(fields)
-            row.setGeometry(match.geometry())
-            row.setAttributes([match[field.name()] for field in fields])
-            rows.append(row)
-        if rows and not sink.addFeatures(rows, QgsFeatureSink.Flag.FastInsert):
-            raise QgsProcessingException(tr("The matches cannot be written: {error}.").format(error=sink.lastError()))
-        return destination
+        rows = copied_features(layer, fields)
+        return self.write_layer(
+            rows, parameters, self.OUTPUT, context, feedback, fields=fields, geometry=layer.wkbType(), crs=layer.crs()
+        )
 
 
 def _shown(figure: float | None) -> str:

@@ -236,13 +236,13 @@ class TrainModel(EngineAlgorithm):
         return [line.strip() for line in lines if line.strip()]
 
 
-def by_epoch(hear: Callable[[dict[str, Any]], None], epochs: float) -> Callable[[dict[str, Any]], None]:
+def by_epoch(on_event: Callable[[dict[str, Any]], None], epochs: float) -> Callable[[dict[str, Any]], None]:
     """Return a listener that hears of epochs too, where the engine counts steps."""
 
     def listen(event: dict[str, Any]) -> None:
         if event.get("event") == "progress" and event.get("total"):
             epoch = tr("epoch {now:.1f} of {all:g}").format(now=epochs * event["done"] / event["total"], all=epochs)
             event = {**event, "note": f"{epoch} · {event['note']}" if event.get("note") else epoch}
-        hear(event)
+        on_event(event)
 
     return listen

@@ -90,8 +90,9 @@ def test_both_forms_have_the_same_steps() -> None:
 def test_a_detection_is_part_of_it(tmp_path: Path) -> None:
     steps = [step for step in small_steps() if step.name == "detection"]
     assert run(steps, tmp_path, tmp_path / "none", seconds=400), (tmp_path / "report.log").read_text()
-    (figures,) = results(tmp_path)[0]["figures"]
+    figures, waiting = results(tmp_path)[0]["figures"]
     assert figures["tiles"] == 4 and figures["buildings"] > 0
+    assert waiting == {"size": 300, "waited": None}  # no GPU
 
 
 def test_without_a_gpu_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

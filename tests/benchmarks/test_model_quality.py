@@ -19,7 +19,7 @@ from engine.model.postprocess import ImageInstances
 from tests.training.run.training_run import write_houses
 from training.config.config_file import CONFIGS
 from training.data.synthetic.town import write_town
-from training.evaluation.coco.mask_scores import MaskScores, tally_model
+from training.evaluation.coco.mask_scores import MaskScores, measure_model
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))  # where its programs find one another
 
@@ -72,7 +72,7 @@ def test_a_model_that_is_right_is_called_right_place_by_place(ground: tuple[Path
     places = held_out.held_out_samples(held_out.read_ground(*ground))
     assert list(places.ranges) == ["Town", "Bright", "Coarse", "MapChallenge"]
     bright = [number for name in ("Bright", "Coarse", "MapChallenge") for number in places.ranges[name]]
-    tally = tally_model(FindsBright(), places)
+    tally = measure_model(FindsBright(), places)
     model_quality.print_masks(tally, dict(places.ranges) | {"bright": bright} | model_quality.groups(places, coarse={"Coarse"}))
     rows = table(capsys.readouterr().out)
     # Of five pictures the last has no house and the one before it two; of three, one and two.

@@ -24,6 +24,10 @@ def models():
     model = build_model(SMALL_CONFIG).eval()
     with torch.no_grad():
         model.heads.classify.bias.fill_(0.0)  # an untrained model would be sure of nothing
+        for name, parameter in model.named_parameters():
+            if name.endswith("sampling_offsets.bias"):
+                # An untrained model looks exactly between pixels, where rounding decides which slope a gradient has.
+                parameter.add_(0.05 + 0.4 * torch.rand_like(parameter))
     kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     yield model, copy.deepcopy(model).to(DEVICE)
@@ -49,10 +53,14 @@ def test_gradients_agree(models, images) -> None:
         outputs = model(given)
         loss = outputs.class_logits.float().mean() + outputs.boxes.mean() + outputs.mask_logits.float().square().mean()
         gradients.append(torch.autograd.grad(loss, list(model.pixel_decoder.parameters()), allow_unused=True))
+    # The bias of a convolution before a group norm cancels out: its gradient is 0, and what is computed is the rounding of a
+    # sum of B * H * W terms, each about as large as the gradients that do not cancel. In float32 on a CPU that is up to 1.4 eps
+    # of the largest of these; a sum in another order may round more.
+    largest = max(expected.abs().max() for expected in gradients[0] if expected is not None)
+    rounding = 100 * torch.finfo(torch.float32).eps * largest
     for expected, found in zip(*gradients, strict=True):
         if expected is not None:
-            scale = expected.abs().max().clamp_min(1e-6)
-            assert ((found.cpu() - expected).abs().max() / scale) < 1e-2
+            assert (found.cpu() - expected).abs().max() <= 1e-2 * expected.abs().max() + rounding
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -62,7 +70,11 @@ def test_what_is_found_agrees(models, images, precision: str) -> None:
     bound = 1e-3 if precision == "float32" else 0.1
     for one, other in zip(found, expected, strict=True):
         assert len(one.scores) == len(other.scores)
-        torch.testing.assert_close(one.scores.cpu(), other.scores.cpu(), atol=bound, rtol=0)
+        assert one.scores.device.type == one.masks.device.type == "cpu"
+        torch.testing.assert_close(one.scores, other.scores, atol=bound, rtol=0)
+        if precision == "float32":  # near-ties may stand in another order
+            areas, expected_areas = (each.masks.sum((1, 2)).sort().values for each in (one, other))
+            torch.testing.assert_close(areas, expected_areas, atol=10, rtol=0.02)
 
 
 def test_a_cuda_graph_records_a_pass(models, images) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
+
+from qgis_maskdino.backend.chosen_python import PACKAGES
 
 # What every fake can use; `say` writes an event, `requests` yields what is asked.
 _BEGINNING = """
@@ -21,10 +24,16 @@ def requests():
 HELLO = 'say("hello", protocol=1, version="0.1.0", pid=os.getpid())\n'
 
 
-def fake_engine(folder: Path, behaviour: str, *, hello: str = HELLO) -> str:
-    """Write an engine that says hello and then behaves so. Return the folder to start it from."""
+def fake_engine(folder: Path, behaviour: str, *, hello: str = HELLO, packages: Sequence[str] = PACKAGES) -> str:
+    """Write an engine that says hello and then behaves so. Return the folder to start it from.
+
+    Args:
+        packages: empty ones that stand beside it, so that any interpreter seems to have what an engine needs.
+    """
     package = folder / "sources" / "engine"
     package.mkdir(parents=True, exist_ok=True)
     (package / "__init__.py").write_text("", encoding="utf-8")
     (package / "service.py").write_text(_BEGINNING + hello + textwrap.dedent(behaviour), encoding="utf-8")
+    for name in packages:
+        (package.parent / f"{name}.py").touch()
     return str(package.parent)

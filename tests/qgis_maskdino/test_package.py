@@ -21,6 +21,8 @@ REQUIRED = {
     "name", "description", "version", "qgisMinimumVersion", "author", "email", "about", "tracker", "repository", "homepage",
     "qgisMaximumVersion", "hasProcessingProvider", "icon", "tags", "changelog",
 }  # fmt: skip
+FOLDERS = ("qgis_maskdino", "engine", "training", "packaging", "docs", "benchmarks", "icons", "tests")
+TEXTS = {".py", ".md", ".txt", ".toml", ".cfg", ".yaml", ".yml", ".json", ".in", ".sh", ".qml", ".svg", ".html", ".cff"}
 SUSPICIOUS = {".exe", ".dll", ".so", ".dylib", ".bat", ".sh", ".ps1", ".cmd", ".pyc", ".pyo", ".pyd"}
 
 
@@ -75,6 +77,21 @@ class TestRulesOfTheRepository:
         newest = re.search(r"^## (\S+)", (plugin / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
         assert metadata["version"] == newest[1]
         assert (plugin / "sources" / f"qgis_maskdino-{metadata['version']}.dist-info" / "METADATA").is_file()
+
+    def test_what_has_to_be_installed_besides_is_told_before_it_is_installed(self, metadata):
+        for part in ("PyTorch", "about 1.6 GB", "asks", "a folder of its own"):
+            assert part in metadata["about"]
+
+    def test_owner_and_addresses_are_in_two_files_and_their_list(self, project):
+        """Whoever publishes the project changes them there, and nowhere else."""
+        listed = {"metadata.txt", "pyproject.toml"}
+        placeholder = re.compile(r"github\.com/qgis-maskdino|@qgis-maskdino\.|qgis-maskdino\.org|qgis-maskdino maintainers")
+        paths = [path for folder in FOLDERS for path in (project / folder).rglob("*")]
+        texts = [path for path in (*paths, *project.glob("*")) if path.suffix in TEXTS and path.is_file()]
+        found = {path.relative_to(project).as_posix() for path in texts if placeholder.search(path.read_text(encoding="utf-8"))}
+        assert found - {Path(__file__).relative_to(project).as_posix()} == listed
+        publishing = (project / "docs" / "qgis.md").read_text(encoding="utf-8").partition("## Publish")[2].partition("\n## ")[0]
+        assert all(f"`{name}`" in publishing for name in listed)
 
     def test_bandit_finds_nothing(self, plugin, engine_python):
         """All findings, the light ones too, in the engine's sources too: the repository scans every file."""

@@ -43,7 +43,7 @@ class PredictionPictures(lightning.Callback):
 
 def pair(sample: Sample, found: ImageInstances) -> np.ndarray:
     """Draw annotations and detections over an image, side by side: (H, 2 W + gap, 3) uint8."""
-    sure = found.masks[found.scores >= _SURE].cpu().numpy()
+    sure = found.masks[found.scores >= _SURE].numpy()
     gap = np.full((sample.image.shape[0], _GAP // 2, 3), 255, np.uint8)
     return np.hstack([outlined(sample.image, sample.masks, _TRUTH), gap, outlined(sample.image, sure, _FOUND)])
 

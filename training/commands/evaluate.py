@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from training.evaluation.layers.evaluation import LayerEvaluation
 
 _STEPS = 100
+_OPTIONS = ("score_field", "class_field", "annotated_class_field", "boundary_width")
 
 
 def command(
@@ -34,14 +36,19 @@ def command(
         None, "-o", "--output", help="Write hits, false positives and misses as a layer.", metavar="MATCHES.gpkg"
     ),
     score_field: str | None = typer.Option(None, help="Field with the detections' scores; by default score or confidence."),
+    class_field: str | None = typer.Option(
+        None, help="Field with the names of classes; by default class, if both layers have it. Matches are within a class."
+    ),
+    annotated_class_field: str | None = typer.Option(None, help="That field of the annotations, if it has another name there."),
     boundary_width: float = typer.Option(1.0, help="Width of the strip along borders that boundary IoU compares.", metavar="M"),
 ) -> None:
     """Say how good a layer of detections is, measured by a layer of annotations."""
-    from training.evaluation.layers.document import summary_rows
+    from training.evaluation.layers.document import class_table, summary_rows
 
     arguments = {
         "detections": detections, "annotations": annotations, "aoi": aoi, "json": json_file, "report": report,
-        "output": output, "score_field": score_field, "boundary_width": boundary_width,
+        "output": output, "score_field": score_field, "class_field": class_field,
+        "annotated_class_field": annotated_class_field, "boundary_width": boundary_width,
     }  # fmt: skip
     with progress_bar() as show:
         job = Job(report=show)
@@ -49,9 +56,19 @@ def command(
             evaluation = run(arguments, job)
     for name, value in summary_rows(evaluation):
         typer.echo(f"{name:<24}{value}")
+    typer.echo("\n".join(_aligned(class_table(evaluation))), nl=bool(evaluation.by_class))
     for path in (json_file, report, output):
         if path is not None:
             typer.echo(f"written: {path}")
+
+
+def _aligned(table: list[tuple[str, ...]]) -> list[str]:
+    """Return the rows of a table as lines, the first column to the left and the others to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
+        for row in table
+    ]
 
 
 def run(arguments: dict[str, Any], job: Job) -> LayerEvaluation:
@@ -63,14 +80,14 @@ def run(arguments: dict[str, Any], job: Job) -> LayerEvaluation:
     from engine.detection.layer_writer import reserve_layer
     from training.evaluation.layers.document import evaluation_document
     from training.evaluation.layers.evaluation import evaluate_layers
-    from training.evaluation.layers.match_layer import write_matches
+    from training.evaluation.layers.match_layer import LAYER, write_matches
 
     names = ("detections", "annotations", "aoi")
-    options = {name: arguments[name] for name in ("score_field", "boundary_width") if arguments.get(name) is not None}
+    options = {name: arguments[name] for name in _OPTIONS if arguments.get(name) is not None}
     with reserved(
         {name: arguments.get(name) for name in ("json", "report", "output")},
         inputs=[arguments.get(name) for name in names],
-        reserve={"output": reserve_layer},
+        reserve={"output": partial(reserve_layer, own=LAYER)},
     ) as files:
         if "report" in files:
             require("PIL", for_what="A report")

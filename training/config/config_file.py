@@ -75,9 +75,10 @@ def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    arguments = typing.get_args(annotation)
+    if not arguments and isinstance(annotation, type) and issubclass(annotation, BaseModel):  # 3.10: tuple[int] is a type
         yield annotation
-    for argument in typing.get_args(annotation):
+    for argument in arguments:
         yield from _models_in(argument)
 
 

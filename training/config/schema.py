@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from engine.model.config import MaskRcnnConfig, ModelConfig, StrictModel, model_kind
+from engine.model.config import StrictModel
+from engine.model.families.registry import TAGGED_CONFIGS, model_kind
 from training.data.augmentation_config import AugmentationConfig
 from training.data.config import DataConfig
 from training.losses import LossConfig
@@ -21,7 +22,7 @@ def _name_or_kind(model: Any) -> Any:
 
 # A preset by its name, or a whole architecture; the tag lets an error speak of what was meant alone.
 Architecture = Annotated[
-    Annotated[str, Tag("name")] | Annotated[ModelConfig, Tag("mask_dino")] | Annotated[MaskRcnnConfig, Tag("mask_rcnn")],
+    Union[(Annotated[str, Tag("name")], *TAGGED_CONFIGS)],
     Discriminator(_name_or_kind),
 ]
 
@@ -150,7 +151,8 @@ class TrainConfig(StrictModel):
             as a file or an installed package; or several of these, the later over the earlier; None starts from nothing.
         tile_size: side of the tiles that the model will be given in detection; None is the side of the training crops.
         store: how the model file keeps the weights; half the size costs about three decimal digits.
-        guide: weight of the dense loss that helps a model that starts from nothing, see ``training.losses.dense_guide``.
+        auxiliary_loss: weight of the dense loss that helps a model that starts from nothing, see
+            ``training.losses.dense_auxiliary_loss``.
     """
 
     version: Literal[1] = 1
@@ -160,7 +162,7 @@ class TrainConfig(StrictModel):
     data: DataConfig
     augmentation: AugmentationConfig = AugmentationConfig()
     losses: LossConfig = LossConfig()
-    guide: NonNegative = 0.0
+    auxiliary_loss: NonNegative = 0.0
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     run: RunConfig

@@ -1,19 +1,20 @@
-"""The losses that train Mask DINO: matcher, criterion, denoising queries."""
+"""The losses that train Mask DINO and Mask2Former: matcher, criterion, denoising queries."""
 
 from __future__ import annotations
 
-from .config import DenoisingConfig, LossConfig, TermWeights
+from .config import MASK2FORMER_LOSSES, DenoisingConfig, LossConfig, TermWeights
 from .criterion import Criterion
 from .denoising import make_denoising_queries
-from .dense_guide import DenseGuide
+from .dense_auxiliary_loss import DenseAuxiliaryLoss
 from .matcher import HungarianMatcher, Match
 from .random_source import RandomSource, TorchRandom
 from .target import Target
 
 __all__ = [
+    "MASK2FORMER_LOSSES",
     "Criterion",
     "DenoisingConfig",
-    "DenseGuide",
+    "DenseAuxiliaryLoss",
     "HungarianMatcher",
     "LossConfig",
     "Match",

@@ -16,6 +16,11 @@ def focal_loss(logits: Tensor, targets: Tensor, *, alpha: float, gamma: float) -
     return (alpha * targets + (1 - alpha) * (1 - targets)) * missing**gamma * cross_entropy
 
 
+def softmax_cost(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return minus the probability of each target's class: (B, Q, C + 1), (B, T) -> (B, Q, T)."""
+    return -logits.softmax(-1).gather(-1, labels[:, None].expand(-1, logits.shape[1], -1))
+
+
 def focal_cost(logits: Tensor, labels: Tensor, *, alpha: float, gamma: float) -> Tensor:
     """Return what it costs, in focal loss, to call each query each target's class: (B, Q, C), (B, T) -> (B, Q, T)."""
     probability = logits.sigmoid()

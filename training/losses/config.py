@@ -1,4 +1,4 @@
-"""What the losses of Mask DINO are made of, with the published values as defaults (arXiv:2206.02777)."""
+"""What the losses of Mask DINO and Mask2Former are made of, with the values published for Mask DINO as defaults."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ class LossConfig(StrictModel):
         ``importance_sample_ratio`` of the loss's points, uniformly drawn ones the rest (PointRend, arXiv:1912.08193).
     classification: ``focal`` takes logits (B, Q, C); ``cross_entropy`` takes (B, Q, C + 1), the last one for "no
         object", which weighs ``no_object_weight``.
+    class_cost: what the class counts in matching: ``focal`` the focal loss, ``softmax`` the probability of the target's class.
     box_loss: how the overlap of boxes is measured in the loss, which is called ``loss_giou`` in logs whatever it is. Matching
         keeps to generalised IoU: a cost needs no gradient, and matches stay comparable between runs.
     deep_supervision: whether the layers before the last are trained by losses of their own.
@@ -60,6 +61,7 @@ class LossConfig(StrictModel):
     oversample_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3.0
     importance_sample_ratio: Fraction = 0.75
     classification: Literal["focal", "cross_entropy"] = "focal"
+    class_cost: Literal["focal", "softmax"] = "focal"
     focal_alpha: Fraction = 0.25
     focal_gamma: NonNegative = 2.0
     no_object_weight: NonNegative = 0.1
@@ -72,3 +74,13 @@ class LossConfig(StrictModel):
         if not any(self.costs.model_dump().values()):
             raise ValueError("costs: all are zero, so every match would be as good as any other; make one positive")
         return self
+
+
+# Those of Mask2Former (arXiv:2112.01527, section 3.3 and appendix), which predicts no boxes and denoises nothing.
+MASK2FORMER_LOSSES = LossConfig(
+    weights=TermWeights(classification=2.0),
+    costs=TermWeights(classification=2.0),
+    classification="cross_entropy",
+    class_cost="softmax",
+    denoising=DenoisingConfig(mode="no"),
+)

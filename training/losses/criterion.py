@@ -1,4 +1,4 @@
-"""The training loss of Mask DINO: class, mask, dice, box and GIoU terms of every layer (arXiv:2206.02777)."""
+"""The training loss of Mask DINO and Mask2Former: class, mask, dice, box and GIoU terms of every layer (arXiv:2206.02777)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.model.families.maskdino.denoising_queries import DenoisingQueries
+from engine.model.families.maskdino.model import DenoisingQueries
 from engine.model.outputs import Outputs, Prediction
 
 from .box_losses import BOX_AGREEMENT, cxcywh_to_xyxy, l1_distance
@@ -50,7 +50,7 @@ class Criterion(nn.Module):
     ``loss_bbox``, ``loss_giou`` of the last layer; with ``_0`` .. ``_8`` of those before it (0 is the prediction before
     layer 1), with ``_interm`` of the encoder's proposals, and with ``_dn``, ``_dn_0`` .. of the denoising queries.
     All but cross-entropy are sums over the batch, divided by the number of targets. Queries without a target that predict
-    something on ignored ground are left out of the classification loss.
+    something on ignored ground are left out of the classification loss. A model without boxes has no losses of boxes.
     """
 
     def __init__(self, *, num_classes: int, config: LossConfig | None = None, random: RandomSource | None = None) -> None:
@@ -61,6 +61,7 @@ class Criterion(nn.Module):
         self.matcher = HungarianMatcher(
             costs=self.config.costs,
             points=self.config.points,
+            class_cost=self.config.class_cost,
             focal_alpha=self.config.focal_alpha,
             focal_gamma=self.config.focal_gamma,
             random=self.random,
@@ -91,7 +92,7 @@ class Criterion(nn.Module):
         Raises:
             DivergedError: the outputs are not finite.
         """
-        batch, device = TargetBatch.of(targets, size=_image_size(outputs)), outputs.boxes.device
+        batch, device = TargetBatch.of(targets, size=_image_size(outputs)), outputs.class_logits.device
         supervised = self._supervised(outputs)
         matches = self.matcher(list(supervised.values()), batch)
         with torch.autocast(device.type, enabled=False):
@@ -168,11 +169,14 @@ class Criterion(nn.Module):
 
     def _losses(self, layers: Sequence[_Layer], targets: TargetBatch) -> dict[str, Tensor]:
         losses = {}
-        for layer, (distance, overlap) in zip(layers, self.loss_boxes(layers, targets), strict=True):
+        with_boxes = layers[0].prediction.boxes is not None
+        of_boxes = self.loss_boxes(layers, targets) if with_boxes else [None] * len(layers)
+        for layer, box_terms in zip(layers, of_boxes, strict=True):
             terms = {"loss_ce": self.loss_classes(layer, targets)}
             if layer.prediction.mask_logits is not None:
                 terms["loss_mask"], terms["loss_dice"] = self.loss_masks(layer, targets)
-            terms |= {"loss_bbox": distance, "loss_giou": overlap}
+            if box_terms is not None:
+                terms["loss_bbox"], terms["loss_giou"] = box_terms
             losses |= {name + layer.suffix: term for name, term in terms.items()}
         return losses
 
@@ -203,7 +207,7 @@ class Criterion(nn.Module):
     def _no_denoising(self, outputs: Outputs) -> dict[str, Tensor]:
         """Return zeros for a batch without denoising queries: logs and workers want the same names in every step."""
         terms = [name for name in self.weights if self.config.denoising.mode == "seg" or name not in _MASK_TERMS]
-        zero = outputs.boxes.new_zeros(())
+        zero = outputs.class_logits.new_zeros(())
         return {name + suffix: zero for suffix in self._denoising_layers(outputs) for name in terms}
 
 

@@ -27,13 +27,16 @@ def ignored_share(targets: TargetBatch) -> Tensor | None:
 def on_ignored_ground(prediction: Prediction, share: Tensor) -> Tensor:
     """Return which queries predict a mask that lies on ignored ground for more than half of its area: (B, Q) bool.
 
-    Where a layer has no masks, or a mask is empty, the part of the box inside the image counts instead.
+    Where a layer has no masks, or a mask is empty, the part of the box inside the image counts instead; without a box, nothing.
 
     Args:
         prediction: of B images.
         share: (B, h, w), from ``ignored_share``; h and w are those of the mask logits.
     """
-    box_area, box_ignored = _box_areas(at_least_float32(prediction.boxes), share)
+    if prediction.boxes is None:
+        box_area = box_ignored = share.new_zeros(prediction.class_logits.shape[:2])
+    else:
+        box_area, box_ignored = _box_areas(at_least_float32(prediction.boxes), share)
     if prediction.mask_logits is None:
         return box_ignored > box_area / 2
     inside = (prediction.mask_logits > 0).flatten(2).to(share.dtype)  # (B, Q, h * w)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from engine.model.outputs import Prediction
 from training.errors import DivergedError
 
 from .box_losses import cxcywh_to_xyxy, generalized_iou, l1_distance
-from .classification import focal_cost
+from .classification import focal_cost, softmax_cost
 from .config import TermWeights
 from .device_copies import to_host
 from .mask_losses import pairwise_dice, pairwise_mask_cross_entropy
@@ -38,7 +38,7 @@ class Match(NamedTuple):
 
 
 class HungarianMatcher:
-    """Weigh class, mask, dice, box and GIoU costs and solve the assignment with SciPy.
+    """Weigh class, mask, dice, box and GIoU costs, those that the predictions allow, and solve the assignment with SciPy.
 
     Masks are compared at ``points`` random places, drawn anew for each image and prediction, the same for its pairs.
     """
@@ -48,12 +48,14 @@ class HungarianMatcher:
         *,
         costs: TermWeights | None = None,
         points: int = 12544,
+        class_cost: Literal["focal", "softmax"] = "focal",
         focal_alpha: float = 0.25,
         focal_gamma: float = 2.0,
         random: RandomSource | None = None,
     ) -> None:
         self.costs = costs or TermWeights()
         self.points = points
+        self.class_cost = class_cost
         self.focal_alpha = focal_alpha
         self.focal_gamma = focal_gamma
         self.random = random or TorchRandom()
@@ -63,7 +65,8 @@ class HungarianMatcher:
         """Match every prediction, such as each layer's, with the same targets.
 
         Args:
-            predictions: of a batch of B images each; one without mask logits is matched by class and box alone.
+            predictions: of a batch of B images each; one without mask logits is matched by class and box alone, those without
+                boxes, which are all or none of them, by class and mask.
             targets: of B images, their masks as large as the model's padded image.
 
         Returns:
@@ -82,7 +85,7 @@ class HungarianMatcher:
                 "The matching cost is not a finite number: the model's outputs are not either.",
                 hint="Lower the learning rate, clip gradients, or train in bfloat16 or float32 instead of float16.",
             )
-        ends = np.cumsum([prediction.boxes.shape[1] for prediction in predictions])
+        ends = np.cumsum([prediction.class_logits.shape[1] for prediction in predictions])
         by_prediction = np.split(costs, ends[:-1], axis=2)
         matches = _solve([cost[:count] for layer in by_prediction for cost, count in zip(layer, targets.counts, strict=True)])
         images = len(targets.counts)
@@ -94,21 +97,28 @@ class HungarianMatcher:
         Returns:
             (B, Q, S), the queries of one prediction after those of the other.
         """
-        logits, boxes = (torch.cat([getattr(p, name) for p in predictions], dim=1) for name in ("class_logits", "boxes"))
-        boxes, target_boxes = at_least_float32(boxes)[:, :, None], targets.boxes[targets.slots][:, None]
-        giou = generalized_iou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(target_boxes))
-        class_cost = focal_cost(
-            at_least_float32(logits), targets.labels[targets.slots], alpha=self.focal_alpha, gamma=self.focal_gamma
-        )
-        cost = (
-            self.costs.classification * class_cost + self.costs.box * l1_distance(boxes, target_boxes) - self.costs.giou * giou
-        )
-        of_predictions = cost.split([prediction.boxes.shape[1] for prediction in predictions], dim=1)
+        logits = at_least_float32(torch.cat([prediction.class_logits for prediction in predictions], dim=1))
+        cost = self.costs.classification * self._class_cost(logits, targets.labels[targets.slots])
+        if predictions[0].boxes is not None:
+            cost = cost + self._box_cost(torch.cat([prediction.boxes for prediction in predictions], dim=1), targets)
+        of_predictions = cost.split([prediction.class_logits.shape[1] for prediction in predictions], dim=1)
         with_masks = [
             part if prediction.mask_logits is None else part + self._mask_cost(prediction.mask_logits, targets)
             for part, prediction in zip(of_predictions, predictions, strict=True)
         ]
         return torch.cat(with_masks, dim=1)
+
+    def _class_cost(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Compute the class part of the cost, unweighted: (B, Q, C), (B, S) -> (B, Q, S)."""
+        if self.class_cost == "softmax":
+            return softmax_cost(logits, labels)
+        return focal_cost(logits, labels, alpha=self.focal_alpha, gamma=self.focal_gamma)
+
+    def _box_cost(self, boxes: Tensor, targets: TargetBatch) -> Tensor:
+        """Compute the box part of the cost, both terms weighted: (B, Q, 4) -> (B, Q, S)."""
+        boxes, target_boxes = at_least_float32(boxes)[:, :, None], targets.boxes[targets.slots][:, None]
+        giou = generalized_iou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(target_boxes))
+        return self.costs.box * l1_distance(boxes, target_boxes) - self.costs.giou * giou
 
     def _mask_cost(self, mask_logits: Tensor, targets: TargetBatch) -> Tensor:
         """Compute the mask and dice part of a prediction's cost (B, Q, S), as many images at a time as memory should hold."""

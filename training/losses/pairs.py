@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.model.families.maskdino.denoising_queries import DenoisingQueries
+from engine.model.families.maskdino.model import DenoisingQueries
 
 from .denoising import group_slots
 from .device_copies import to_device

@@ -1,32 +1,56 @@
-"""What Mask DINO is trained for: its criterion over all layers, denoising queries, and the dense guide if wanted."""
+"""What Mask DINO is trained for: its criterion over all layers, denoising queries, and the dense auxiliary loss if wanted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from engine.errors import ConfigError
+from engine.model.families.maskdino.config import MaskDinoConfig
 from engine.model.families.maskdino.model import MaskDino
-from training.losses import Criterion, DenseGuide, LossConfig, RandomSource, Target, make_denoising_queries
+from training.losses import Criterion, DenseAuxiliaryLoss, LossConfig, RandomSource, Target, make_denoising_queries
+from training.objectives.objective import Objective
 
 
-class MaskDinoObjective(nn.Module):
+class MaskDinoObjective(Objective):
     """Compute the weighted losses of a model on a batch.
 
     Args:
         model: the one to train.
         losses: its criterion.
-        guide: weight of the dense loss; 0 leaves it out.
+        auxiliary_loss: weight of the dense loss; 0 leaves it out.
         random: where points and noise come from; torch's own generators by default.
     """
 
-    def __init__(self, model: MaskDino, losses: LossConfig, *, guide: float = 0.0, random: RandomSource | None = None) -> None:
+    def __init__(
+        self, model: MaskDino, losses: LossConfig, *, auxiliary_loss: float = 0.0, random: RandomSource | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.denoising = losses.denoising
         self.random = random
         self.criterion = Criterion(num_classes=model.config.num_classes, config=losses, random=random)
-        self.guide = DenseGuide(model.config.pixel_decoder.mask_dim, weight=guide) if guide else None
+        self.auxiliary_loss = (
+            DenseAuxiliaryLoss(model.config.pixel_decoder.mask_dim, weight=auxiliary_loss) if auxiliary_loss else None
+        )
+
+    @classmethod
+    def build(cls, model: MaskDino, losses: LossConfig, *, auxiliary_loss: float = 0.0) -> MaskDinoObjective:
+        return cls(model, losses, auxiliary_loss=auxiliary_loss)
+
+    @classmethod
+    def check_crops(cls, config: MaskDinoConfig, size: int) -> None:
+        """Refuse crops that have fewer places on the encoder's maps than the model has queries."""
+        decoder = config.pixel_decoder
+        finest = 2 ** min(int(name.removeprefix("res")) for name in decoder.features)
+        places = sum((-(-size // (finest << level))) ** 2 for level in range(decoder.levels))
+        if places < config.decoder.queries:
+            raise ConfigError(
+                f"data.size is {size}: such crops have {places} places to look at, fewer than the model's "
+                f"{config.decoder.queries} queries.",
+                hint="Train on larger crops.",
+            )
 
     def forward(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the losses of images (B, 3, H, W) in 0..255 by name, each weighted: their sum is what is minimised."""
@@ -42,7 +66,7 @@ class MaskDinoObjective(nn.Module):
             )
         kept: list[Tensor] = []
         hook = None
-        if self.guide is not None:
+        if self.auxiliary_loss is not None:
             hook = self.model.pixel_decoder.register_forward_hook(lambda module, inputs, output: kept.append(output[0]))
         try:
             outputs = self.model(images, denoising=denoising)
@@ -51,6 +75,6 @@ class MaskDinoObjective(nn.Module):
                 hook.remove()
         losses = self.criterion(outputs, targets, denoising)
         weighted = {name: self.criterion.weight(name) * loss for name, loss in losses.items()}
-        if self.guide is not None:
-            weighted["loss_guide"] = self.guide(kept[0], targets)
+        if self.auxiliary_loss is not None:
+            weighted["loss_auxiliary"] = self.auxiliary_loss(kept[0], targets)
         return weighted

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.model.families.mask_rcnn.model import MaskRcnn
-from training.losses import Target
+from training.losses import LossConfig, Target
 from training.losses.box_losses import cxcywh_to_xyxy
+from training.objectives.objective import Objective
 
 
-class MaskRcnnObjective(nn.Module):
+class MaskRcnnObjective(Objective):
     """Compute the losses of a Mask R-CNN on a batch; each weighs 1, as in torchvision.
 
     Torchvision's sampling of boxes knows no ignored ground: here it counts as background.
@@ -20,6 +21,10 @@ class MaskRcnnObjective(nn.Module):
     def __init__(self, model: MaskRcnn) -> None:
         super().__init__()
         self.model = model
+
+    @classmethod
+    def build(cls, model: MaskRcnn, losses: LossConfig, *, auxiliary_loss: float = 0.0) -> MaskRcnnObjective:
+        return cls(model)  # torchvision fixes the losses
 
     def forward(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the losses of images (B, 3, H, W) in 0..255 by name; their sum is what is minimised."""

@@ -29,6 +29,9 @@ from engine.errors import CheckpointMismatchError
 from engine.model.families.maskdino.model import MaskDino
 from training.pretrained.dino_names import DinoNames
 
+DINO_FITS = "mask_dino"
+"""The kind of models that share their modules with DINO."""
+
 _COCO_ROWS = 91
 COCO_IDS = [number for number in range(1, _COCO_ROWS) if number not in {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}]
 

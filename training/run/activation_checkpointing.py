@@ -11,14 +11,10 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from engine.model.backbones import TimmBackbone
-from engine.model.backbones.swin import SwinTransformer
-from engine.model.families.maskdino.model import MaskDino
-
-_LISTS = (nn.Sequential, nn.ModuleList)
+from engine.model.families.family_model import FamilyModel
 
 
-def checkpoint_activations(model: nn.Module) -> None:
+def checkpoint_activations(model: FamilyModel) -> None:
     """Let the large repeated parts of a model keep their inputs alone while it trains.
 
     These are Swin's blocks, ResNet's stages or the parts of a network of timm, and the layers of encoder and decoder.
@@ -29,23 +25,8 @@ def checkpoint_activations(model: nn.Module) -> None:
     Args:
         model: changed in place.
     """
-    for segment in _segments(model):
+    for segment in model.repeated_parts():
         segment.forward = partial(_recomputed, segment, segment.forward)
-
-
-def _segments(model: nn.Module) -> Iterator[nn.Module]:
-    backbone = model.backbone
-    if isinstance(backbone, SwinTransformer):
-        yield from (block for stage in backbone.layers for block in stage.blocks)
-    elif isinstance(backbone, TimmBackbone):
-        parts = [part for child in backbone.body.children() for part in (child if isinstance(child, _LISTS) else [child])]
-        # Not a bare activation: one that works in place would change the input that is kept.
-        yield from (part for part in parts if any(part.children()))
-    else:
-        yield from (backbone.body.layer1, backbone.body.layer2, backbone.body.layer3, backbone.body.layer4)
-    if isinstance(model, MaskDino):
-        yield from model.pixel_decoder.layers
-        yield from model.decoder.layers
 
 
 def _recomputed(segment: nn.Module, forward: Callable[..., Any], *arguments: Any) -> Any:

@@ -12,17 +12,18 @@ import logging
 
 import torch
 
-from engine.model.families.maskdino.model import MaskDino
-from training.evaluation.coco.mask_scores import MaskTally
+from engine.model.families.family_model import FamilyModel
+from engine.model.families.registry import family_of
+from training.evaluation.coco.mask_scores import MaskAccumulator
 
 log = logging.getLogger(__name__)
 
 
-def balance_scores(model: MaskDino, tally: MaskTally) -> float:
+def balance_scores(model: FamilyModel, tally: MaskAccumulator) -> float:
     """Shift the model's class logits in place, and return a figure that the choice did not flatter.
 
     Args:
-        model: its classifier's bias is changed.
+        model: of a family with a bias of all scores (``Family.score_bias``), which is changed.
         tally: what the model found in two images or more of ground that it was not trained on.
 
     Returns:
@@ -34,7 +35,7 @@ def balance_scores(model: MaskDino, tally: MaskTally) -> float:
     ]
     shift = tally.balancing_shift()
     with torch.no_grad():
-        model.heads.classify.bias += shift
+        model.get_parameter(family_of(model.config).score_bias).add_(shift)
     unflattered = sum(crosswise) / 2
     log.info("class logits moved by %.2f; F1 at 0.5 is %.3f, measured crosswise", shift, unflattered)
     return unflattered

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
@@ -14,24 +15,25 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from torch import nn
 
-from engine.errors import ConfigError, ModelFileError
+from engine.errors import CancelledError, ConfigError, ModelFileError
 from engine.job import Job
 from engine.model.build import build_model
-from engine.model.config import AnyModelConfig
-from engine.model.families.maskdino.model import MaskDino
+from engine.model.config import FamilyConfig
+from engine.model.families.family_model import FamilyModel
+from engine.model.families.registry import FAMILIES, family_of
 from engine.model.model_file import read_header
 from engine.model.presets import PRESETS
 from training.callbacks.history import History
 from training.callbacks.job_progress import JobProgress
+from training.callbacks.last_weights import LastWeights
 from training.callbacks.moving_average import MovingAverage
 from training.callbacks.prediction_pictures import PredictionPictures
 from training.callbacks.run_length import RunLength
 from training.config.schema import RunConfig, TrainConfig
 from training.data.audit.leakage import warn_of_leakage
 from training.data.training_data import TrainingData, open_training_data
-from training.objectives import build_objective
+from training.objectives import objective_of
 from training.pretrained.start import start_from_each
 from training.run.activation_checkpointing import checkpoint_activations
 from training.run.data_module import Batches, check_batch
@@ -39,7 +41,7 @@ from training.run.export import save_trained
 from training.run.folder import RunFolder
 from training.run.module import TrainingModule
 from training.run.score_calibration import balance_scores
-from training.run.trainer_settings import choose_machine
+from training.run.trainer_settings import choose_trainer_settings
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +87,9 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
     """
     for name in ("lightning.pytorch", "lightning.fabric"):  # they say on standard error what they found, and what else there is
         logging.getLogger(name).setLevel(logging.WARNING)
-    main = rank_zero_only.rank == 0
-    run, machine = config.run, choose_machine(config.run)
-    check_batch(run, world=machine.world)
+    began, main = time.monotonic(), rank_zero_only.rank == 0
+    run, trainer_settings = config.run, choose_trainer_settings(config.run)
+    check_batch(run, world=trainer_settings.world)
     folder = RunFolder(output)
     if main:
         folder.check(config, resume=resume)
@@ -97,16 +99,26 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
         if run.check_leakage:
             warn_of_leakage(data)
     steps, every = _lengths(run, data)
-    length = RunLength(steps=steps, minutes=run.minutes)
+    length = RunLength(steps=steps, minutes=run.minutes, afterwards=float(run.calibrate), began=began)
     model = _build(config, data)
-    objective = build_objective(model, config.losses, guide=config.guide)
+    objective = objective_of(model.config).build(model, config.losses, auxiliary_loss=config.auxiliary_loss)
     module = TrainingModule(objective, config, length=length, places=data.validation.ranges)
     if main:  # not before: a config that cannot work leaves no run behind
         folder.begin(config)
     history = History(folder.path, every=20 if steps is None else max(1, min(20, steps // _ROWS)), length=length)
-    raw, watching = RawWeights(), [history, JobProgress(job, checkpoint=folder.last, length=length)]
+    average = MovingAverage(run.average) if run.average is not None else None
+    progress = JobProgress(job, checkpoint=folder.last, length=length)
+
+    def save(module: TrainingModule, *, f1: float | None = None, finished: bool = False) -> Path:
+        averaged, raw = (module, None) if average is None else average.averaged_and_raw(module)
+        return save_trained(
+            folder, averaged.model, raw=None if raw is None else raw.model, config=config, data=data, finished=finished,
+            scores=module.scores if finished else None, calibrated_f1=f1, steps=trainer.global_step, seconds=length.seconds,
+            device=str(trainer_settings),
+        )  # fmt: skip
+
     trainer = lightning.Trainer(
-        **machine.settings(run),
+        **trainer_settings.settings(run),
         max_steps=-1 if steps is None else steps,
         max_epochs=-1,
         accumulate_grad_batches=run.accumulate,
@@ -120,52 +132,34 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
         enable_progress_bar=False,
         enable_model_summary=False,
         logger=_tensorboard(folder),
-        callbacks=[length, raw, *_callbacks(config, data, folder, every), *watching],
+        callbacks=[
+            length,
+            *([average] if average is not None else []),
+            *_callbacks(data, folder, every),
+            history,
+            LastWeights(save, checkpoint=folder.last, job=job, length=length),
+            progress,
+        ],
     )
     batches = Batches(data, run, steps=_MOST_STEPS if steps is None else steps)
     going_on = str(folder.last) if resume and folder.last.exists() else None
-    # weights_only: a checkpoint is an untrusted file like any other
-    trainer.fit(module, datamodule=batches, ckpt_path=going_on, weights_only=True)
-    steps = trainer.global_step
-    if len(data.validation) and module.validated != steps:
-        trainer.validate(module, datamodule=batches, verbose=False)
+    try:
+        # weights_only: a checkpoint is an untrusted file like any other
+        trainer.fit(module, datamodule=batches, ckpt_path=going_on, weights_only=True)
+        if len(data.validation) and module.validated != trainer.global_step:
+            trainer.validate(module, datamodule=batches, verbose=False)
+    except RuntimeError as error:
+        if job.cancelled.is_set() and not isinstance(error, CancelledError):  # the signal reached the workers too
+            raise progress.cancelled_at(trainer.global_step) from error
+        raise
     if not trainer.is_global_zero:
         return None
-    finished = module.model.cpu()
-    f1 = balance_scores(finished, module.tally) if run.calibrate else None
-    path = save_trained(
-        folder, finished, config=config, data=data, scores=module.scores, calibrated_f1=f1, steps=steps,
-        seconds=length.seconds, device=str(machine), raw=raw.weights if run.average else None,
-    )  # fmt: skip
-    return Trained(path, folder.path, steps, length.seconds, read_header(path).training.figures)
+    f1 = balance_scores(module.model.cpu(), module.tally) if run.calibrate else None
+    path = save(module, f1=f1, finished=True)
+    return Trained(path, folder.path, trainer.global_step, length.seconds, read_header(path).training.figures)
 
 
-class RawWeights(Callback):
-    """Keep the last weights themselves, before their average takes their place.
-
-    It has to stand before the averaging callback.
-    """
-
-    weights: dict[str, torch.Tensor] | None = None
-
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: TrainingModule) -> None:
-        self.weights = {name: value.detach().cpu().clone() for name, value in pl_module.model.state_dict().items()}
-
-
-def _check_places(model: MaskDino, size: int) -> None:
-    """Refuse crops that have fewer places on the encoder's maps than the model has queries."""
-    decoder = model.config.pixel_decoder
-    finest = 2 ** min(int(name.removeprefix("res")) for name in decoder.features)
-    places = sum((-(-size // (finest << level))) ** 2 for level in range(decoder.levels))
-    if places < model.config.decoder.queries:
-        raise ConfigError(
-            f"data.size is {size}: such crops have {places} places to look at, fewer than the model's "
-            f"{model.config.decoder.queries} queries.",
-            hint="Train on larger crops.",
-        )
-
-
-def _architecture_of(start_from: str) -> AnyModelConfig:
+def _architecture_of(start_from: str) -> FamilyConfig:
     try:
         return read_header(start_from).config
     except ModelFileError as error:
@@ -175,10 +169,8 @@ def _architecture_of(start_from: str) -> AnyModelConfig:
         ) from error
 
 
-def _callbacks(config: TrainConfig, data: TrainingData, folder: RunFolder, every: int | timedelta) -> list[Callback]:
+def _callbacks(data: TrainingData, folder: RunFolder, every: int | timedelta) -> list[Callback]:
     callbacks: list[Callback] = []
-    if config.run.average is not None:
-        callbacks.append(MovingAverage(config.run.average))
     keep = {"dirpath": folder.checkpoints, "enable_version_counter": False, "save_on_train_epoch_end": False}
     when = {"every_n_train_steps": every} if isinstance(every, int) else {"train_time_interval": every}
     callbacks.append(ModelCheckpoint(filename="last", **when, **keep))
@@ -212,17 +204,27 @@ def _lengths(run: RunConfig, data: TrainingData) -> tuple[int | None, int | time
     return steps, min(every, steps)
 
 
-def _build(config: TrainConfig, data: TrainingData) -> nn.Module:
+def _build(config: TrainConfig, data: TrainingData) -> FamilyModel:
     torch.manual_seed(config.run.seed)
     classes = len(data.classes)
     architecture = config.model if config.model is not None else _architecture_of(config.start_from)
     model = build_model(architecture, num_classes=classes)
-    if isinstance(model, MaskDino):
-        _check_places(model, config.data.size)
-    if config.run.calibrate and not (isinstance(model, MaskDino) and len(data.validation) > 1):
-        raise ConfigError("run.calibrate needs a Mask DINO model and two validation images.", hint="Set run.calibrate=false.")
+    objective_of(model.config).check_crops(model.config, config.data.size)
+    if config.run.calibrate:
+        _check_calibration(model, data)
     for report in start_from_each(model, config.starts):
         log.info("%s", report.summary())
     if config.run.checkpoint_activations:
         checkpoint_activations(model)
     return model
+
+
+def _check_calibration(model: FamilyModel, data: TrainingData) -> None:
+    family = family_of(model.config)
+    if family.score_bias is None or len(data.validation) < 2:
+        able = ", ".join(each.title for each in FAMILIES.values() if each.score_bias is not None)
+        raise ConfigError(
+            f"run.calibrate needs two validation images (there are {len(data.validation)}) and a model whose scores can be "
+            f"shifted: {able} (it is {family.title}).",
+            hint="Set run.calibrate=false.",
+        )

@@ -20,7 +20,7 @@ _PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mi
 
 
 @dataclass(frozen=True)
-class Machine:
+class TrainerSettings:
     """Devices of one kind, a process each.
 
     Attributes:
@@ -85,7 +85,7 @@ class SynchronizedNorms(LayerSync):
         return model
 
 
-def choose_machine(run: RunConfig) -> Machine:
+def choose_trainer_settings(run: RunConfig) -> TrainerSettings:
     """Turn what a config asks for into devices that are there.
 
     Raises:
@@ -94,11 +94,11 @@ def choose_machine(run: RunConfig) -> Machine:
     """
     kind, _, number = choose_device(run.device).partition(":")
     if kind != "cuda":
-        return Machine(kind, run.devices or 1, run.nodes)
+        return TrainerSettings(kind, run.devices or 1, run.nodes)
     if not number:
-        return Machine("gpu", run.devices or torch.cuda.device_count(), run.nodes)
+        return TrainerSettings("gpu", run.devices or torch.cuda.device_count(), run.nodes)
     if (run.devices or 1) != 1:
         raise ConfigError(
             f"run.device is {run.device!r}, one GPU, and run.devices is {run.devices}.", hint="Set run.device=cuda."
         )
-    return Machine("gpu", [int(number)], run.nodes)
+    return TrainerSettings("gpu", [int(number)], run.nodes)

@@ -1,4 +1,4 @@
-"""What becomes of the pieces that stay: buildings, which settle among themselves who owns contested pixels."""
+"""What becomes of the instances that stay: buildings, which settle among themselves who owns contested pixels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.detection.merging.tile_instances import Building, bounding_box, crop_to, shared_bounds, what_remains
+from engine.detection.merging.tile_instances import (
+    Building,
+    bounding_box,
+    bounds_of,
+    crop_to,
+    is_same_object,
+    shared_bounds,
+    what_remains,
+)
 
 if TYPE_CHECKING:
     from engine.detection.merging.components import Node, Order
@@ -15,11 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Candidate:
-    """A building as its pieces show it, before it is settled with the others that claim some of its pixels.
+    """A building as its instances show it, before it is settled with the others that claim some of its pixels.
 
     Attributes:
-        nodes: the pieces that it is made of; none once it is decided.
-        order: its place in the total order of trust, which is that of its best piece.
+        nodes: the instances that it is made of; none once it is decided.
+        order: its place in the total order of trust, which is that of its best instance.
         building: what became of it; None before, and where better ones took more than half.
     """
 
@@ -35,16 +43,16 @@ class Candidate:
 
     @classmethod
     def of(cls, nodes: list[Node]) -> Candidate:
-        """Unite the masks of nodes, best first; the best one says what class the building is."""
-        piece = nodes[0].piece
-        col, row, mask = piece.col, piece.row, piece.mask
+        """Unite the masks of nodes, best first."""
+        instance = nodes[0].instance
+        col, row, mask = instance.col, instance.row, instance.mask
         if len(nodes) > 1:
-            boxes = np.array([node.piece.bounds for node in nodes])
+            boxes = np.array([node.instance.bounds for node in nodes])
             (col, row), (right, bottom) = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
             mask = np.zeros((bottom - row, right - col), dtype=bool)
             for node in nodes:
-                crop_to(_Placed(col, row, mask), node.piece.bounds)[...] |= node.piece.mask
-        candidate = cls(nodes, nodes[0].order, col, row, mask, _mean_score(nodes), piece.label)
+                crop_to(_OffsetMask(col, row, mask), node.instance.bounds)[...] |= node.instance.mask
+        candidate = cls(nodes, nodes[0].order, col, row, mask, _mean_score(nodes), _class_of(nodes))
         for node in nodes:
             node.candidate = candidate
         return candidate
@@ -52,8 +60,7 @@ class Candidate:
     @property
     def bounds(self) -> tuple[int, int, int, int]:
         """Half-open pixel bounds ``(col0, row0, col1, row1)``."""
-        height, width = self.mask.shape
-        return self.col, self.row, self.col + width, self.row + height
+        return bounds_of(self)
 
     def is_decidable(self) -> bool:
         """Say whether all that claim its pixels are known, and the better ones among them decided."""
@@ -62,9 +69,13 @@ class Candidate:
         )
 
     def decide(self) -> Building | None:
-        """Give up the pixels that belong to better buildings; None where this leaves less than half."""
+        """Give up the pixels that belong to better buildings of its class.
+
+        None where this leaves less than half, and where a better building of another class is the same object.
+        """
         col, row, mask = self.col, self.row, self.mask
-        rivals = [rival.building for rival in self._better_rivals() if rival.building is not None]
+        better = [rival.building for rival in self._better_rivals() if rival.building is not None]
+        rivals = [building for building in better if building.label == self.label]
         if rivals:
             remaining = what_remains(mask, self._without(rivals))
             box = None if remaining is None else bounding_box(remaining)
@@ -72,8 +83,10 @@ class Candidate:
                 mask = mask[:0]
             else:
                 col, row, mask = col + box[1].start, row + box[0].start, remaining[box]
-        if mask.size:
-            self.building = Building(col, row, mask, self.score, self.label)
+        building = Building(col, row, mask, self.score, self.label)
+        of_other_classes = [other for other in better if other.label != self.label]
+        if mask.size and not any(is_same_object(building, other) for other in of_other_classes):
+            self.building = building
         self.decided = True
         for node in self.nodes:
             node.forget()
@@ -84,9 +97,8 @@ class Candidate:
     def _without(self, rivals: list[Building]) -> np.ndarray:
         mask = self.mask.copy()
         for rival in rivals:
-            height, width = rival.mask.shape
-            shared = shared_bounds(self.bounds, (rival.col, rival.row, rival.col + width, rival.row + height))
-            crop_to(_Placed(self.col, self.row, mask), shared)[...] &= ~crop_to(rival, shared)
+            shared = shared_bounds(self.bounds, bounds_of(rival))
+            crop_to(_OffsetMask(self.col, self.row, mask), shared)[...] &= ~crop_to(rival, shared)
         return mask
 
     def _better_rivals(self) -> list[Candidate]:
@@ -95,18 +107,21 @@ class Candidate:
 
 
 @dataclass(eq=False)
-class _Placed:
+class _OffsetMask:
     col: int
     row: int
     mask: np.ndarray
 
 
 def united(kept: list[Node]) -> list[list[Node]]:
-    """Group the nodes that agree, best agreement first; a group has as many tiles as nodes, the best node first."""
+    """Group the nodes that agree, those of one class and the best agreement first.
+
+    A group has as many tiles as nodes, the best node first.
+    """
     groups = {node: [node] for node in kept}
-    tiles = {node: {node.piece.tile.index} for node in kept}
+    tiles = {node: {node.instance.tile.index} for node in kept}
     agreements = sorted(
-        (-agreement, *sorted((node.order, other.order)), node, other)
+        (node.instance.label != other.instance.label, -agreement, *sorted((node.order, other.order)), node, other)
         for node in kept
         for other, agreement in node.agrees
         if other in groups
@@ -125,15 +140,23 @@ def united(kept: list[Node]) -> list[list[Node]]:
     return [sorted(group, key=lambda node: node.order) for group in groups.values()]
 
 
+def _class_of(nodes: list[Node]) -> int:
+    """Return the class that most of the pixels of some instances, weighted by their scores, speak for."""
+    votes: dict[int, float] = {}
+    for node in nodes:
+        votes[node.instance.label] = votes.get(node.instance.label, 0.0) + node.instance.score * node.instance.area
+    return max(votes, key=lambda label: (votes[label], -label))
+
+
 def _mean_score(nodes: list[Node]) -> float:
-    """Return the mean score of pieces, weighted by their pixels.
+    """Return the mean score of instances, weighted by their pixels.
 
     A maximum would grow with the number of tiles that a building is cut into, and a long one would pass a threshold that a
     short one of the same quality misses.
     """
     if len(nodes) == 1:
-        return nodes[0].piece.score
-    scores = np.array([node.piece.score for node in nodes])
-    areas = np.array([node.piece.area for node in nodes])
+        return nodes[0].instance.score
+    scores = np.array([node.instance.score for node in nodes])
+    areas = np.array([node.instance.area for node in nodes])
     # Equal scores stay what they were, to the last bit.
     return float(np.clip((scores * areas).sum() / areas.sum(), scores.min(), scores.max()))

@@ -1,4 +1,4 @@
-"""Pieces that may be one building: which of them are poorer views of the same thing."""
+"""Instances that may be one building: which of them are poorer views of the same thing."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 
 from engine.detection.merging.candidates import Candidate, united
 from engine.detection.merging.relations import BORDER_MARGIN, cut_lengths
-from engine.detection.merging.tile_instances import Piece
+from engine.detection.merging.tile_instances import TileInstance
 from engine.raster.tile_grid import Sides, Tile
 
-Order = tuple[float, int, int, int, int, int]
-Beholders = Callable[[Piece], Iterable[Tile]]
+Order = tuple[float, int, int, int, int, int, int]
+CoveringTiles = Callable[[TileInstance], Iterable[Tile]]
 
 
 @dataclass(eq=False)
 class Node:
-    """A piece, and what is known of it.
+    """An instance, and what is known of it.
 
     Attributes:
-        order: place in the total order of trust, smaller is better; a function of the data, never of when a piece came.
+        order: place in the total order of trust, smaller is better; a function of the data, never of when an instance came.
         cuts: how many pixels long each border of its tile cuts it.
         drops: nodes that it may drop, and whether it does so whatever the order says.
         agrees: nodes that show the same building, and how well; kept on one of the two.
@@ -31,7 +31,7 @@ class Node:
         resolved: whether that is known.
     """
 
-    piece: Piece
+    instance: TileInstance
     order: Order
     cuts: Sides
     drops: list[tuple[Node, bool]] = field(default_factory=list)
@@ -46,20 +46,27 @@ class Node:
         self.component = Component([self])
 
     @classmethod
-    def of(cls, piece: Piece, number: int, inner: Sides) -> Node:
-        """Wrap a piece; ``number`` tells apart the pieces of one tile, ``inner`` says which of its borders cut."""
-        cuts = cut_lengths(piece, inner)
-        height, width = piece.mask.shape
+    def of(cls, instance: TileInstance, number: int, inner: Sides) -> Node:
+        """Wrap an instance; ``number`` tells apart the instances of one tile, ``inner`` says which of its borders cut."""
+        cuts = cut_lengths(instance, inner)
+        height, width = instance.mask.shape
         # How much of the outline is not the building's but the tile's. A sliver of a house at the border may come with
         # a high score; half of its outline being a cut, it never outranks the house.
-        trust = piece.score * (1 - sum(cuts) / (2 * (height + width)))
-        return cls(piece, (-trust, -piece.area, piece.row, piece.col, piece.tile.index, number), cuts)
+        trust = instance.score * (1 - sum(cuts) / (2 * (height + width)))
+        return cls(
+            instance, (-trust, -instance.area, instance.row, instance.col, instance.tile.index, instance.label, number), cuts
+        )
+
+    def touch(self, other: Node) -> None:
+        """Note that two nodes share pixels."""
+        self.contacts.append(other)
+        other.contacts.append(self)
 
     def forget(self) -> None:
         """Let go of its neighbours, which would otherwise keep each other in memory all over the raster."""
         self.drops, self.agrees, self.contacts = [], [], []
 
-    def is_disowned(self, beholders: Beholders) -> bool:
+    def is_unconfirmed(self, covering_tiles: CoveringTiles) -> bool:
         """Say whether it is a strip along a border, and a tile that sees across that border shows no such building.
 
         A strip less than half as deep as it is long shows less of a building than it hides; and of what lies in the
@@ -67,7 +74,7 @@ class Node:
         """
         if not any(self.cuts):
             return False
-        depths = _depths(self.piece)
+        depths = _depths(self.instance)
         sides = [
             side
             for side in range(4)
@@ -76,8 +83,8 @@ class Node:
         if not sides:
             return False
         return any(
-            tile.index not in self.related_tiles and _looks_across(tile, self.piece.tile, side)
-            for tile in beholders(self.piece)
+            tile.index not in self.related_tiles and _looks_across(tile, self.instance.tile, side)
+            for tile in covering_tiles(self.instance)
             for side in sides
         )
 
@@ -106,9 +113,9 @@ class Component:
         gone.nodes = []
         gone.pending = 0
 
-    def resolve(self, beholders: Beholders) -> list[Candidate]:
+    def resolve(self, covering_tiles: CoveringTiles) -> list[Candidate]:
         """Drop the poorer views, unite what agrees, and return the buildings that this makes."""
-        kept = [node for node in self.nodes if not node.is_disowned(beholders)]
+        kept = [node for node in self.nodes if not node.is_unconfirmed(covering_tiles)]
         if len(kept) > 1:
             kept = _without_poorer_views(kept)
         candidates = [Candidate.of(nodes) for nodes in united(kept)]
@@ -122,12 +129,12 @@ class Component:
 
 def _without_poorer_views(nodes: list[Node]) -> list[Node]:
     """Let the nodes drop each other: better ones first, but none before those that may drop it whatever its order."""
-    masters: dict[Node, int] = defaultdict(int)
+    blockers: dict[Node, int] = defaultdict(int)
     for node in nodes:
         for other, strict in node.drops:
-            masters[other] += strict
+            blockers[other] += strict
     undecided = set(nodes)
-    free = [(node.order, node) for node in nodes if not masters[node]]
+    free = [(node.order, node) for node in nodes if not blockers[node]]
     heapq.heapify(free)
     kept = []
     while undecided:
@@ -145,16 +152,16 @@ def _without_poorer_views(nodes: list[Node]) -> list[Node]:
                 continue
             undecided.discard(dropped)
             for other, strict in dropped.drops:
-                masters[other] -= strict
-                if strict and not masters[other] and other in undecided:
+                blockers[other] -= strict
+                if strict and not blockers[other] and other in undecided:
                     heapq.heappush(free, (other.order, other))
     return kept
 
 
-def _depths(piece: Piece) -> Sides:
-    """Return how far a piece reaches into its tile from the left, top, right and bottom border, in pixels."""
-    col0, row0, col1, row1 = piece.bounds
-    left, top, right, bottom = piece.tile.bounds
+def _depths(instance: TileInstance) -> Sides:
+    """Return how far an instance reaches into its tile from the left, top, right and bottom border, in pixels."""
+    col0, row0, col1, row1 = instance.bounds
+    left, top, right, bottom = instance.tile.bounds
     return Sides(left=col1 - left, top=row1 - top, right=right - col0, bottom=bottom - row0)
 
 

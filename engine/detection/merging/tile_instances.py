@@ -1,4 +1,4 @@
-"""Pieces of instances as a tile shows them, and the buildings that they become."""
+"""Instances of instances as a tile shows them, and the buildings that they become."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEAD = struct.Struct("<iiiidi")  # col, row, height, width, score, label; the p
 _EDGES = ndimage.generate_binary_structure(2, 1)  # pixels that share an edge are neighbours
 
 
-class Placed(Protocol):
+class OffsetMask(Protocol):
     """Anything with a mask whose top-left pixel lies at (col, row) of the working grid."""
 
     @property
@@ -32,7 +32,7 @@ class Placed(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class TileInstance:
     """One instance of one tile.
 
     Attributes:
@@ -54,8 +54,7 @@ class Piece:
     @property
     def bounds(self) -> tuple[int, int, int, int]:
         """Half-open pixel bounds ``(col0, row0, col1, row1)``."""
-        height, width = self.mask.shape
-        return self.col, self.row, self.col + width, self.row + height
+        return bounds_of(self)
 
     @cached_property
     def area(self) -> int:
@@ -65,7 +64,7 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class Building:
-    """One building on the working grid, whole: the fields are those of ``Piece``, without a tile."""
+    """One building on the working grid, whole: the fields are those of ``TileInstance``, without a tile."""
 
     col: int
     row: int
@@ -74,10 +73,10 @@ class Building:
     label: int
 
 
-def packed(placed: Iterable[Piece | Building]) -> bytes:
-    """Write pieces or buildings down as bytes, for a file or another process."""
+def packed(given: Iterable[TileInstance | Building]) -> bytes:
+    """Write instances or buildings down as bytes, for a file or another process."""
     parts = []
-    for each in placed:
+    for each in given:
         parts.append(_HEAD.pack(each.col, each.row, *each.mask.shape, float(each.score), int(each.label)))
         parts.append(np.packbits(each.mask).tobytes())
     return b"".join(parts)
@@ -95,7 +94,7 @@ def unpacked(data: bytes) -> Iterator[Building]:
         yield Building(col, row, np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width), score, label)
 
 
-def pieces_of(tile: Tile, instances: Instances) -> list[Piece]:
+def tile_instances_of(tile: Tile, instances: Instances) -> list[TileInstance]:
     """Crop the instances of a tile to their bounding boxes; those without a pixel inside the tile are left out.
 
     Args:
@@ -103,23 +102,27 @@ def pieces_of(tile: Tile, instances: Instances) -> list[Piece]:
         instances: masks of shape (N, H, W) with H and W at least the tile's.
     """
     masks = np.asarray(instances.masks, dtype=bool)[:, : tile.height, : tile.width]
-    pieces = []
+    tile_instances = []
     for index in range(len(masks)):
-        piece = Piece(tile, tile.col, tile.row, masks[index], float(instances.scores[index]), int(instances.labels[index]))
-        cropped = cropped_piece(piece, masks[index])
+        instance = TileInstance(
+            tile, tile.col, tile.row, masks[index], float(instances.scores[index]), int(instances.labels[index])
+        )
+        cropped = cropped_instance(instance, masks[index])
         if cropped is not None:
-            pieces.append(cropped)
-    return pieces
+            tile_instances.append(cropped)
+    return tile_instances
 
 
-def cropped_piece(piece: Piece, mask: np.ndarray) -> Piece | None:
-    """Give a piece another mask of the same shape, cropped to its bounding box; None where it is empty."""
+def cropped_instance(instance: TileInstance, mask: np.ndarray) -> TileInstance | None:
+    """Give an instance another mask of the same shape, cropped to its bounding box; None where it is empty."""
     box = bounding_box(mask)
     if box is None:
         return None
     rows, cols = box
-    # A copy: a view would keep the masks of the whole tile alive for as long as the piece waits at a seam.
-    return replace(piece, col=piece.col + cols.start, row=piece.row + rows.start, mask=np.ascontiguousarray(mask[rows, cols]))
+    # A copy: a view would keep the masks of the whole tile alive for as long as the instance waits at a seam.
+    return replace(
+        instance, col=instance.col + cols.start, row=instance.row + rows.start, mask=np.ascontiguousarray(mask[rows, cols])
+    )
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, slice] | None:
@@ -131,12 +134,16 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, slice] | None:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
 
 
-def crop_to(placed: Placed, bounds: tuple[int, int, int, int]) -> np.ndarray:
+def crop_to(given: OffsetMask, bounds: tuple[int, int, int, int]) -> np.ndarray:
     """Return the part of a mask that lies in a half-open rectangle of the working grid: a view, perhaps empty."""
     col0, row0, col1, row1 = bounds
-    return placed.mask[
-        max(row0 - placed.row, 0) : max(row1 - placed.row, 0), max(col0 - placed.col, 0) : max(col1 - placed.col, 0)
-    ]
+    return given.mask[max(row0 - given.row, 0) : max(row1 - given.row, 0), max(col0 - given.col, 0) : max(col1 - given.col, 0)]
+
+
+def bounds_of(given: OffsetMask) -> tuple[int, int, int, int]:
+    """Return the half-open pixel bounds ``(col0, row0, col1, row1)`` of a mask."""
+    height, width = given.mask.shape
+    return given.col, given.row, given.col + width, given.row + height
 
 
 def shared_bounds(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
@@ -144,41 +151,101 @@ def shared_bounds(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) ->
     return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
 
 
-def disjoint(pieces: Sequence[Piece]) -> list[Piece]:
-    """Let the pieces of one tile share no pixel: better scores first.
+def meeting_boxes(firsts: Sequence[TileInstance], seconds: Sequence[TileInstance]) -> list[tuple[int, int]]:
+    """Return the indices of instances whose bounding boxes share a pixel, one of either list."""
+    a = np.array([instance.bounds for instance in firsts])[:, None]
+    b = np.array([instance.bounds for instance in seconds])[None]
+    meet = (a[..., 0] < b[..., 2]) & (b[..., 0] < a[..., 2]) & (a[..., 1] < b[..., 3]) & (b[..., 1] < a[..., 3])
+    return [(int(i), int(j)) for i, j in np.argwhere(meet)]
 
-    A piece more than half covered by better ones is a duplicate and goes; any other gives up the pixels that it
-    shares. The rules at the seams can then rely on it that one piece of a tile never speaks for the pixels of two of
-    its neighbour's.
+
+def shared_pixels(a: OffsetMask, b: OffsetMask) -> int:
+    """Count the pixels that two masks share."""
+    bounds = shared_bounds(bounds_of(a), bounds_of(b))
+    return int(np.count_nonzero(crop_to(a, bounds) & crop_to(b, bounds)))
+
+
+def is_same_object(a: OffsetMask, b: OffsetMask) -> bool:
+    """Return whether two masks show one object: their intersection over union is more than half."""
+    common = shared_pixels(a, b)
+    return common > 0 and 3 * common > np.count_nonzero(a.mask) + np.count_nonzero(b.mask)
+
+
+def disjoint(tile_instances: Sequence[TileInstance]) -> list[TileInstance]:
+    """Leave one instance of each object in a tile, and no pixel to two instances of one class: better scores first.
+
+    Of one class, an instance more than half covered by better ones is a duplicate and goes; any other gives up the pixels that
+    it shares. The rules at the seams can then rely on it that one instance of a tile never speaks for the pixels of two of
+    its neighbour's. Instances of two classes may share pixels, such as a roof and the solar panel on it, unless they show the
+    same object: then the better one stays.
     """
-    if len(pieces) < 2:
-        return list(pieces)
-    tile = pieces[0].tile
+    by_label: dict[int, list[int]] = {}
+    for index, instance in enumerate(tile_instances):
+        by_label.setdefault(instance.label, []).append(index)
+    if len(by_label) < 2:
+        return _disjoint_in_class(tile_instances)
+    of_classes = [_disjoint_in_class([tile_instances[index] for index in members]) for members in by_label.values()]
+    return _one_class_an_object([instance for of_class in of_classes for instance in of_class])
+
+
+def _one_class_an_object(tile_instances: Sequence[TileInstance]) -> list[TileInstance]:
+    """Leave out the instances that show the same object as a better one of another class.
+
+    A model often sees one object as two classes, and the tile beside it as one of them: were both kept here, the poorer
+    class could end at the tile's border. A roof of which a tile shows no more than what a panel covers is lost to it.
+    """
+    kept = dict(enumerate(tile_instances))
+    rivals: dict[int, list[int]] = {}
+    for i, j in meeting_boxes(tile_instances, tile_instances):
+        if tile_instances[i].label != tile_instances[j].label:
+            rivals.setdefault(i, []).append(j)
+    decided: set[int] = set()
+    for index in sorted(rivals, key=lambda i: (*_rank(tile_instances[i]), i)):
+        if any(other in decided and is_same_object(tile_instances[index], tile_instances[other]) for other in rivals[index]):
+            del kept[index]
+        else:
+            decided.add(index)
+    return list(kept.values())
+
+
+def _rank(instance: TileInstance) -> tuple[float, int, int, int, int]:
+    """Return the place of an instance among those of its tile that claim the same pixels, smaller is better."""
+    return -instance.score, -instance.area, instance.row, instance.col, instance.label
+
+
+def _disjoint_in_class(tile_instances: Sequence[TileInstance]) -> list[TileInstance]:
+    if len(tile_instances) < 2:
+        return list(tile_instances)
+    tile = tile_instances[0].tile
     col0, row0, col1, row1 = tile.bounds
     claims = np.zeros((row1 - row0, col1 - col0), dtype=np.int32)
-    for piece in pieces:
-        crop_to_canvas(claims, tile, piece)[...] += piece.mask
+    for instance in tile_instances:
+        crop_to_canvas(claims, tile, instance)[...] += instance.mask
     contested = claims > 1
     if not contested.any():
-        return list(pieces)
-    claimants = [index for index, piece in enumerate(pieces) if (crop_to_canvas(contested, tile, piece) & piece.mask).any()]
-    kept = dict(enumerate(pieces))
+        return list(tile_instances)
+    claimants = [
+        index
+        for index, instance in enumerate(tile_instances)
+        if (crop_to_canvas(contested, tile, instance) & instance.mask).any()
+    ]
+    kept = dict(enumerate(tile_instances))
     taken = np.zeros(claims.shape, dtype=bool)
-    for index in sorted(claimants, key=lambda i: (-pieces[i].score, -pieces[i].area, *pieces[i].bounds[1::-1], i)):
-        piece = kept.pop(index)
-        region = crop_to_canvas(taken, tile, piece)
-        mask = what_remains(piece.mask, piece.mask & ~region)
-        remaining = None if mask is None else cropped_piece(piece, mask)
+    for index in sorted(claimants, key=lambda i: (*_rank(tile_instances[i]), i)):
+        instance = kept.pop(index)
+        region = crop_to_canvas(taken, tile, instance)
+        mask = what_remains(instance.mask, instance.mask & ~region)
+        remaining = None if mask is None else cropped_instance(instance, mask)
         if remaining is not None:
             kept[index] = remaining
             region |= mask
     return [kept[index] for index in sorted(kept)]
 
 
-def crop_to_canvas(canvas: np.ndarray, tile: Tile, piece: Piece) -> np.ndarray:
-    """Return the view of a tile-sized canvas that lies under a piece of that tile."""
-    top, left = piece.row - tile.row, piece.col - tile.col
-    height, width = piece.mask.shape
+def crop_to_canvas(canvas: np.ndarray, tile: Tile, instance: TileInstance) -> np.ndarray:
+    """Return the view of a tile-sized canvas that lies under an instance of that tile."""
+    top, left = instance.row - tile.row, instance.col - tile.col
+    height, width = instance.mask.shape
     return canvas[top : top + height, left : left + width]
 
 

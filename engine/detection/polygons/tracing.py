@@ -16,7 +16,7 @@ import numpy as np
 from rasterio.features import shapes
 from shapely import Polygon
 
-from engine.detection.merging.tile_instances import Placed
+from engine.detection.merging.tile_instances import OffsetMask
 
 CANVAS_WIDTH = 2048
 CANVAS_PIXELS = 2**22
@@ -32,7 +32,7 @@ class _Canvas(NamedTuple):
     labels: np.ndarray
 
 
-def polygons_of(buildings: Sequence[Placed]) -> list[list[Polygon]]:
+def polygons_of(buildings: Sequence[OffsetMask]) -> list[list[Polygon]]:
     """Trace the outlines of masks.
 
     Args:
@@ -56,7 +56,7 @@ def polygons_of(buildings: Sequence[Placed]) -> list[list[Polygon]]:
     return found
 
 
-def _canvases(buildings: Sequence[Placed]) -> Iterator[_Canvas]:
+def _canvases(buildings: Sequence[OffsetMask]) -> Iterator[_Canvas]:
     """Lay masks out in shelves, a pixel of ground between them. A mask larger than a canvas gets one of its own size."""
     # Masks of like height share a shelf, so that little of the canvas is empty.
     order = sorted(range(len(buildings)), key=lambda index: -buildings[index].mask.shape[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from functools import cache, partial
 
 import timm
@@ -12,6 +13,7 @@ from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 
 from engine.errors import ConfigError
+from engine.model.backbones.dinat import DinatTransformer
 from engine.model.backbones.swin import SwinTransformer
 from engine.model.config import BackboneConfig, ResNetConfig, TimmConfig
 
@@ -47,6 +49,10 @@ class ResNetBackbone(nn.Module):
             outputs[name] = features
         return outputs
 
+    def repeated_parts(self) -> Iterator[nn.Module]:
+        """Yield the stages."""
+        yield from (self.body.layer1, self.body.layer2, self.body.layer3, self.body.layer4)
+
 
 class TimmBackbone(nn.Module):
     """A convolutional network of timm, giving its maps at strides 4 to 32 by name.
@@ -73,6 +79,13 @@ class TimmBackbone(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) normalised, H and W multiples of 32 -> res2 to res5."""
         return dict(zip(STRIDES, self.body(images), strict=True))
+
+    def repeated_parts(self) -> Iterator[nn.Module]:
+        """Yield the parts that timm made it of."""
+        lists = (nn.Sequential, nn.ModuleList)
+        parts = [part for child in self.body.children() for part in (child if isinstance(child, lists) else [child])]
+        # Not a bare activation: one that works in place would change the input that is kept.
+        yield from (part for part in parts if any(part.children()))
 
 
 @cache
@@ -102,6 +115,16 @@ def _maps(model: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def build_backbone(config: BackboneConfig) -> nn.Module:
-    """Build the backbone that a config describes; it has ``channels``, the width of each map by name."""
-    builders = {"resnet": ResNetBackbone, "swin": partial(SwinTransformer, names=tuple(STRIDES)), "timm": TimmBackbone}
+    """Build the backbone that a config describes.
+
+    It has ``channels``, the width of each map by name, and ``repeated_parts()``, the large parts one after the other, each of
+    which can be computed anew in the backward pass.
+    """
+    names = tuple(STRIDES)
+    builders = {
+        "resnet": ResNetBackbone,
+        "swin": partial(SwinTransformer, names=names),
+        "dinat": partial(DinatTransformer, names=names),
+        "timm": TimmBackbone,
+    }
     return builders[config.kind](config)

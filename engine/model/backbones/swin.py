@@ -7,6 +7,8 @@ The parts that do agree (window attention, patch embedding, patch merging, MLP) 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from timm.layers import DropPath, Mlp, PatchEmbed
 from timm.models.swin_transformer import PatchMerging, WindowAttention, window_partition, window_reverse
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.model.config import SwinConfig
-from engine.model.layers.cached_constants import kept
+from engine.model.layers.cached_constants import cached
 
 
 class SwinTransformer(nn.Module):
@@ -60,6 +62,10 @@ class SwinTransformer(nn.Module):
                 x = stage.downsample(x)
         return outputs
 
+    def repeated_parts(self) -> Iterator[nn.Module]:
+        """Yield the blocks."""
+        yield from (block for stage in self.layers for block in stage.blocks)
+
 
 class SwinStage(nn.Module):
     """The blocks of one resolution, and the merging that leads to the next."""
@@ -104,7 +110,7 @@ class SwinBlock(nn.Module):
         return x[:, :height, :width]
 
 
-@kept
+@cached
 def _shift_mask(height: int, width: int, window: int, shift: int, *, device: torch.device) -> Tensor:
     """Keep positions apart that a shifted window brings together from opposite sides: (windows, N, N), 0 or -100."""
     regions = torch.zeros(1, height, width, 1, device=device)

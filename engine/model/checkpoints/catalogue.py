@@ -1,7 +1,8 @@
-"""The catalogue of published Mask DINO checkpoints: names, figures, and where their makers keep them.
+"""The catalogue of published checkpoints: names, figures, and where their makers keep them.
 
-Figures are those of the makers' own table (https://github.com/IDEA-Research/MaskDINO#results), in per cent on COCO val2017,
-ADE20K and Cityscapes. Nothing is downloaded by this program.
+Figures are those of the makers' own tables (https://github.com/IDEA-Research/MaskDINO#results and `mask2former/README.md` of
+https://github.com/SHI-Labs/Neighborhood-Attention-Transformer), in per cent on COCO val2017, ADE20K and Cityscapes. Nothing is
+downloaded by this program.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 RELEASE = "https://github.com/IDEA-Research/detrex-storage/releases/download/maskdino-v0.1.0/"
 LICENCE = "Apache-2.0 (the repository's)"
+Task = Literal["instance", "panoptic", "semantic"]
 _AS_INSTANCES = "gives instances only, of things and stuff alike"
 
 
@@ -19,7 +21,7 @@ class PublishedModel:
     """One checkpoint as published.
 
     Attributes:
-        file: its name at ``RELEASE``.
+        file: its name at ``release``.
         task: what it was trained for.
         classes: how many its classifier has.
         figures: by name, in per cent.
@@ -28,7 +30,7 @@ class PublishedModel:
     """
 
     file: str
-    task: Literal["instance", "panoptic", "semantic"]
+    task: Task
     data: str
     backbone: str
     classes: int
@@ -36,13 +38,32 @@ class PublishedModel:
     preset: str | None = None
     box_initialisation: Literal["no", "mask2box", "bitmask"] = "no"
     note: str = ""
+    release: str = RELEASE
+    makers: str = "IDEA-Research"
+    licence: str = LICENCE
 
     @property
     def url(self) -> str:
-        return RELEASE + self.file
+        return self.release + self.file
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"url": self.url}
+
+
+def _mask2former(task: Task, data: str, classes: int, figures: dict[str, float]) -> PublishedModel:
+    """Return the entry of a Mask2Former with DiNAT-L."""
+    return PublishedModel(
+        file=f"mask2former_dinat_large_{data.lower()}_{task}.pth",
+        task=task,
+        data=data,
+        backbone="DiNAT-L (ImageNet-21k)",
+        classes=classes,
+        figures=figures,
+        preset="mask2former_dinatl" if task == "instance" else f"mask2former_dinatl_{task}",
+        release="https://shi-labs.com/projects/dinat/checkpoints/m2f/",
+        makers="SHI-Labs",
+        licence="MIT (the repository's)",
+    )
 
 
 PUBLISHED: tuple[PublishedModel, ...] = (
@@ -124,6 +145,14 @@ PUBLISHED: tuple[PublishedModel, ...] = (
         classes=19,
         figures={"mIoU": 79.8},
     ),
+    _mask2former("instance", "COCO", 80, {"mask AP": 50.8}),
+    _mask2former("instance", "ADE20K", 100, {"mask AP": 35.4}),
+    _mask2former("instance", "Cityscapes", 8, {"mask AP": 45.1}),
+    _mask2former("panoptic", "COCO", 133, {"PQ": 58.5, "mask AP": 49.2, "mIoU": 68.3}),
+    _mask2former("panoptic", "ADE20K", 150, {"PQ": 49.4, "mask AP": 35.0, "mIoU": 56.3}),
+    _mask2former("panoptic", "Cityscapes", 19, {"PQ": 67.2, "mask AP": 44.5, "mIoU": 83.4}),
+    _mask2former("semantic", "ADE20K", 150, {"mIoU at several scales": 58.1}),
+    _mask2former("semantic", "Cityscapes", 19, {"mIoU at several scales": 84.5}),
 )
 
 

@@ -10,18 +10,24 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from engine.errors import ArgumentError
+from engine.errors import ArgumentError, ModelFileError
 from engine.files.output_file import refuse_inputs
-from engine.model.checkpoints.catalogue import LICENCE, PublishedModel, find_published
+from engine.model.checkpoints.catalogue import PublishedModel, find_published
 from engine.model.checkpoints.coco_classes import COCO_CLASSES
-from engine.model.checkpoints.published_file import read_published
-from engine.model.families.maskdino.published_config import preset_of, published_config
+from engine.model.checkpoints.reader import read_published
+from engine.model.checkpoints.segmentation_classes import ADE20K_CLASSES, CITYSCAPES_CLASSES, COCO_PANOPTIC_CLASSES
+from engine.model.families.registry import recognised_family
 from engine.model.file_errors import about_file
 from engine.model.header import DataSource, ModelHeader, TrainingRecord
 from engine.model.model_file import save_model
+from engine.model.presets import preset as preset_named
+from engine.model.presets import preset_of
 
 log = logging.getLogger(__name__)
 
+_KNOWN_CLASSES = {
+    len(classes): classes for classes in (COCO_CLASSES, COCO_PANOPTIC_CLASSES, ADE20K_CLASSES, CITYSCAPES_CLASSES)
+}
 _SEED = 0  # of the fresh classifier: converting twice gives the same file
 
 
@@ -79,14 +85,14 @@ def convert_published(
     import torch
 
     from engine.model.build import build_model
-    from engine.model.families.maskdino.published_names import load_official
+    from engine.model.checkpoints.published_state import load_official
 
     known = find_published(checkpoint.path.name)
     with about_file("The checkpoint", checkpoint.path):
-        config = published_config(checkpoint.tensors, preset_name=preset)
-        if known is not None and known.classes == config.num_classes:
-            decoder = config.decoder.model_copy(update={"box_initialisation": known.box_initialisation})
-            config = config.model_copy(update={"decoder": decoder})
+        family = recognised_family(checkpoint.tensors)
+        if preset is not None and preset_named(preset).kind != family.kind:
+            raise ModelFileError(f"it is a {family.title}, the preset {preset!r} is not.")
+        config = family.published_config(checkpoint.tensors, preset_name=preset, known=known)
         if drop_classes and classes is None and num_classes is None:
             classes = ("building",)
         wanted = _wanted_classes(config.num_classes, classes, num_classes, drop_classes=drop_classes)
@@ -115,8 +121,8 @@ def _wanted_classes(trained: int, classes: tuple[str, ...] | None, num_classes: 
 
 
 def _class_names(count: int, *, known_names: bool) -> tuple[str, ...]:
-    if known_names and count == len(COCO_CLASSES):
-        return COCO_CLASSES
+    if known_names and count in _KNOWN_CLASSES:
+        return _KNOWN_CLASSES[count]
     return ("building",) if count == 1 else tuple(f"class {index}" for index in range(count))
 
 
@@ -124,7 +130,7 @@ def _header(about: dict[str, Any], path: Path, known: PublishedModel | None, *, 
     training = TrainingRecord(trained_by="unknown", started_from=path.name)
     if known is not None:
         training = TrainingRecord(
-            trained_by="IDEA-Research",
+            trained_by=known.makers,
             data=(DataSource(name=known.data, licence="see the data set's own terms"),),
             started_from=known.url,
             figures={} if dropped else known.figures,
@@ -134,7 +140,7 @@ def _header(about: dict[str, Any], path: Path, known: PublishedModel | None, *, 
         return ModelHeader(
             **about,
             description=f"Converted from the published checkpoint {path.name}.",
-            licence=LICENCE if known else None,
+            licence=known.licence if known else None,
             training=training,
             limits="Its classifier is untrained: train it before detecting anything." if dropped else "",
         )

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from engine.model.layers.cached_constants import kept
+from engine.model.layers.cached_constants import cached
 from engine.model.layers.positions import Shapes
 from engine.ops import ms_deform_attn
 
@@ -70,7 +70,7 @@ class DeformableAttention(nn.Module):
         return self.output_proj(ms_deform_attn(value, torch.tensor(shapes), locations, weights))
 
 
-@kept
+@cached
 def _cell_sizes(shapes: Shapes, points: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the width and height of a cell of each level, once for each of its points: (L*P*2)."""
     sizes = [torch.full((points, 2), 1.0, dtype=dtype, device=device) for _ in shapes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -55,6 +56,29 @@ class PredictionHeads(nn.Module):
             masks = torch.einsum("bqc,bchw->bqhw", self.embed_mask(queries).to(pixels), pixels)
         return self.classify(queries), masks
 
-    def draw(self, queries: Tensor, pixels: Tensor) -> Tensor:
-        """Draw the masks of an image's queries (N, C) over its per-pixel embeddings (mask_dim, h, w): logits (N, h, w)."""
-        return torch.einsum("nc,chw->nhw", self.embed_mask(self.norm(queries)).to(pixels), pixels)
+    def draw(self, queries: Tensor, pixels: Tensor, *, images: Tensor, ranks: Tensor, counts: Sequence[int]) -> Tensor:
+        """Draw the masks of some queries (N, C) of a batch's images; see `draw_masks`."""
+        return draw_masks(self.embed_mask(self.norm(queries)), pixels, images=images, ranks=ranks, counts=counts)
+
+
+def draw_masks(embedded: Tensor, pixels: Tensor, *, images: Tensor, ranks: Tensor, counts: Sequence[int]) -> Tensor:
+    """Draw the masks of some queries of a batch's images.
+
+    Args:
+        embedded: (N, mask_dim) embeddings of the masks, image by image.
+        pixels: (B, mask_dim, h, w) per-pixel embeddings.
+        images, ranks: (N,) the image of each query, and its place among those of this image.
+        counts: queries of each image.
+
+    Returns:
+        Mask logits (N, h, w).
+    """
+    embedded, most = embedded.to(pixels), max(counts)
+    every = len(embedded) == len(counts) * most
+    if every:
+        table = embedded.unflatten(0, (len(counts), most))
+    else:  # one product for all images, as if each had as many queries as the one that has most
+        table = embedded.new_zeros(len(counts), most, embedded.shape[-1])
+        table[images, ranks] = embedded
+    masks = torch.einsum("bqc,bchw->bqhw", table, pixels)
+    return masks.flatten(0, 1) if every else masks[images, ranks]

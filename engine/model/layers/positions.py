@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from engine.model.layers.cached_constants import kept
+from engine.model.layers.cached_constants import cached
 
 Shapes = tuple[tuple[int, int], ...]
 """Height and width of each level of maps."""
@@ -21,7 +21,7 @@ def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
     return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
 
 
-@kept
+@cached
 def encode_maps(shapes: Shapes, channels: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Encode each cell of maps of these (height, width): (cells of all, channels), the first half from y, the second from x."""
     encoded = []
@@ -35,7 +35,7 @@ def encode_maps(shapes: Shapes, channels: int, *, dtype: torch.dtype, device: to
     return torch.cat(encoded)
 
 
-@kept
+@cached
 def cell_centres(shapes: Shapes, *, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the centre of each cell of maps of these (height, width), as x, y in 0..1: (cells of all, 2)."""
     centres = []

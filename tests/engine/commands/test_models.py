@@ -17,7 +17,7 @@ from engine.commands.models import command
 from engine.errors import MaskDinoError
 from engine.model.build import build_model
 from engine.model.checkpoints.catalogue import PUBLISHED
-from engine.model.families.maskdino.published_names import export_official
+from engine.model.checkpoints.published_state import export_official
 from engine.model.model_file import embedded_models, load_model
 from engine.model.presets import PRESETS
 from tests.engine.model.small_model import SMALL_CONFIG

@@ -36,13 +36,21 @@ def write_label_raster(path: Path, labels: np.ndarray, *, crs: str | None = UTM,
 
 
 class LabelPredictor:
-    """Read the instances of a tile out of its colours; a score that depends on the building alone."""
+    """Read the instances of a tile out of its colours; score and class depend on the building's number alone."""
 
     bands = 3
     gsd = None
 
-    def __init__(self, tile_size: int = 64, *, seconds: float = 0.0, identity: str = "labels") -> None:
+    def __init__(
+        self,
+        tile_size: int = 64,
+        *,
+        seconds: float = 0.0,
+        identity: str = "labels",
+        classes: tuple[str, ...] = ("building",),
+    ) -> None:
         self.tile_size = tile_size
+        self.classes = classes
         self.identity = identity
         self.batches: list[int] = []
         self._seconds = seconds
@@ -57,9 +65,7 @@ class LabelPredictor:
     def _instances(self, tile: np.ndarray) -> Instances:
         labels = tile[0] + 256 * tile[1] + 65536 * tile[2]
         numbers = np.unique(labels[labels > 0])
-        return Instances(
-            scores=score_of(numbers), labels=np.zeros(len(numbers), np.int64), masks=labels == numbers[:, None, None]
-        )
+        return Instances(scores=score_of(numbers), labels=numbers % len(self.classes), masks=labels == numbers[:, None, None])
 
 
 def score_of(numbers: np.ndarray) -> np.ndarray:
@@ -69,8 +75,13 @@ def score_of(numbers: np.ndarray) -> np.ndarray:
 
 def known_polygons(labels: np.ndarray, transform: Affine = TRANSFORM) -> list[tuple[Polygon, float]]:
     """Return the polygons of all 4-connected parts in map coordinates, with their scores."""
+    return [(polygon, float(score_of(np.array(number)))) for polygon, number in numbered_polygons(labels, transform)]
+
+
+def numbered_polygons(labels: np.ndarray, transform: Affine = TRANSFORM) -> list[tuple[Polygon, int]]:
+    """Return the polygons of all 4-connected parts in map coordinates, with their numbers."""
     found = shapes(labels.astype(np.int32), labels > 0, connectivity=4, transform=transform)
-    return [(shape(geometry), float(score_of(np.array(number)))) for geometry, number in found]
+    return [(shape(geometry), int(number)) for geometry, number in found]
 
 
 def rows_of(path: Path) -> set[tuple[bytes, float]]:

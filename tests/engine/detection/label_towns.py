@@ -6,8 +6,8 @@ import numpy as np
 from scipy import ndimage
 
 from engine.detection.instances import Instances
-from engine.detection.merging.merger import SeamJoiner
-from engine.detection.merging.tile_instances import Building, Piece, disjoint, pieces_of
+from engine.detection.merging.merger import InstanceMerger
+from engine.detection.merging.tile_instances import Building, TileInstance, disjoint, tile_instances_of
 from engine.raster.tile_grid import Tile, TileGrid
 
 
@@ -72,34 +72,58 @@ def connected(labels: np.ndarray) -> np.ndarray:
 TOWNS = {"shapes": shapes_town, "noise": noise_town, "cells": cells_town}
 
 
-def known_instances(labels: np.ndarray, tile: Tile, score: float = 0.9) -> Instances:
-    """Read the instances of one tile out of a label raster, without a mistake."""
+def known_instances(labels: np.ndarray, tile: Tile, score: float = 0.9, classes: int = 1) -> Instances:
+    """Read the instances of one tile out of a label raster, without a mistake; the class follows from the number."""
     shown = labels[tile.row : tile.row + tile.height, tile.col : tile.col + tile.width]
     present = np.unique(shown[shown > 0])
     return Instances(
         scores=np.full(len(present), score, dtype=np.float32),
-        labels=np.zeros(len(present), dtype=np.int64),
+        labels=(present % classes).astype(np.int64),
         masks=shown[None] == present[:, None, None],
     )
 
 
-def known_pieces(labels: np.ndarray, grid: TileGrid) -> list[list[Piece]]:
-    """The pieces of every tile of a label raster."""
-    return [pieces_of(tile, known_instances(labels, tile)) for tile in grid]
+def known_tile_instances(labels: np.ndarray, grid: TileGrid, classes: int = 1) -> list[list[TileInstance]]:
+    """The instances of every tile of a label raster."""
+    return [tile_instances_of(tile, known_instances(labels, tile, classes=classes)) for tile in grid]
 
 
-def join(grid: TileGrid, pieces: list[list[Piece]], order: list[int], *, ready_every: int = 1) -> list[Building]:
-    """Join pieces, the tiles in a given order, taking what is ready after every so many."""
-    joiner = SeamJoiner(grid)
+def mistaken(rng: np.random.Generator, tile_instances: list[TileInstance], classes: int = 1) -> list[TileInstance]:
+    """Drop, shift, dilate and merge instances of a tile, and give them scores, and classes, at random."""
+    made = []
+    for instance in tile_instances:
+        if rng.random() < 0.1:
+            continue
+        mask = np.zeros((instance.tile.height, instance.tile.width), dtype=bool)
+        top, left = instance.row - instance.tile.row, instance.col - instance.tile.col
+        mask[top : top + instance.mask.shape[0], left : left + instance.mask.shape[1]] = instance.mask
+        if rng.random() < 0.5:
+            mask = np.roll(mask, tuple(int(d) for d in rng.integers(-3, 4, 2)), axis=(0, 1))
+        if rng.random() < 0.3:
+            mask |= np.roll(mask, 2, axis=1)
+        if made and rng.random() < 0.2:
+            mask |= made[-1]
+        made.append(mask)
+    scores = rng.uniform(0.3, 1, len(made)).astype(np.float32)
+    labels = rng.integers(0, classes, len(made)) if classes > 1 else np.zeros(len(made), dtype=np.int64)
+    masks = np.array(made).reshape(len(made), *(made[0].shape if made else (1, 1)))
+    if not tile_instances:
+        return []
+    return tile_instances_of(tile_instances[0].tile, Instances(scores, labels, masks))
+
+
+def join(grid: TileGrid, tile_instances: list[list[TileInstance]], order: list[int], *, ready_every: int = 1) -> list[Building]:
+    """Join instances, the tiles in a given order, taking what is ready after every so many."""
+    merger = InstanceMerger(grid)
     buildings: list[Building] = []
     for count, index in enumerate(order, 1):
-        if pieces[index]:
-            joiner.add(grid[index], disjoint(pieces[index]))
+        if tile_instances[index]:
+            merger.add(grid[index], disjoint(tile_instances[index]))
         else:
-            joiner.skip(grid[index])
+            merger.skip(grid[index])
         if count % ready_every == 0:
-            buildings += joiner.ready()
-    return buildings + joiner.finish()
+            buildings += merger.ready()
+    return buildings + merger.finish()
 
 
 def fingerprint(buildings: list[Building]) -> set[tuple[int, int, tuple[int, ...], bytes, float, int]]:
@@ -107,10 +131,13 @@ def fingerprint(buildings: list[Building]) -> set[tuple[int, int, tuple[int, ...
     return {(b.col, b.row, b.mask.shape, np.packbits(b.mask).tobytes(), b.score, b.label) for b in buildings}
 
 
-def label_fingerprint(labels: np.ndarray, score: float = 0.9) -> set[tuple[int, int, tuple[int, ...], bytes, float, int]]:
+def label_fingerprint(
+    labels: np.ndarray, score: float = 0.9, classes: int = 1
+) -> set[tuple[int, int, tuple[int, ...], bytes, float, int]]:
     """What ``fingerprint`` gives for exactly the buildings of a label raster."""
     buildings = []
     for number, box in enumerate(ndimage.find_objects(labels), 1):
         if box is not None:
-            buildings.append(Building(box[1].start, box[0].start, labels[box] == number, float(np.float32(score)), 0))
+            mask = labels[box] == number
+            buildings.append(Building(box[1].start, box[0].start, mask, float(np.float32(score)), number % classes))
     return fingerprint(buildings)

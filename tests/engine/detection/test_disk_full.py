@@ -38,7 +38,7 @@ def small_disk(tmp_path):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs is Linux's")
 @pytest.mark.parametrize("size", [40 * KIBIBYTE, 120 * KIBIBYTE, 160 * KIBIBYTE, 200 * KIBIBYTE])
 def test_one_clear_error_and_nothing_broken(small_disk, tmp_path, size):
-    """Whichever of journal and layer meets the end of the disk."""
+    """Whichever of checkpoint and layer meets the end of the disk."""
     labels = np.kron(np.arange(16).reshape(4, 4) * 50, np.ones((100, 100), int)) + 1
     labels = (labels + np.tile(cells_town(np.random.default_rng(0), 100, 100), (4, 4))) * (
         np.indices((400, 400)).sum(0) % 7 > 1

@@ -18,7 +18,7 @@ import engine
 from engine.detection import outline_workers
 from engine.detection.footprints import FootprintMaker
 from engine.detection.merging.tile_instances import Building
-from engine.detection.outline_workers import DrawingProcesses
+from engine.detection.outline_workers import OutlineWorkers
 from engine.detection.settings import Settings
 from engine.errors import MaskDinoError
 from engine.raster.source import RasterSource
@@ -55,7 +55,7 @@ def maker(tmp_path) -> FootprintMaker:
 
 def test_footprints_are_those_made_here(maker) -> None:
     buildings = buildings_of(town())
-    processes = DrawingProcesses(maker)
+    processes = OutlineWorkers(maker)
     try:
         for some in (buildings, buildings[:1], []):
             here, there = maker.footprints_of(some), processes.footprints_of(some)
@@ -63,14 +63,14 @@ def test_footprints_are_those_made_here(maker) -> None:
             assert shapely.equals_exact(here.geometries, there.geometries).all()
             np.testing.assert_array_equal(here.scores, there.scores)
             np.testing.assert_array_equal(here.areas, there.areas)
-        simplified = processes.footprints_of(buildings, in_a_hurry=lambda: True)
+        simplified = processes.footprints_of(buildings, cancelling=lambda: True)
         assert len(simplified) > 0
     finally:
         processes.close()
 
 
 def test_a_process_that_ends_is_one_clear_error(maker) -> None:
-    processes = DrawingProcesses(maker)
+    processes = OutlineWorkers(maker)
     processes.footprints_of(buildings_of(town())[:3])
     (process,) = processes._all
     process._process.kill()
@@ -89,7 +89,7 @@ def test_a_process_that_ends_is_one_clear_error(maker) -> None:
 )
 def test_a_process_that_cannot_start_is_one_clear_error(maker, monkeypatch, start: str, message: str) -> None:
     monkeypatch.setattr(outline_workers, "_START", start)
-    processes = DrawingProcesses(maker)
+    processes = OutlineWorkers(maker)
     with pytest.raises(MaskDinoError, match=message):
         processes.footprints_of(buildings_of(town()))
     processes.close()
@@ -99,7 +99,7 @@ def test_it_imports_nothing_from_the_folder_that_it_is_started_in(maker, tmp_pat
     (tmp_path / "pandas.py").write_text("raise SystemExit('this is not a module of the program')")
     (tmp_path / "engine.py").write_text("raise SystemExit('nor is this')")
     monkeypatch.chdir(tmp_path)
-    processes = DrawingProcesses(maker)
+    processes = OutlineWorkers(maker)
     try:
         assert len(processes.footprints_of(buildings_of(town()))) > 0
     finally:
@@ -108,14 +108,14 @@ def test_it_imports_nothing_from_the_folder_that_it_is_started_in(maker, tmp_pat
 
 def test_in_a_hurry_none_is_started(maker, monkeypatch) -> None:
     monkeypatch.setattr(outline_workers, "_START", "raise SystemExit(3)")
-    processes = DrawingProcesses(maker)
+    processes = OutlineWorkers(maker)
     buildings = buildings_of(town())
-    found = processes.footprints_of(buildings, in_a_hurry=lambda: True)
-    assert shapely.equals_exact(found.geometries, maker.footprints_of(buildings, in_a_hurry=lambda: True).geometries).all()
+    found = processes.footprints_of(buildings, cancelling=lambda: True)
+    assert shapely.equals_exact(found.geometries, maker.footprints_of(buildings, cancelling=lambda: True).geometries).all()
 
 
 def test_what_goes_wrong_there_is_said_here(maker) -> None:
-    processes = DrawingProcesses(maker)
+    processes = OutlineWorkers(maker)
     try:
         with pytest.raises(MaskDinoError, match="Outlines cannot be drawn"):
             processes.footprints_of([Building(0, 0, np.zeros((0, 0), bool), 0.5, 0)])  # there is no such building

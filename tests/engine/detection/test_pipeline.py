@@ -22,7 +22,10 @@ from hypothesis import strategies as st
 
 import engine
 from engine.detection import Instances, Predictor
+from engine.detection.instances import as_predictor
 from engine.errors import ArgumentError, CancelledError, OutputError, RasterError
+from engine.model import model_file
+from engine.model.families.registry import FAMILIES
 from tests.engine.detection.label_raster import (
     TRANSFORM,
     UTM,
@@ -505,6 +508,40 @@ def test_whoever_writes_a_predictor_finds_what_it_needs_in_one_place(tmp_path):
     raster = write_label_raster(tmp_path / "town.tif", labels)
     engine.detect(raster, tmp_path / "out.gpkg", predictor=Blocks(), overlap=32, outline="raw", min_area=0)
     assert len(rows_of(tmp_path / "out.gpkg")) == 1
+
+
+def test_a_predictor_that_derives_from_the_class_says_what_it_wants_alone(tmp_path):
+    class Derived(Predictor):
+        tile_size, gsd, bands, batch_size = 64, None, 3, 3
+
+        def __init__(self):
+            self.batches = []
+
+        def predict(self, tiles):
+            self.batches.append(len(tiles))
+            return [Instances(np.zeros(0), np.zeros(0), np.zeros((0, 64, 64))) for _ in tiles]
+
+    predictor = Derived()
+    assert (as_predictor(predictor), predictor.device, predictor.calls_at_once) == (predictor, "cpu", 1)
+    assert predictor.identity.endswith("Derived")
+    stand_in = as_predictor(LabelPredictor(64, identity="town"))
+    assert (stand_in.tile_size, stand_in.batch_size, stand_in.identity) == (64, 1, "town")
+    raster = write_label_raster(tmp_path / "town.tif", np.zeros((64, 400), np.int32))
+    engine.detect(raster, tmp_path / "out.gpkg", predictor=predictor, overlap=0)
+    assert predictor.batches == [3, 3, 1]
+
+
+def test_a_header_is_read_once(tmp_path, scene, tiny_model, monkeypatch):
+    read, reading = [], model_file.parse_header
+    monkeypatch.setattr(model_file, "parse_header", lambda document: read.append(document) or reading(document))
+    engine.detect(scene, tmp_path / "out.gpkg", model=tiny_model)
+    assert len(read) == 1
+
+
+def test_a_model_that_finds_no_instances_is_refused(tmp_path, scene, tiny_model, monkeypatch):
+    monkeypatch.setattr(FAMILIES["mask_dino"], "tasks", lambda config: frozenset({"semantic"}), raising=False)
+    with pytest.raises(ArgumentError, match="'untrained' gives each pixel a class and finds no instances"):
+        engine.detect(scene, tmp_path / "out.gpkg", model=tiny_model)
 
 
 class Noise(LabelPredictor):

@@ -32,9 +32,9 @@ def start(project, *arguments) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", PROGRAM, *map(str, arguments)], cwd=project, env=environment)
 
 
-def wait_for_progress(process: subprocess.Popen, journal: Path, *, larger_than: int = 0) -> None:
-    """Wait until the write-ahead log of a journal has grown."""
-    log = Path(f"{journal}-wal")
+def wait_for_progress(process: subprocess.Popen, checkpoint: Path, *, larger_than: int = 0) -> None:
+    """Wait until the write-ahead log of a checkpoint has grown."""
+    log = Path(f"{checkpoint}-wal")
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         if log.exists() and log.stat().st_size > larger_than:
@@ -51,14 +51,14 @@ def labels():
 @pytest.mark.slow
 def test_killed_twice_and_resumed(project, tmp_path, labels):
     raster = write_label_raster(tmp_path / "town.tif", labels)
-    output, journal = tmp_path / "out.gpkg", tmp_path / "out.gpkg.progress"
+    output, checkpoint = tmp_path / "out.gpkg", tmp_path / "out.gpkg.progress"
     for arguments, size in (([raster, output], 60_000), ([raster, output, "--resume"], 60_000)):
         process = start(project, *arguments)
-        wait_for_progress(process, journal, larger_than=size)
+        wait_for_progress(process, checkpoint, larger_than=size)
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not output.exists()
-        assert journal.exists()
+        assert checkpoint.exists()
     predictor = LabelPredictor(64)
     summary = engine.detect(raster, output, predictor=predictor, overlap=32, outline="raw", min_area=0, resume=True)
     assert 0 < summary.tiles_seen < summary.tiles

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from engine.detection.stages import Channel, Crew, Stages, kept
+from engine.detection.stages import Channel, Stages, ThreadPool, results_of
 
 
 def chain(stages: Stages, count: int, size: int, *, fails_at: int | None = None) -> tuple[list[int], list[int]]:
@@ -99,7 +99,7 @@ def test_a_time_counts_once_however_many_threads_are_at_it():
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_a_crew_keeps_its_promises_in_order(threads):
-    stages, crew = Stages(), Crew("doubling", threads)
+    stages, pool = Stages(), ThreadPool("doubling", threads)
     channel = Channel(3, stops=[stages.failed])
     busy, most, lock, arrived = 0, 0, threading.Lock(), []
     patience = random.Random(0)
@@ -117,26 +117,26 @@ def test_a_crew_keeps_its_promises_in_order(threads):
 
     def produce():
         for number in range(60):
-            channel.put(crew.promise(double, number))
+            channel.put(pool.submit(double, number))
 
     stages.start("produce", produce, feeds=channel)
-    stages.start("consume", lambda: arrived.extend(kept(channel)))
+    stages.start("consume", lambda: arrived.extend(results_of(channel)))
     stages.join("produce", "consume", timeout=20)
     stages.raise_error()
     assert arrived == [2 * number for number in range(60)]
     assert (most > 1) == (threads > 1)
-    assert crew.dismiss(timeout=1)
+    assert pool.shutdown(timeout=1)
 
 
 def test_what_a_crew_fails_at_surfaces_where_its_result_was_wanted():
-    stages, crew = Stages(), Crew("dividing", 2)
+    stages, pool = Stages(), ThreadPool("dividing", 2)
     channel = Channel(100, stops=[stages.failed])
     arrived = []
     for divisor in (4, 2, 0, 1):
-        channel.put(crew.promise(lambda by: 8 / by, divisor))
+        channel.put(pool.submit(lambda by: 8 / by, divisor))
 
     def consume():
-        for number in kept(channel):
+        for number in results_of(channel):
             arrived.append(number)
 
     stages.start("consume", consume)
@@ -148,7 +148,7 @@ def test_what_a_crew_fails_at_surfaces_where_its_result_was_wanted():
 
 def test_who_waits_for_a_promise_stops_with_the_job_and_a_dismissed_crew_begins_nothing():
     stop, release = threading.Event(), threading.Event()
-    stages, crew, arrived, begun = Stages(), Crew("waiting", 1), [], []
+    stages, pool, arrived, begun = Stages(), ThreadPool("waiting", 1), [], []
     channel = Channel(10, stops=[stop])
 
     def wait(number):
@@ -156,12 +156,12 @@ def test_who_waits_for_a_promise_stops_with_the_job_and_a_dismissed_crew_begins_
         release.wait(timeout=20)
 
     for number in range(3):
-        channel.put(crew.promise(wait, number))
-    stages.start("consume", lambda: arrived.extend(kept(channel)))
+        channel.put(pool.submit(wait, number))
+    stages.start("consume", lambda: arrived.extend(results_of(channel)))
     stop.set()
     stages.join("consume", timeout=5)
     assert not stages.running("consume")
-    assert not crew.dismiss(timeout=0.05)  # the first is still at it
+    assert not pool.shutdown(timeout=0.05)  # the first is still at it
     release.set()
-    assert crew.dismiss(timeout=5)
+    assert pool.shutdown(timeout=5)
     assert begun == [0] and arrived == []

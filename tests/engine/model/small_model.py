@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from engine.model.config import DecoderConfig, ModelConfig, PixelDecoderConfig, ResNetConfig, TimmConfig
+from engine.model.config import PixelDecoderConfig, ResNetConfig, TimmConfig
+from engine.model.families.maskdino.config import DecoderConfig, MaskDinoConfig
 
-SMALL_CONFIG = ModelConfig(
+SMALL_CONFIG = MaskDinoConfig(
     num_classes=2,
     backbone=ResNetConfig(depths=(1, 1, 1, 1), widths=(8, 16, 24, 32)),
     hidden_dim=32,

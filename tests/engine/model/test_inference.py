@@ -105,6 +105,8 @@ def test_no_batch_norm_is_left_and_maps_are_the_same(config) -> None:
 
 def test_another_network_computes_in_float32_alone() -> None:
     class Other(nn.Module):
+        header = None
+
         def __init__(self) -> None:
             super().__init__()
             self.layer = nn.Linear(2, 2)

@@ -53,8 +53,8 @@ def test_additions_to_memory_are_vectors_where_the_gpu_has_them(monkeypatch) -> 
 
 
 def test_a_gpu_older_than_the_compiler_is_refused() -> None:
-    with pytest.raises(KernelError, match=r"compiles for compute capability 7.5 and later, not 5.0"):
-        nvrtc.target((5, 0))
+    with pytest.raises(KernelError, match=r"compiles for compute capability \d+\.\d and later, not 3.0"):
+        nvrtc.target((3, 0))
 
 
 def test_a_source_that_does_not_compile_says_where() -> None:

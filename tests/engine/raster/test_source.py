@@ -19,6 +19,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.windows import Window
 
 from engine.errors import ArgumentError, RasterError, RasterFitError
+from engine.raster import source as source_module
 from engine.raster.source import RasterSource
 from tests.engine.raster.raster_files import UTM_TRANSFORM, picture, whole, write_raster
 
@@ -85,7 +86,7 @@ def test_the_working_grid_covers_the_rasters_ground(sources: dict, kind: str, gs
 def test_strips_that_bound_memory_change_no_pixel(sources: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     source = sources["gaps", 0.44]
     pixels, valid = whole(source)
-    monkeypatch.setattr("engine.raster.source.PIXELS_AT_ONCE", 500)
+    monkeypatch.setattr(source_module, "PIXELS_AT_ONCE", 500)
     again, valid_again = whole(source)
     np.testing.assert_array_equal(pixels, again)
     np.testing.assert_array_equal(valid, valid_again)
@@ -447,6 +448,7 @@ def test_threads_read_side_by_side(tmp_path: Path) -> None:
 
 MOSAIC = """
 import resource, sys
+from engine.raster import source as source_module
 from engine.raster.source import RasterSource
 from engine.raster.tile_grid import TileGrid
 with RasterSource.open(sys.argv[1], gsd=0.3) as source:

@@ -13,6 +13,7 @@ import pytest
 from qgis_maskdino import settings
 from qgis_maskdino.backend import environment as environment_module
 from qgis_maskdino.backend import installer, package_index
+from qgis_maskdino.backend.chosen_python import PACKAGES
 from qgis_maskdino.backend.environment import MARKER, EngineEnvironment, State
 from qgis_maskdino.backend.error import EngineError
 from tests.qgis_maskdino.backend.package_server import serving_index, write_index
@@ -64,8 +65,8 @@ def environment(tmp_path, monkeypatch) -> EngineEnvironment:
     assert uv.is_file(), "`make test-qgis` installs it"
     monkeypatch.setattr(installer, "find_uv", lambda: str(uv))
     monkeypatch.setattr(EngineEnvironment, "size_estimate", lambda self: 10_000_000)
-    sources = Path(fake_engine(tmp_path / "plugin", DOCTOR))
-    (sources / "requirements.txt").write_text("torch>=2.6,<3\ntinything==1.0\n")
+    sources = Path(fake_engine(tmp_path / "plugin", DOCTOR, packages=()))
+    (sources / "requirements.txt").write_text("torch>=2.10,<3\ntinything==1.0\n")
     monkeypatch.setattr(EngineEnvironment, "source_folder", lambda self: str(sources))
     return EngineEnvironment(str(tmp_path / "Meine Umgebung für Łódź" / "environment"))
 
@@ -92,6 +93,8 @@ class TestFinding:
         assert caught.value.code == "missing"
 
     def test_the_setting_comes_before_the_variable_and_the_variable_before_the_private_one(self, environment, monkeypatch):
+        for name in PACKAGES:
+            Path(environment.source_folder(), f"{name}.py").touch()
         monkeypatch.setenv("MASKDINO_PYTHON", "/usr/bin/python3")
         assert environment.python() == "/usr/bin/python3"
         assert "MASKDINO_PYTHON" in environment.condition().sentence
@@ -119,7 +122,7 @@ class TestFinding:
         assert EngineEnvironment().source_folder() == str(project)
         inside = plugins_folder / "qgis_maskdino" / "backend" / "environment.py"
         monkeypatch.setattr(environment_module, "__file__", str(inside))
-        assert EngineEnvironment().source_folder() == str(inside.parent / "sources")
+        assert EngineEnvironment().source_folder() == str(inside.parents[1] / "sources")
 
     def test_a_checkout_says_that_it_is_one(self, monkeypatch, tmp_path, heard):
         monkeypatch.delenv("MASKDINO_PYTHON")
@@ -162,7 +165,7 @@ class TestMaking:
         create(environment, heard)
         made = os.stat(environment.python()).st_ino, os.path.getmtime(os.path.join(environment.folder(), "pyvenv.cfg"))
         requirements = Path(environment.source_folder(), "requirements.txt")
-        requirements.write_text("torch>=2.6,<3\ntinything==2.0\n")
+        requirements.write_text("torch>=2.10,<3\ntinything==2.0\n")
         assert environment.state() is State.OTHER_VERSION
         assert environment.python() is None
         assert environment.repair(on_log=heard.log, on_progress=heard.report, is_cancelled=NEVER)
@@ -176,7 +179,7 @@ class TestMaking:
     def test_an_update_where_the_uv_that_made_it_is_gone(self, environment, heard, index, monkeypatch):
         """uv makes environments without a pip."""
         create(environment, heard)
-        Path(environment.source_folder(), "requirements.txt").write_text("torch>=2.6,<3\ntinything==2.0\n")
+        Path(environment.source_folder(), "requirements.txt").write_text("torch>=2.10,<3\ntinything==2.0\n")
         monkeypatch.setattr(installer, "find_uv", lambda: None)
         assert environment.repair(on_log=heard.log, on_progress=heard.report, is_cancelled=NEVER)
         assert environment.check()["libraries"]["tinything"] == "2.0"
@@ -194,7 +197,8 @@ class TestMaking:
         assert environment.state() is State.BROKEN
 
     def test_an_engine_that_does_not_work_is_not_called_ready(self, environment, heard, index, tmp_path):
-        fake_engine(tmp_path / "plugin", DOCTOR.replace('"succeeded": True', '"succeeded": False, "error": "no kernel"'))
+        fails = DOCTOR.replace('"succeeded": True', '"succeeded": False, "error": "no kernel"')
+        fake_engine(tmp_path / "plugin", fails, packages=())
         with pytest.raises(EngineError, match="small detection failed: no kernel") as caught:
             create(environment, heard)
         assert "torch" in caught.value.details

@@ -15,7 +15,7 @@ from qgis_maskdino.backend.installation_failure import explain_installation
         ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "network"),
         ("cause: tunnel error: proxy authorization required", "network"),
         ("NameResolutionError: [Errno -3] Temporary failure in name resolution", "network"),
-        ("ERROR: No matching distribution found for torch<3,>=2.6", "index"),
+        ("ERROR: No matching distribution found for torch<3,>=2.10", "index"),
         ("error: [Errno 2] No such file: 'C:\\Users\\a' HINT: This error might be Windows Long Path support", "path"),
         ("ERROR: Could not install packages: [WinError 5] Access is denied: 'torch_cpu.dll'", "permission"),
         ("Something new\nERROR: the sky fell", "install"),

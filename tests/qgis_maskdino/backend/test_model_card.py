@@ -33,6 +33,17 @@ def test_a_model_without_a_resolution_takes_any(model_file):
     assert card.lines() == ["any resolution"]
 
 
+def test_a_model_of_several_classes_says_so(model_file):
+    names = [f"class {number}" for number in range(80)]
+    for classes, line in ((["car", "truck"], "2 classes: car, truck"), (names, f"80 classes: {', '.join(names[:8])} …")):
+        document = json.dumps({"gsd": 0.3, "classes": classes})
+        card = read_model_card(model_file(json.dumps({"__metadata__": {"maskdino": document}}).encode()))
+        assert card.classes == tuple(classes)
+        assert line in card.lines()
+    assert read_model_card(DEFAULT).classes == ("building",)
+    assert not any("classes" in line for line in read_model_card(DEFAULT).lines())
+
+
 @pytest.mark.parametrize(
     "header", [b"", b"{}", b"[]", b"\xff\xfe", b'{"__metadata__": {"maskdino": "[1]"}}', b'{"__metadata__": 1}']
 )

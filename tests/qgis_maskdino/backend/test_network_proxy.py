@@ -49,7 +49,7 @@ def test_it_reaches_the_installer_but_no_log(proxy_settings):
 def test_one_that_refuses_the_password(proxy_settings, tmp_path, monkeypatch):
     monkeypatch.setattr(installer, "find_uv", lambda: str(Path(sys.executable).with_name("uv")))
     settings.set_package_index("https://packages.example/simple")
-    (tmp_path / "requirements.txt").write_text("torch>=2.6,<3\n")
+    (tmp_path / "requirements.txt").write_text("torch>=2.10,<3\n")
     lines = []
     with serving(RefusingProxy) as where:
         host, port = where.split(":")

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
+import re
 import time
-from pathlib import Path
 
 import pytest
+from osgeo import gdal
 from qgis.core import QgsCoordinateReferenceSystem, QgsProject, QgsRasterLayer, QgsRectangle, QgsVectorLayer
 from qgis.PyQt.QtCore import Qt, QTimer
 from qgis.PyQt.QtWidgets import QPushButton
 
+from qgis_maskdino import settings
 from qgis_maskdino.backend.environment import EngineEnvironment
 from qgis_maskdino.gui.area_picker import LAYER, POLYGONS, RECTANGLE, VIEW
-from qgis_maskdino.gui.dock import MaskDinoDock
 from qgis_maskdino.gui.job_message import DetailsDialog
 from qgis_maskdino.gui.options_page import PAGE_NAME
 from qgis_maskdino.jobs.queue import JobState
-from tests.qgis_maskdino.fake_engine import fake_engine
+from qgis_maskdino.layers.polygon_file import fields_of
 from tests.qgis_maskdino.gui.panel_window import (
     DETECTS,
     DETECTS_UNTIL_CANCELLED,
-    PanelInterface,
     let_go,
     wait_for,
     write_buildings,
@@ -32,54 +31,9 @@ from tests.qgis_maskdino.gui.panel_window import (
 pytestmark = pytest.mark.usefixtures("provider")
 
 
-@pytest.fixture
-def iface():
-    return PanelInterface()
-
-
-@pytest.fixture
-def dock(iface):
-    dock = MaskDinoDock(iface, EngineEnvironment())
-    iface.mainWindow().addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
-    iface.mainWindow().show()
-    yield dock
-    dock.close_down()
-    dock.deleteLater()
-    let_go()
-    QgsProject.instance().clear()
-
-
-@pytest.fixture
-def town(scene) -> QgsRasterLayer:
-    layer = QgsRasterLayer(str(scene), "town")
-    QgsProject.instance().addMapLayer(layer)
-    return layer
-
-
-@pytest.fixture
-def fake(tmp_path, monkeypatch):
-    """Let a fake engine answer; `FOUND` and `COUNT` in its behaviour are a file of buildings and their number."""
-
-    def install(behaviour: str, *, count: int = 12) -> Path:
-        found = write_buildings(tmp_path / "found.gpkg", count)
-        sources = fake_engine(tmp_path, f"FOUND, COUNT = {str(found)!r}, {count}\n" + behaviour)
-        monkeypatch.setenv("MASKDINO_PYTHON", sys.executable)
-        monkeypatch.setattr(EngineEnvironment, "source_folder", lambda self: sources)
-        return found
-
-    return install
-
-
-@pytest.fixture
-def ended(dock):
-    jobs = []
-    dock.queue.ended.connect(jobs.append)
-    return jobs
-
-
 def results(named: str = "Buildings of town") -> list[QgsVectorLayer]:
     """The layers that detections added to the project, the newest first."""
-    return [layer for layer in QgsProject.instance().layerTreeRoot().layerOrder() if layer.name() == named]
+    return [layer for layer in QgsProject.instance().layerTreeRoot().layerOrder() if layer.name().startswith(named)]
 
 
 def last_message(iface) -> str:
@@ -116,6 +70,15 @@ class TestDetection:
             assert part in shown
         assert dock.strip.cancel_button.isVisible()
 
+    def test_a_full_bar_does_not_stand_while_the_engine_merges_and_writes(self, dock, town, fake, ended):
+        fake(DETECTS_UNTIL_CANCELLED.replace("min(done, 90), 100", "100, 100"))
+        dock.detect_page.run_button.click()
+        wait_for(lambda: "finishing" in dock.strip.status.text())
+        assert " left" not in dock.strip.status.text()
+        assert dock.strip.bar.maximum() == 0  # busy
+        dock.strip.cancel_button.click()
+        wait_for(lambda: ended)
+
     def test_a_cancel_keeps_what_was_found(self, dock, town, fake, ended):
         fake(DETECTS_UNTIL_CANCELLED, count=5)
         dock.detect_page.run_button.click()
@@ -126,6 +89,7 @@ class TestDetection:
         assert time.monotonic() - began < 4  # two seconds are the engine's
         assert ended[0].state is JobState.CANCELLED
         assert results()[0].featureCount() == 5
+        assert results()[0].name().endswith(" · partial")
         assert dock.strip.status.text().startswith("Cancelled: 5 buildings so far")
 
     def test_a_cancel_before_the_engine_is_ready_leaves_nothing(self, dock, town, fake, ended, iface):
@@ -140,21 +104,40 @@ class TestDetection:
         assert dock.strip.bar.isHidden()
 
     @pytest.mark.parametrize("name", ["mine.gpkg", "Grüße aus Łódź.geojson", "mine.shp", "without suffix"])
-    def test_a_file_may_be_named_and_written_again_while_it_is_open(self, dock, town, fake, ended, tmp_path, name):
-        fake(DETECTS, count=3)
+    def test_a_file_may_be_named(self, dock, town, fake, ended, tmp_path, name):
+        fake(DETECTS, count=5)
         path = tmp_path / "out put" / name
         path.parent.mkdir()
         dock.detect_page.output.setFilePath(str(path))
         dock.detect_page.run_button.click()
-        wait_for(lambda: len(ended) == 1)
-        fake(DETECTS, count=5)
-        dock.detect_page.run_button.click()
-        wait_for(lambda: len(ended) == 2)
-        assert [job.error for job in ended] == [None, None]
+        wait_for(lambda: ended)
+        assert ended[0].error is None
         newest = results()[0]
         assert newest.featureCount() == 5
         assert newest.source().startswith(str(path))
         assert [field.name() for field in newest.fields()][-2:] == ["score", "area_m2"]
+
+    def test_the_name_says_which_raster_where_in_it_and_when(self, dock, town, fake, ended):
+        fake(DETECTS)
+        dock.detect_page.area.set_rectangle(QgsRectangle(500_000, 4_999_960, 500_060, 5_000_000), town.crs())
+        dock.detect_page.run_button.click()
+        wait_for(lambda: ended)
+        (layer,) = results()
+        assert re.fullmatch(r"Buildings of town · rectangle · \d\d:\d\d:\d\d", layer.name())
+        assert ended[0].title == layer.name()
+
+    def test_a_project_that_was_opened_meanwhile_gets_no_layer_of_another(self, dock, town, fake, ended, iface):
+        fake(DETECTS_UNTIL_CANCELLED)
+        dock.detect_page.run_button.click()
+        wait_for(lambda: dock.strip.bar.value() > 0)
+        QgsProject.instance().clear()
+        dock.strip.cancel_button.click()
+        wait_for(lambda: ended)
+        assert results() == []
+        where = ended[0].results["OUTPUT"].partition("|")[0]
+        assert QgsVectorLayer(where, "left", "ogr").featureCount() == 12
+        assert f"The layer is in {where}." in last_message(iface)
+        assert where in dock.strip.status.text()
 
     def test_two_jobs_queue_and_one_that_waits_can_be_taken_out(self, dock, town, fake, ended):
         fake(DETECTS_UNTIL_CANCELLED)
@@ -201,7 +184,16 @@ class TestDetection:
         assert "MPix" in dock.detect_page.estimate.text() and "about" not in dock.detect_page.estimate.text()
         dock.detect_page.run_button.click()
         wait_for(lambda: ended)
-        assert "about 1 s" in dock.detect_page.estimate.text()  # 0.09 MPix at 0.5 MPix/s
+        assert settings.megapixels_per_second("auto") == 0.5
+        settings.remember_start(119.0)
+        dock.detect_page.refresh()
+        assert "about 2 min" in dock.detect_page.estimate.text()  # 0.09 MPix at 0.5 MPix/s, after the start
+
+    def test_how_long_the_engine_takes_to_start_is_remembered(self, dock, town, fake, ended):
+        fake("time.sleep(1.5)\n" + DETECTS)
+        dock.detect_page.run_button.click()
+        wait_for(lambda: ended)
+        assert 1.5 <= settings.start_seconds() < 30
 
     @pytest.mark.slow
     def test_the_real_engine_detects_in_a_drawn_rectangle(self, dock, town, ended, engine_python):
@@ -247,6 +239,8 @@ code='raster', message='The raster town.tif is empty.', hint='Take another.')"
         (dialog,) = iface.mainWindow().findChildren(DetailsDialog)
         assert dialog.text.toPlainText() == "The raster has two bands only."
         dialog.close()
+        assert last_message(iface).endswith("⚠ The raster has two bands only.")
+        assert dock.strip.status.text().endswith("⚠ The raster has two bands only.")
 
     def test_an_engine_that_dies_is_explained(self, dock, town, fake, ended, iface):
         fake("for r in requests(): os.kill(os.getpid(), signal.SIGKILL)")
@@ -290,6 +284,74 @@ class TestFurtherSettings:
         assert (given["GSD"], given["MIN_AREA"]) == (0.5, 0)
 
 
+class TestClasses:
+    @pytest.fixture
+    def vehicles(self, tmp_path) -> str:
+        """A model file of several classes, as far as the panel reads one."""
+        document = json.dumps({"gsd": 0.3, "classes": ["car", "truck", "bus"]})
+        header = json.dumps({"__metadata__": {"maskdino": document}}).encode()
+        path = tmp_path / "vehicles.safetensors"
+        path.write_bytes(len(header).to_bytes(8, "little") + header)
+        return str(path)
+
+    def test_a_choice_is_shown_only_where_the_model_has_one(self, dock, town, vehicles):
+        page = dock.detect_page
+        assert not page.classes.isVisible() and "CLASSES" not in page.parameters()
+        page.model.choose(vehicles)
+        assert page.classes.isVisible()
+        assert page.classes.ticked() == ("car", "truck", "bus") and page.classes.all.isChecked()
+        assert "CLASSES" not in page.parameters()  # all of them
+        page.model.choose("maskdino_lite")
+        assert not page.classes.isVisible()
+
+    def test_what_is_ticked_is_looked_for(self, dock, town, vehicles):
+        page = dock.detect_page
+        page.model.choose(vehicles)
+        page.classes.list.item(1).setCheckState(Qt.CheckState.Unchecked)
+        assert page.parameters()["CLASSES"] == "car,bus"
+        assert not page.classes.all.isChecked()
+        page.gsd.setValue(0.5)
+        assert page.parameters()["CLASSES"] == "car,bus"  # another setting leaves the choice alone
+        page.classes.all.click()
+        assert "CLASSES" not in page.parameters()
+        page.classes.all.click()
+        assert "Tick at least one class" in page.reason.text() and not page.run_button.isEnabled()
+
+    def test_objects_are_drawn_by_class_and_counted_as_objects(self, dock, town, vehicles, fake, ended, tmp_path):
+        found = fake(DETECTS)
+        layer = QgsVectorLayer(str(found), "buildings", "ogr")
+        layer.dataProvider().addAttributes([fields_of("class:string").field(0)])
+        layer.updateFields()
+        column = layer.fields().indexOf("class")
+        changes = {feature.id(): {column: ("car", "bus")[feature.id() % 2]} for feature in layer.getFeatures()}
+        assert layer.dataProvider().changeAttributeValues(changes)
+        del layer
+        dock.detect_page.model.choose(vehicles)
+        dock.detect_page.run_button.click()
+        wait_for(lambda: ended)
+        assert ended[0].state is JobState.DONE, ended[0].error
+        (layer,) = results()
+        assert layer.renderer().type() == "categorizedSymbol"
+        assert [category.value() for category in layer.renderer().categories()] == ["bus", "car"]
+        assert "12 objects" in dock.strip.status.text()
+
+
+class TestRaster:
+    def test_what_is_wrong_with_it_is_seen_before_anything_runs(self, dock, town, tmp_path):
+        assert "⚠" not in dock.detect_page.raster.facts.text()
+        path = tmp_path / "grey.tif"
+        grey = gdal.GetDriverByName("GTiff").Create(str(path), 64, 64, 1)
+        grey.FlushCache()
+        del grey
+        layer = QgsRasterLayer(str(path), "grey")
+        layer.setCrs(QgsCoordinateReferenceSystem())
+        QgsProject.instance().addMapLayer(layer)
+        dock.detect_page.use_layer(layer)
+        shown = dock.detect_page.raster.facts.text()
+        assert "Without a CRS" in shown and "One band" in shown
+        assert dock.detect_page.run_button.isEnabled()
+
+
 class TestAreas:
     def test_the_view_follows_the_map(self, dock, town, iface):
         dock.detect_page.area.choice.setCurrentIndex(VIEW)
@@ -306,6 +368,15 @@ class TestAreas:
         assert dock.detect_page.area.choice.currentIndex() == VIEW
         dock.detect_page.area.choice.setCurrentIndex(LAYER)
         assert "without an end" in dock.detect_page.reason.text()
+
+    def test_the_whole_earth_is_refused_and_not_estimated(self, dock, iface):
+        web = QgsRasterLayer("type=xyz&url=http://127.0.0.1:9/%7Bz%7D/%7Bx%7D/%7By%7D.png&zmax=19", "web", "wms")
+        QgsProject.instance().addMapLayer(web)
+        dock.detect_page.area.set_rectangle(web.extent(), web.crs())
+        assert "1,000 are the most" in dock.detect_page.reason.text()
+        assert not dock.detect_page.run_button.isEnabled() and dock.detect_page.estimate.isHidden()
+        dock.detect_page.area.set_rectangle(QgsRectangle(0, 0, 300, 300), web.crs())
+        assert dock.detect_page.run_button.isEnabled() and "MPix" in dock.detect_page.estimate.text()
 
     def test_an_area_beside_the_layer_is_noticed_before_anything_runs(self, dock, town):
         dock.detect_page.area.set_rectangle(QgsRectangle(600_000, 4_999_950, 600_050, 5_000_000), town.crs())
@@ -369,11 +440,11 @@ class TestFirstStart:
             assert part in page.text.text()
         assert page.install_button.isVisible() and page.install_button.text() == "Install"
 
-    def test_installing_shows_progress_and_log_and_then_the_pages(self, without_engine, monkeypatch, ended):
+    def test_installing_shows_progress_and_log_and_then_the_pages(self, without_engine, monkeypatch, ended, engine_python):
         def create(self, *, on_log, on_progress, is_cancelled):
             on_log("Collecting torch")
             on_progress(0.5, "Downloading")
-            monkeypatch.setenv("MASKDINO_PYTHON", sys.executable)
+            monkeypatch.setenv("MASKDINO_PYTHON", engine_python)
             return True
 
         monkeypatch.setattr(EngineEnvironment, "create", create)
@@ -399,6 +470,19 @@ class TestFirstStart:
         wait_for(lambda: ended)
         assert ended[0].state is JobState.CANCELLED
         assert page.install_button.isVisible() and page.cancel_button.isHidden()
+
+    def test_an_interpreter_in_the_settings_that_cannot_be_used_does_not_stand_in_the_way(
+        self, without_engine, monkeypatch, ended, tmp_path
+    ):
+        settings.set_python(str(tmp_path / "gone"))
+        without_engine.refresh()
+        page = without_engine.first_start
+        assert "gone" in page.condition.text()
+        assert page.install_button.isVisible() and page.install_button.text() == "Install"
+        monkeypatch.setattr(EngineEnvironment, "create", lambda self, **listeners: True)
+        page.install_button.click()
+        wait_for(lambda: ended)
+        assert settings.python() == ""
 
     def test_an_interpreter_can_be_named_instead(self, without_engine, iface):
         without_engine.first_start.options_button.click()

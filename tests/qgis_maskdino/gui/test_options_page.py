@@ -67,6 +67,18 @@ def test_an_interpreter_of_the_users_own_is_never_repaired_or_removed(open_page)
     assert not page.remove_button.isEnabled()
 
 
+def test_what_is_typed_is_judged_at_once(open_page, monkeypatch, engine_python, tmp_path):
+    monkeypatch.delenv("MASKDINO_PYTHON")
+    page = open_page()
+    assert not page.check_button.isEnabled() and page.repair_button.isEnabled()
+    page.python.setFilePath(str(tmp_path / "no python"))
+    assert "no python" in page.condition.text() and not page.check_button.isEnabled()
+    page.python.setFilePath(engine_python)
+    assert page.check_button.isEnabled() and not page.repair_button.isEnabled()
+    page.python.setFilePath("")
+    assert page.repair_button.isEnabled() and page.repair_button.text() == "Install"
+
+
 def test_without_an_engine_there_is_one_thing_to_do(open_page, monkeypatch):
     monkeypatch.delenv("MASKDINO_PYTHON")
     page = open_page()

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 from qgis.core import QgsProject, QgsRasterLayer, QgsVectorLayer
-from qgis.PyQt.QtCore import Qt
 
 from qgis_maskdino.backend.environment import EngineEnvironment
-from qgis_maskdino.gui.dock import MaskDinoDock
 from qgis_maskdino.jobs.queue import JobState
+from qgis_maskdino.layers.detections import mark_as_detections
 from tests.qgis_maskdino.fake_engine import fake_engine
-from tests.qgis_maskdino.gui.panel_window import PanelInterface, let_go, wait_for, write_buildings
+from tests.qgis_maskdino.gui.panel_window import wait_for, write_buildings
 
 pytestmark = pytest.mark.usefixtures("provider")
 
@@ -26,26 +25,6 @@ for request in requests():
     say("progress", id=request["id"], done=1, total=2, unit="steps", buildings=None, note="loss 1.25")
     say("result", id=request["id"], **ANSWER)
 """
-
-
-@pytest.fixture
-def dock():
-    iface = PanelInterface()
-    dock = MaskDinoDock(iface, EngineEnvironment())
-    iface.mainWindow().addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
-    iface.mainWindow().show()
-    yield dock
-    dock.close_down()
-    dock.deleteLater()
-    let_go()
-    QgsProject.instance().clear()
-
-
-@pytest.fixture
-def ended(dock):
-    jobs = []
-    dock.queue.ended.connect(jobs.append)
-    return jobs
 
 
 @pytest.fixture
@@ -96,6 +75,17 @@ class TestEvaluate:
         QgsProject.instance().removeMapLayer(found.id())
         assert not page.run_button.isEnabled()
 
+    def test_the_newest_detections_are_proposed_until_the_user_takes_others(self, dock, layers, tmp_path):
+        page = dock.evaluate_page
+        newest = QgsVectorLayer(str(write_buildings(tmp_path / "newest.gpkg", 3)), "a later name sorts first", "ogr")
+        mark_as_detections(newest)
+        QgsProject.instance().addMapLayer(newest)
+        assert page.detections.currentLayer() is newest
+        assert page.annotations.currentLayer() is layers[0]
+        page.detections.setLayer(layers[1])
+        add_layer(write_buildings(tmp_path / "parcels.gpkg", 1, scores=False), "parcels")
+        assert page.detections.currentLayer() is layers[1]
+
     def test_a_layer_is_not_judged_by_itself(self, dock, layers):
         page = dock.evaluate_page
         page.annotations.setLayer(layers[1])
@@ -114,7 +104,7 @@ class TestEvaluate:
         assert (shown["Precision"], shown["Recall"]) == ("0.75", "0.60")
         assert (shown["Hits"], shown["False detections"], shown["Missed"]) == ("6", "2", "4")
         assert page.report_button.isVisible() and os.path.getsize(ended[0].report) > 1000
-        (matches,) = (one for one in QgsProject.instance().mapLayers().values() if one.name() == "Hits and misses")
+        (matches,) = (one for one in QgsProject.instance().mapLayers().values() if one.name() == "Hits and misses: found")
         assert matches.featureCount() == 12
         assert dock.strip.status.text() == "precision 0.75 · recall 0.60 · F1 0.67"
 
@@ -146,6 +136,22 @@ class TestExport:
         assert arguments["output"] == str(tmp_path / "data set")
         assert page.result.text().startswith("9 tiles with 39 outlines in ")
 
+    def test_detections_are_never_proposed_as_annotations(self, dock, page, tmp_path):
+        add_layer(write_buildings(tmp_path / "found.gpkg", 3), "buildings")  # sorts before the others
+        assert page.annotations.currentLayer().name() == "surveyed"
+        assert not page.caution.isVisible()
+        QgsProject.instance().removeMapLayer(page.annotations.currentLayer().id())
+        assert page.annotations.currentLayer() is None
+        assert "known buildings" in page.reason.text()
+
+    def test_who_chooses_detections_is_told_what_they_are(self, page, tmp_path):
+        found = add_layer(write_buildings(tmp_path / "found.gpkg", 3), "buildings")
+        page.annotations.setLayer(found)
+        page.annotations.activated.emit(page.annotations.currentIndex())  # as a click does
+        assert page.caution.isVisible()
+        add_layer(write_buildings(tmp_path / "other.gpkg", 3, scores=False), "other")
+        assert page.annotations.currentLayer() is found
+
     def test_a_folder_with_something_in_it_is_not_taken(self, page, tmp_path):
         page.folder.setFilePath(str(tmp_path))
         assert not page.run_button.isEnabled()
@@ -170,7 +176,7 @@ class TestTrain:
         page.epochs.setValue(3)
         page.name.setText("mine")
         heard = []
-        dock.queue.heard.connect(lambda job, event: heard.append(dock.strip.status.text()))
+        dock.queue.event_received.connect(lambda job, event: heard.append(dock.strip.status.text()))
         page.run_button.click()
         wait_for(lambda: ended)
         assert ended[0].state is JobState.DONE, ended[0].error

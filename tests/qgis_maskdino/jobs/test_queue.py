@@ -25,9 +25,9 @@ class Work(Job):
         if self.refuses:
             raise self.refuses
 
-    def work(self, hear, is_cancelled):
+    def work(self, on_event, is_cancelled):
         self.threads.append(threading.current_thread())
-        hear({"event": "progress", "done": 1, "total": 2})
+        on_event({"event": "progress", "done": 1, "total": 2})
         while self.until is not None and not self.until.is_set() and not is_cancelled():
             time.sleep(0.01)
         if self.fails:
@@ -78,7 +78,7 @@ def test_two_jobs_queue(queue, ended):
 
 def test_events_are_heard_in_the_main_thread_and_the_task_manager_knows_the_progress(queue):
     go, heard = threading.Event(), []
-    queue.heard.connect(lambda job, event: heard.append((job, event, threading.current_thread())))
+    queue.event_received.connect(lambda job, event: heard.append((job, event, threading.current_thread())))
     job = Work(until=go)
     queue.add(job)
     wait_for(lambda: heard)

@@ -61,6 +61,14 @@ def test_the_pixels_of_an_area_are_counted_at_the_models_resolution():
     assert ground_megapixels(square, QgsCoordinateReferenceSystem(), 0.3) is None
 
 
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
+def test_the_whole_earth_has_an_area(crs):
+    earth = in_crs(
+        QgsRectangle(-180, -85, 180, 85), QgsCoordinateReferenceSystem("EPSG:4326"), QgsCoordinateReferenceSystem(crs)
+    )
+    assert ground_megapixels(earth, QgsCoordinateReferenceSystem(crs), 1000) == pytest.approx(510, rel=0.1)
+
+
 def test_an_area_goes_to_another_crs_and_back():
     utm, degrees = QgsCoordinateReferenceSystem("EPSG:32633"), QgsCoordinateReferenceSystem("EPSG:4326")
     square = QgsRectangle(500_000, 5_000_000, 500_300, 5_000_300)

@@ -14,7 +14,8 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QSize
 from qgis.PyQt.QtGui import QColor
 
-from qgis_maskdino.layers.style import DETECTIONS, MATCHES, style_file
+from qgis_maskdino.layers import style
+from qgis_maskdino.layers.style import DETECTIONS, MATCHES, apply_style, style_file
 
 pytestmark = pytest.mark.usefixtures("qgis_app")
 
@@ -22,7 +23,7 @@ GROUND = QColor(90, 95, 85)
 SIDE = 60  # pixels of a square
 
 
-def drawn(style: str, fields: str, rows: list[tuple]) -> list[QColor]:
+def drawn(name: str, fields: str, rows: list[tuple]) -> list[QColor]:
     """Draw a square a row, and return the colour of each outline."""
     layer = QgsVectorLayer(f"Polygon?crs=EPSG:32633&{fields}", "layer", "memory")
     features = []
@@ -32,8 +33,9 @@ def drawn(style: str, fields: str, rows: list[tuple]) -> list[QColor]:
         feature.setAttributes(list(row))
         features.append(feature)
     layer.dataProvider().addFeatures(features)
-    said, ok = layer.loadNamedStyle(style_file(style))
+    said, ok = layer.loadNamedStyle(style_file(name))
     assert ok, said
+    apply_style(layer, name)
     settings = QgsMapSettings()
     settings.setLayers([layer])
     settings.setDestinationCrs(layer.crs())
@@ -65,7 +67,25 @@ def test_every_score_is_drawn_and_classes_differ():
     assert all(distance(a, b) > 40 for i, a in enumerate(classes) for b in classes[:i])
 
 
+@pytest.mark.parametrize("count", [2, 8])
+def test_every_class_has_a_colour_of_its_own_whatever_the_score(count):
+    fields = "field=score:double&field=class:string&field=area_m2:double"
+    rows = [(score, f"class {number}", 50.0) for number in range(count) for score in (0.1, 0.9)]
+    outlines = drawn(DETECTIONS, fields, rows)
+    unsure, sure = outlines[::2], outlines[1::2]
+    assert unsure == sure
+    assert all(distance(a, b) > 40 for i, a in enumerate(sure) for b in sure[:i])
+
+
 def test_hits_false_detections_and_misses_differ():
     rows = [("true positive", 0.8, 0.9), ("false positive", 0.1, 0.9), ("miss", 0.0, None)]
     outlines = drawn(MATCHES, "field=result:string&field=iou:double&field=score:double", rows)
     assert all(distance(a, b) > 60 for i, a in enumerate(outlines) for b in outlines[:i])
+
+
+def test_the_legend_of_an_evaluation_is_translated(monkeypatch):
+    monkeypatch.setattr(style, "tr", lambda text: f"«{text}»")
+    layer = QgsVectorLayer("Polygon?field=result:string", "matches", "memory")
+    apply_style(layer, MATCHES)
+    legend = {category.value(): category.label() for category in layer.renderer().categories()}
+    assert legend == {"true positive": "«Hit»", "false positive": "«False detection»", "miss": "«Missed building»"}

@@ -23,7 +23,20 @@ from tests.qgis_maskdino.processing.algorithm_runs import run
 NAMES = ("detectbuildings", "evaluatedetections", "exporttrainingdata", "trainmodel")
 # Fixed for good: scripts and models of others name them.
 PARAMETERS = {
-    "detectbuildings": {"INPUT", "EXTENT", "AOI", "MODEL", "BANDS", "GSD", "SCORE", "MIN_AREA", "OUTLINE", "DEVICE", "OUTPUT"},
+    "detectbuildings": {
+        "INPUT",
+        "EXTENT",
+        "AOI",
+        "MODEL",
+        "BANDS",
+        "GSD",
+        "SCORE",
+        "MIN_AREA",
+        "OUTLINE",
+        "DEVICE",
+        "OUTPUT",
+        "CLASSES",
+    },
     "evaluatedetections": {"DETECTIONS", "ANNOTATIONS", "AOI", "OUTPUT", "REPORT"},
     "exporttrainingdata": {"INPUT", "ANNOTATIONS", "AOI", "OUTPUT"},
     "trainmodel": {"DATASET", "MODEL", "OUTPUT"},
@@ -86,6 +99,11 @@ def test_what_few_people_need_is_folded_away(provider):
     advanced = QgsProcessingParameterDefinition.Flag.FlagAdvanced
     shown = {parameter.name() for parameter in algorithm.parameterDefinitions() if not parameter.flags() & advanced}
     assert shown == {"INPUT", "EXTENT", "AOI", "MODEL", "SCORE", "OUTLINE", "OUTPUT"}
+
+
+def test_what_was_added_later_stands_at_the_end(provider):
+    algorithm = QgsApplication.processingRegistry().createAlgorithmById("maskdino:detectbuildings")
+    assert [parameter.name() for parameter in algorithm.parameterDefinitions()][-3:] == ["OUTPUT", "CLASSES", "OVERWRITE"]
 
 
 def test_models_of_the_users_folder_can_be_chosen(provider, tmp_path):

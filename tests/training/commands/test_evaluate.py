@@ -54,6 +54,17 @@ def test_it_prints_figures_and_writes_what_is_asked_for(layers, tmp_path):
     assert sorted(tmp_path.iterdir()) == sorted([*outputs, tmp_path / "in"])
 
 
+def test_it_prints_a_table_by_class(tmp_path):
+    shapes = [house(40 * number, 0) for number in range(3)]
+    found = write(tmp_path / "found.gpkg", shapes[:2], score=[0.9, 0.8], kind=["car", "lorry"])
+    there = write(tmp_path / "there.gpkg", shapes, **{"class": ["car", "truck", "truck"]})
+    done = maskdino("evaluate", found, there, "--class-field", "kind", "--annotated-class-field", "class")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"\ncar +1 +1 +1\.000 +1\.000 ", done.stdout)
+    assert re.search(r"\nlorry +1 +0 +0\.000 +- ", done.stdout)
+    assert re.search(r"\nmean over classes +0\.500 ", done.stdout)
+
+
 def test_the_matches_hold_every_detection_and_every_miss(layers, tmp_path):
     ask(detections=layers[0], annotations=layers[1], output=tmp_path / "m.gpkg")
     matches = geopandas.read_file(tmp_path / "m.gpkg")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import engine
-from engine.model.families.maskdino.denoising_queries import DenoisingQueries
+from engine.model.families.maskdino.model import DenoisingQueries
 from engine.model.families.maskdino.published_names import official_name
 from engine.model.outputs import Outputs
 from engine.model.presets import preset

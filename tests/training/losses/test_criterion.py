@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from engine.model.families.maskdino.denoising_queries import DenoisingQueries
+from engine.model.families.maskdino.model import DenoisingQueries
 from engine.model.outputs import Outputs
 from tests.training.losses.tiny_batch import (
     CLASSES,

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.model.outputs import Outputs
 from tests.training.losses.tiny_batch import CLASSES, MAP, GridPoints, random_outputs, random_target
-from training.losses import Criterion, DenseGuide, LossConfig, Target, make_denoising_queries
+from training.losses import Criterion, DenseAuxiliaryLoss, LossConfig, Target, make_denoising_queries
 
 WAITS = {
     "_local_scalar_dense",
@@ -61,12 +61,12 @@ def losses(targets: list[Target]) -> dict[str, Tensor]:
     return Criterion(num_classes=CLASSES, config=LossConfig(points=40))(outputs, targets, denoising)
 
 
-def guide(targets: list[Target]) -> Tensor:
-    return DenseGuide(4, weight=1.0)(torch.zeros(len(targets), 4, MAP, MAP), targets)
+def auxiliary_loss(targets: list[Target]) -> Tensor:
+    return DenseAuxiliaryLoss(4, weight=1.0)(torch.zeros(len(targets), 4, MAP, MAP), targets)
 
 
 @pytest.mark.parametrize("ignoring", [False, True])
-@pytest.mark.parametrize("run", [denoise, losses, guide])
+@pytest.mark.parametrize("run", [denoise, losses, auxiliary_loss])
 def test_a_larger_batch_takes_no_more_operations_and_none_waits(run: Callable, ignoring: bool) -> None:
     small, large = (operations(run, targets_of(images, ignoring=ignoring)) for images in (2, 7))
     assert small == large
@@ -81,7 +81,10 @@ def on_gpu(outputs: Outputs) -> Outputs:
 @needs_gpu
 def test_a_gpu_is_waited_for_only_to_match() -> None:
     targets = [target.to("cuda") for target in targets_of(3, ignoring=True)]
-    criterion, dense = Criterion(num_classes=CLASSES, config=LossConfig(points=40)).cuda(), DenseGuide(4, weight=1.0).cuda()
+    criterion, dense = (
+        Criterion(num_classes=CLASSES, config=LossConfig(points=40)).cuda(),
+        DenseAuxiliaryLoss(4, weight=1.0).cuda(),
+    )
     outputs = on_gpu(random_outputs(0, images=3, denoising=denoise(targets_of(3, ignoring=True))))
     pixels = torch.zeros(3, 4, MAP, MAP, device="cuda")
     waiting = torch.cuda.get_sync_debug_mode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.model.families.maskdino.denoising_queries import DenoisingQueries
+from engine.model.families.maskdino.model import DenoisingQueries
 from engine.model.outputs import Outputs, Prediction
 from training.losses import Target
 

@@ -8,7 +8,7 @@ import torch
 from engine.model.build import build_model
 from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
 from training.losses import LossConfig, Target
-from training.objectives import build_objective
+from training.objectives import objective_of
 
 NAMES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask"}
 
@@ -26,7 +26,7 @@ def objective():
     torch.manual_seed(0)
     model = build_model(SMALL_MASK_RCNN).train()
     model.roi_heads.fg_bg_sampler.batch_size_per_image = 48  # of 512 boxes to learn from: for the sake of time
-    return build_objective(model, LossConfig())
+    return objective_of(model.config).build(model, LossConfig())
 
 
 @pytest.mark.slow

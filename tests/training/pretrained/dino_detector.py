@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from engine.model.backbones import build_backbone
-from engine.model.config import ModelConfig
+from engine.model.families.maskdino.config import MaskDinoConfig
 from engine.model.families.maskdino.published_names import official_name
 
 
 def makers_state(
-    config: ModelConfig, *, layers: int | None = None, rows: int = 91, levels: int | None = None
+    config: MaskDinoConfig, *, layers: int | None = None, rows: int = 91, levels: int | None = None
 ) -> dict[str, Tensor]:
     """Return what IDEA-Research/DINO saves: one box head and one classifier under the names of every layer."""
     decoder, memory = layers or config.decoder.layers, levels or config.pixel_decoder.levels
@@ -21,7 +21,7 @@ def makers_state(
     return _filled(detector)
 
 
-def detrex_state(config: ModelConfig, *, layers: int | None = None, rows: int = 80) -> dict[str, Tensor]:
+def detrex_state(config: MaskDinoConfig, *, layers: int | None = None, rows: int = 80) -> dict[str, Tensor]:
     """Return what detrex saves: a box head and a classifier a layer, and detectron2's names in the backbone."""
     state = _filled(_Detrex(config, layers=layers or config.decoder.layers, rows=rows))
     return {
@@ -60,7 +60,7 @@ def _attention(dim: int, levels: int, heads: int, points: int) -> nn.Module:
     )
 
 
-def _projections(config: ModelConfig, channels: dict[str, int], levels: int) -> list[nn.Conv2d]:
+def _projections(config: MaskDinoConfig, channels: dict[str, int], levels: int) -> list[nn.Conv2d]:
     widths = [channels[name] for name in ("res2", "res3", "res4", "res5")]
     direct = widths[-min(levels - 1, 4) :]
     convolutions = [nn.Conv2d(width, config.hidden_dim, 1) for width in direct]
@@ -68,7 +68,7 @@ def _projections(config: ModelConfig, channels: dict[str, int], levels: int) -> 
 
 
 class _Makers(nn.Module):
-    def __init__(self, config: ModelConfig, *, layers: int, rows: int, levels: int) -> None:
+    def __init__(self, config: MaskDinoConfig, *, layers: int, rows: int, levels: int) -> None:
         super().__init__()
         dim, encoder, decoder = config.hidden_dim, config.pixel_decoder, config.decoder
         backbone = build_backbone(config.backbone)
@@ -124,7 +124,7 @@ class _Makers(nn.Module):
 
 
 class _Detrex(nn.Module):
-    def __init__(self, config: ModelConfig, *, layers: int, rows: int) -> None:
+    def __init__(self, config: MaskDinoConfig, *, layers: int, rows: int) -> None:
         super().__init__()
         dim, encoder, decoder = config.hidden_dim, config.pixel_decoder, config.decoder
         levels = encoder.levels

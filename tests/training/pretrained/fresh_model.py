@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 
 from engine.model.build import build_model
-from engine.model.config import ModelConfig
+from engine.model.families.maskdino.config import MaskDinoConfig
 from tests.engine.model.small_model import SMALL_CONFIG
 from training.pretrained.start import StartReport
 
 
-def config_with(**changes) -> ModelConfig:
+def config_with(**changes) -> MaskDinoConfig:
     """Change some keys of the small config."""
-    return ModelConfig.model_validate({**SMALL_CONFIG.model_dump(), **changes})
+    return MaskDinoConfig.model_validate({**SMALL_CONFIG.model_dump(), **changes})
 
 
 def fresh(config=SMALL_CONFIG, *, seed: int = 7, **changes):

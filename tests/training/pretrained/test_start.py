@@ -13,8 +13,8 @@ import torchvision
 from safetensors.torch import save_file
 
 from engine.errors import CheckpointMismatchError, ModelFileError
+from engine.model.checkpoints.published_state import export_official
 from engine.model.config import ResNetConfig, SwinConfig
-from engine.model.families.maskdino.published_names import export_official
 from engine.model.header import ModelHeader
 from engine.model.layers.deformable_attention import DeformableAttention
 from engine.model.model_file import save_model

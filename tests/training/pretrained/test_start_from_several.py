@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from engine.errors import CheckpointMismatchError, ModelFileError, UnsafeFileError
 from engine.job import Job
-from engine.model.checkpoints.published_file import read_published
+from engine.model.checkpoints.reader import read_published
 from engine.model.config import TimmConfig
 from engine.model.header import ModelHeader
 from engine.model.model_file import read_header, save_model

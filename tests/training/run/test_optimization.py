@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from engine.model.build import build_model
-from engine.model.config import DecoderConfig, ModelConfig, PixelDecoderConfig, SwinConfig
+from engine.model.config import PixelDecoderConfig, SwinConfig
+from engine.model.families.maskdino.config import DecoderConfig, MaskDinoConfig
 from training.config.schema import OptimizerConfig, ScheduleConfig
 from training.run.optimization import make_optimizer, parameter_groups, rate_factor
 
@@ -15,7 +16,7 @@ from training.run.optimization import make_optimizer, parameter_groups, rate_fac
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
     return build_model(
-        ModelConfig(
+        MaskDinoConfig(
             num_classes=1,
             backbone=SwinConfig(embed_dim=16, depths=(1, 1, 1, 1), heads=(1, 1, 2, 2), window_size=4),
             hidden_dim=32,

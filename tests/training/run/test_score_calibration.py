@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from engine.model.build import build_model
-from engine.model.config import ModelConfig
+from engine.model.families.maskdino.config import MaskDinoConfig
 from tests.training.run.training_run import SMALL_MODEL
 from training.data.sample import Sample
-from training.evaluation.coco.mask_scores import tally_model
+from training.evaluation.coco.mask_scores import measure_model
 from training.run.score_calibration import balance_scores
 
 
@@ -31,16 +31,16 @@ class Reluctant(Sequence):
 
 def test_only_the_bias_of_the_classifier_moves_until_as_many_are_found_as_there_are() -> None:
     torch.manual_seed(0)
-    model = build_model(ModelConfig.model_validate(SMALL_MODEL)).eval()
+    model = build_model(MaskDinoConfig.model_validate(SMALL_MODEL)).eval()
     with torch.no_grad():  # untrained, all queries would score alike
         model.heads.classify.weight *= 30
         model.heads.classify.bias += 2
     images = Reluctant()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    tally = tally_model(model, images)
+    tally = measure_model(model, images)
     assert 0 <= balance_scores(model, tally) <= 1
     after = model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"heads.classify.bias"}
-    found = tally_model(model, images).scores()
+    found = measure_model(model, images).scores()
     assert found.detections == found.buildings == 5

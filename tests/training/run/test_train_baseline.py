@@ -1,4 +1,4 @@
-"""The baseline goes the whole way: trained, saved, started from again, evaluated."""
+"""Other families than Mask DINO go the whole way, too: trained, saved, started from again, evaluated."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from typer.testing import CliRunner
 
 import engine
 from engine.cli import app
+from tests.engine.model.families.mask2former.small import SMALL
 from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
 from tests.training.run.training_run import config_document, write_houses
 from training.config.schema import TrainConfig
 
 
 @pytest.mark.slow
-def test_a_baseline_is_trained_started_from_and_evaluated(tmp_path):
+@pytest.mark.parametrize("model", [SMALL_MASK_RCNN, SMALL], ids=lambda model: model.kind)
+def test_a_model_is_trained_started_from_and_evaluated(tmp_path, model):
     write_houses(tmp_path / "train", images=4)
     write_houses(tmp_path / "val", images=2, seed=1)
     document = config_document(tmp_path, steps=2, validate_every=2, pictures=1, checkpoint_activations=True)
-    document["model"] = SMALL_MASK_RCNN.model_dump(mode="json")
+    document["model"] = model.model_dump(mode="json")
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(TrainConfig.model_validate(document).model_dump(mode="json")))
 
@@ -31,7 +33,7 @@ def test_a_baseline_is_trained_started_from_and_evaluated(tmp_path):
 
     run("train", config, "-o", tmp_path / "first")
     first = next((tmp_path / "first").glob("*.safetensors"))
-    assert engine.load_model(first).config == SMALL_MASK_RCNN.model_copy(update={"num_classes": 1})
+    assert engine.load_model(first).config == model.model_copy(update={"num_classes": 1})
     run("train", config, "-o", tmp_path / "second", f"start_from={first}", "model=null")
     second = next((tmp_path / "second").glob("*.safetensors"))
     assert engine.load_model(second).header.training.started_from == first.name

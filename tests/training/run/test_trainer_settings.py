@@ -9,7 +9,7 @@ from torch import nn
 from engine.model.config import TimmConfig
 from tests.training.pretrained.fresh_model import config_with, fresh
 from training.config.schema import RunConfig
-from training.run.trainer_settings import Machine, SynchronizedNorms
+from training.run.trainer_settings import SynchronizedNorms, TrainerSettings
 
 RUN = RunConfig(steps=1, precision="float32")
 
@@ -17,11 +17,11 @@ RUN = RunConfig(steps=1, precision="float32")
 @pytest.mark.parametrize(
     ("machine", "run", "expected"),
     [
-        (Machine("gpu", 2, 1), RUN, True),
-        (Machine("gpu", [0], 2), RUN, True),
-        (Machine("gpu", 2, 1), RUN.model_copy(update={"sync_batch_norm": False}), False),
-        (Machine("gpu", 1, 1), RUN, False),
-        (Machine("cpu", 2, 1), RUN, False),
+        (TrainerSettings("gpu", 2, 1), RUN, True),
+        (TrainerSettings("gpu", [0], 2), RUN, True),
+        (TrainerSettings("gpu", 2, 1), RUN.model_copy(update={"sync_batch_norm": False}), False),
+        (TrainerSettings("gpu", 1, 1), RUN, False),
+        (TrainerSettings("cpu", 2, 1), RUN, False),
     ],
     ids=["GPUs", "machines", "not wanted", "one GPU", "processors"],
 )

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import rasterio.transform
 import shapely
-from PIL import Image
 from rasterio.crs import CRS
 
 from engine.raster.georeference import ground_size
 from training.data.coco.folder import CocoFolder
+from training.data.coco.image_files import open_image
 from training.data.scenes.scene import Scene
 
 SAME_CUT = 0.75  # intersection over union of two pieces' edges along the border from which they are one building
@@ -104,9 +104,9 @@ def join_at_borders(pieces: list[tuple[shapely.Geometry, int]], side: int) -> li
         return index
 
     geometries = np.array([geometry for geometry, _ in pieces], dtype=object)
-    stretches = [_stretches_on_borders(geometry, side) for geometry in geometries]
+    segments = [_segments_on_borders(geometry, side) for geometry in geometries]
     by_border: dict[tuple[int, int], list[tuple[int, float, float]]] = {}
-    for index, found in enumerate(stretches):
+    for index, found in enumerate(segments):
         for axis, line, start, stop in found:
             by_border.setdefault((axis, line), []).append((index, start, stop))
     for entries in by_border.values():
@@ -126,7 +126,7 @@ def join_at_borders(pieces: list[tuple[shapely.Geometry, int]], side: int) -> li
     ]
 
 
-def _stretches_on_borders(geometry: shapely.Geometry, side: int) -> list[tuple[int, int, float, float]]:
+def _segments_on_borders(geometry: shapely.Geometry, side: int) -> list[tuple[int, int, float, float]]:
     """Return (axis, border number, start, stop) of each edge that lies on a tile border; axis 0 is a vertical border."""
     found = []
     for ring in (r for part in shapely.get_parts(geometry) for r in (part.exterior, *part.interiors)):
@@ -177,7 +177,7 @@ def _paste(image: np.ndarray, x: int, y: int, tile: _Tile, pictured: dict[tuple[
         for column in range(factor):
             part = pictured.get((tile.column * factor + column, tile.row * factor + row))
             if part is not None:
-                with Image.open(part.path) as picture:
+                with open_image(part.path) as picture:
                     pixels = np.asarray(picture.convert("RGB"))
                 height, width = pixels.shape[:2]
                 image[y + row * height : y + (row + 1) * height, x + column * width : x + (column + 1) * width] = pixels

@@ -130,4 +130,4 @@ def photograph(scene: np.ndarray, rng: np.random.Generator, style: TownStyle) ->
     pixels = np.clip((image + noise) * 255.0 + 0.5, 0, 255).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=int(rng.integers(68, 96)))
-    return np.asarray(Image.open(buffer).convert("RGB"))
+    return np.asarray(Image.open(buffer, formats=("JPEG",)).convert("RGB"))

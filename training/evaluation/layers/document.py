@@ -9,13 +9,18 @@ from typing import Any
 from engine.distribution import version
 from training.evaluation.average_precision import IOU_THRESHOLDS
 from training.evaluation.layers.evaluation import LayerEvaluation
+from training.evaluation.layers.figures import mean_over_classes
 
 FORMAT = 1
 
 
 def evaluation_document(evaluation: LayerEvaluation) -> dict[str, Any]:
     """Return what a machine may want to know; what cannot be said is None."""
-    figures = asdict(evaluation.figures)
+    by_class = evaluation.by_class
+    of_classes = {
+        "by_class": {name: _finite(asdict(figures)) for name, figures in by_class.items()},
+        "mean_over_classes": {name: finite_or_none(mean_over_classes(by_class, name)) for name in ("ap50", "ap75", "ap")},
+    }
     return {
         "format": FORMAT,
         "program": f"maskdino {version()}",
@@ -23,20 +28,31 @@ def evaluation_document(evaluation: LayerEvaluation) -> dict[str, Any]:
             "path": evaluation.detections.path,
             "features": evaluation.detections.features,
             "mended": evaluation.detections.mended,
-            "score_field": next(iter(evaluation.detections.fields), None),
+            "score_field": evaluation.score_field,
+            **_class_field(evaluation, 0),
         },
         "annotations": {
             "path": evaluation.annotations.path,
             "features": evaluation.annotations.features,
             "mended": evaluation.annotations.mended,
+            **_class_field(evaluation, 1),
         },
         "plane": evaluation.plane.crs.srs if evaluation.plane.crs is not None else None,
         "unit": evaluation.unit,
         "iou_thresholds": [round(float(threshold), 2) for threshold in IOU_THRESHOLDS],
         "boundary_width": evaluation.boundary_width,
-        "figures": {name: finite_or_none(value) for name, value in figures.items()},
+        "figures": _finite(asdict(evaluation.figures)),
+        **(of_classes if by_class else {}),
         "warnings": list(evaluation.warnings),
     }
+
+
+def _class_field(evaluation: LayerEvaluation, layer: int) -> dict[str, str]:
+    return {} if evaluation.classes is None else {"class_field": evaluation.classes.fields[layer]}
+
+
+def _finite(figures: dict[str, float]) -> dict[str, float | None]:
+    return {name: finite_or_none(value) for name, value in figures.items()}
 
 
 def finite_or_none(value: float) -> float | None:
@@ -70,6 +86,26 @@ def summary_rows(evaluation: LayerEvaluation) -> list[tuple[str, str]]:
         ("main direction", f"{_number(figures.direction_error, '.1f')} degrees off, "
                            f"median {_number(figures.direction_error_median, '.1f')}"),
     ]  # fmt: skip
+
+
+def class_table(evaluation: LayerEvaluation) -> list[tuple[str, ...]]:
+    """Return the figures by class for a person, the first row naming the columns; nothing where classes are not told apart."""
+    by_class = evaluation.by_class
+    if not by_class:
+        return []
+    rows = [
+        (
+            name, f"{figures.detections:,}", f"{figures.annotations:,}", _share(figures.precision), _share(figures.recall),
+            _share(figures.f1), _share(figures.ap50), _share(figures.ap), _share(figures.mean_iou),
+        )
+        for name, figures in by_class.items()
+    ]  # fmt: skip
+    means = tuple(_share(mean_over_classes(by_class, name)) for name in ("ap50", "ap"))
+    return [
+        ("class", "detections", "annotations", "precision", "recall", "F1", "AP50", "AP", "IoU of matches"),
+        *rows,
+        ("mean over classes", "", "", "", "", "", *means, ""),
+    ]
 
 
 def _share(value: float) -> str:

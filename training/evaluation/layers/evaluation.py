@@ -20,6 +20,14 @@ from engine.vector.polygon_index import PolygonIndex
 from engine.vector.reprojection import to_raster_crs
 from engine.vector.valid_polygons import polygons_in
 from training.evaluation.average_precision import IOU_THRESHOLDS, Curve, precision_recall
+from training.evaluation.layers.fields import (
+    CLASS_FIELDS,
+    SCORE_FIELDS,
+    LayerClasses,
+    find_field,
+    find_fields,
+    scores_of,
+)
 from training.evaluation.layers.figures import LayerFigures, ShapeAgreement, compare_shapes, figures_of
 from training.evaluation.layers.ground_plane import GroundPlane
 from training.evaluation.layers.overlaps import find_overlaps
@@ -27,9 +35,6 @@ from training.evaluation.layers.shape_agreement import BOUNDARY_WIDTH
 from training.evaluation.matching import match
 
 logger = logging.getLogger(__name__)
-
-SCORE_FIELDS = ("score", "confidence", "conf", "probability")
-"""Where a score is looked for, in upper or lower case, if nobody names the field."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +45,15 @@ class LayerEvaluation:
         detections, annotations: the layers as they came.
         detected, annotated: the same footprints on the ground plane, (N,) and (M,).
         scores: (N,) of the detections.
+        score_field: where they came from; None without scores.
+        classes: of the detections and the annotations; None where classes are not told apart.
         matched: (N,) row of the annotation at IoU 0.5, -1 where there is none.
         detection_iou: (N,) IoU with the match, else the largest with any annotation.
         annotation_iou: (M,) the same, the other way round.
         curve: precision and recall at IoU 0.5.
         shapes: of the matched pairs, the annotations that they are matched with among them.
-        figures: what it comes to.
+        figures: what it comes to, all classes together.
+        by_class: the same for each class, by its name; empty where classes are not told apart.
         plane: on which all was measured.
         area: the polygons of the area on the plane; None without one.
         boundary_width: of boundary IoU.
@@ -57,12 +65,15 @@ class LayerEvaluation:
     detected: np.ndarray
     annotated: np.ndarray
     scores: np.ndarray
+    score_field: str | None
+    classes: LayerClasses | None
     matched: np.ndarray
     detection_iou: np.ndarray
     annotation_iou: np.ndarray
     curve: Curve
     shapes: ShapeAgreement
     figures: LayerFigures
+    by_class: dict[str, LayerFigures]
     plane: GroundPlane
     area: np.ndarray | None
     boundary_width: float
@@ -87,29 +98,44 @@ def evaluate_layers(
     *,
     aoi: str | Path | None = None,
     score_field: str | None = None,
+    class_field: str | None = None,
+    annotated_class_field: str | None = None,
     boundary_width: float = BOUNDARY_WIDTH,
     progress: Callable[[float], None] = lambda share: None,
 ) -> LayerEvaluation:
-    """Compare the footprints of two vector files, each feature one building.
+    """Compare the footprints of two vector files, each feature one building, or one object of a class.
+
+    Where both layers have a field of classes, a detection matches annotations of its own class alone.
 
     Args:
         detections, annotations: anything that OGR reads, and GeoParquet, in any CRS; ``FILE|layername=NAME`` names a layer.
         aoi: an area; of both layers only what lies inside by more than half of its footprint counts.
         score_field: of the detections; by default one of ``SCORE_FIELDS``. Without scores all are taken for equally sure.
+        class_field: field with the class's name, upper and lower case aside; by default ``class``, if both layers have it.
+        annotated_class_field: the same field of the annotations, where they call it otherwise.
         boundary_width: of boundary IoU, metres.
         progress: called with the share done; what it raises ends the work.
 
     Raises:
         VectorError: a file cannot be read, or has no place on the ground of the other.
-        ArgumentError: there is no such field of scores, or it holds no numbers; the width is none.
+        ArgumentError: there is no such field of scores or classes, or the scores are no numbers; the width is none.
     """
     if not boundary_width > 0:
         raise ArgumentError(f"boundary_width is {boundary_width:g}.", hint="Give metres above 0.")
     progress(0.0)
     warnings = _Warnings()
-    found = read_layer(detections, role="detections", fields=lambda names: _score_names(names, score_field, detections))
-    there = read_layer(annotations, role="annotations")
-    scores = _scores(found, warnings)
+    score_names = {"wanted": score_field, "among": SCORE_FIELDS, "what": "score", "path": detections}
+    class_names = {"wanted": class_field, "among": CLASS_FIELDS, "what": "class", "path": detections}
+    annotated_names = {**class_names, "wanted": annotated_class_field or class_field, "path": annotations}
+    found = read_layer(detections, role="detections", fields=lambda names: find_fields(names, score_names, class_names))
+    there = read_layer(annotations, role="annotations", fields=lambda names: find_fields(names, annotated_names))
+    score_field = find_field(list(found.fields), **score_names)
+    scores = _scores(found, score_field, warnings)
+    classes = LayerClasses.of(
+        found, find_field(list(found.fields), **class_names), there, find_field(list(there.fields), **annotated_names)
+    )
+    if classes is None and class_field is None and find_field(list(found.fields), **class_names):
+        warnings.add(f"{there.name} has no field of classes: those of the detections are not told apart.")
     found_crs, there_crs = _common_crs(found, there, warnings)
     plane = GroundPlane.around(*((there.geometries, there_crs) if len(there) else (found.geometries, found_crs)))
     if not plane.metres:
@@ -124,14 +150,16 @@ def evaluate_layers(
         )
     found, there = found.only(kept), there.only(known)
     detected, annotated, scores = detected[kept], annotated[known], scores[kept]
+    classes = None if classes is None else classes.only(kept, known)
     if len(detected) and len(annotated) and not _meet(detected, annotated):
         warnings.add("The two layers show different ground: no detection comes near any annotation.")
     if not len(annotated):
         warnings.add("There are no annotations: recall and average precision mean nothing.")
 
     overlaps = find_overlaps(detected, annotated, progress=lambda share: progress(0.4 * share))
-    matches = [match(overlaps, scores, annotations=len(annotated), threshold=threshold) for threshold in IOU_THRESHOLDS]
-    curves = [precision_recall(matched >= 0, scores, annotations=len(annotated)) for matched in matches]
+    of_one_class = overlaps if classes is None else overlaps.only(classes.agree(overlaps.detection, overlaps.annotation))
+    matches = [match(of_one_class, scores, annotations=len(annotated), threshold=threshold) for threshold in IOU_THRESHOLDS]
+    curves = _curves(matches, scores, annotations=len(annotated))
     matched = matches[0]
     detection_iou, annotation_iou = overlaps.best(detections=len(detected), annotations=len(annotated))
     pair = matched[overlaps.detection] == overlaps.annotation
@@ -142,8 +170,16 @@ def evaluate_layers(
         progress=lambda share: progress(0.4 + 0.6 * share),
     )  # fmt: skip
     figures = figures_of(detected, annotated, curves=curves, shapes=shapes)
+    by_class = {}
+    for name in () if classes is None else classes.names:
+        ours, theirs = classes.detected == name, classes.annotated == name
+        by_class[name] = figures_of(
+            detected[ours], annotated[theirs], shapes=shapes.only(ours[shapes.detection]),
+            curves=_curves([matched[ours] for matched in matches], scores[ours], annotations=int(theirs.sum())),
+        )  # fmt: skip
     return LayerEvaluation(
-        detections=found, annotations=there, detected=detected, annotated=annotated, scores=scores, matched=matched,
+        detections=found, annotations=there, detected=detected, annotated=annotated, scores=scores,
+        score_field=score_field, classes=classes, matched=matched, by_class=by_class,
         detection_iou=detection_iou, annotation_iou=annotation_iou, curve=curves[0], shapes=shapes, figures=figures,
         plane=plane, area=None if area is None else area.polygons, boundary_width=boundary_width, warnings=tuple(warnings),
     )  # fmt: skip
@@ -155,34 +191,20 @@ class _Warnings(list[str]):
         self.append(text)
 
 
-def _score_names(names: Sequence[str], wanted: str | None, path: str | Path) -> list[str]:
-    if wanted is not None:
-        if wanted not in names:
-            raise ArgumentError(
-                f"score field '{wanted}' is not in {path}.", hint=f"It has {', '.join(names) or 'no fields at all'}."
-            )
-        return [wanted]
-    by_lower = {name.lower(): name for name in reversed(names)}
-    return [by_lower[name] for name in SCORE_FIELDS if name in by_lower][:1]
+def _curves(matches: Sequence[np.ndarray], scores: np.ndarray, *, annotations: int) -> list[Curve]:
+    return [precision_recall(matched >= 0, scores, annotations=annotations) for matched in matches]
 
 
-def _scores(layer: PolygonLayer, warnings: _Warnings) -> np.ndarray:
-    if not layer.fields:
+def _scores(layer: PolygonLayer, field: str | None, warnings: _Warnings) -> np.ndarray:
+    if field is None:
         warnings.add(
             "The detections have no scores: all are taken for equally sure, so that average precision depends on their order."
         )
         return np.ones(len(layer))
-    ((name, values),) = layer.fields.items()
-    try:
-        scores = values.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(
-            f"score field '{name}' of {layer.path} holds no numbers.", hint="Name another one with --score-field."
-        ) from error
-    unknown = np.isnan(scores)
-    if unknown.any():
-        warnings.add(f"{unknown.sum()} detections have no {name}: they come last.")
-    return np.where(unknown, -np.inf, scores)
+    scores, unknown = scores_of(layer, field)
+    if unknown:
+        warnings.add(f"{unknown} detections have no {field}: they come last.")
+    return scores
 
 
 def _common_crs(found: PolygonLayer, there: PolygonLayer, warnings: _Warnings) -> tuple[Any, Any]:

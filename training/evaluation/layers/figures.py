@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import shapely
@@ -44,6 +44,10 @@ class ShapeAgreement:
 
     def __len__(self) -> int:
         return len(self.iou)
+
+    def only(self, kept: np.ndarray) -> ShapeAgreement:
+        """Return some of the pairs, by a mask (T,)."""
+        return ShapeAgreement(**{field.name: getattr(self, field.name)[kept] for field in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,11 @@ def figures_of(detected: np.ndarray, annotated: np.ndarray, *, curves: Sequence[
         direction_error=_mean(shapes.direction_error),
         direction_error_median=_median(shapes.direction_error),
     )
+
+
+def mean_over_classes(by_class: Mapping[str, LayerFigures], figure: str) -> float:
+    """Return the mean of a figure over the classes that have annotations, as COCO averages; NaN where none has."""
+    return _mean(np.array([getattr(figures, figure) for figures in by_class.values() if figures.annotations]))
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -27,7 +27,7 @@ def write_matches(evaluation: LayerEvaluation, output: OutputFile) -> int:
 
     - ``result``: true positive, false positive or miss, at IoU 0.5;
     - ``iou``: with the match, else the largest with anything of the other layer;
-    - ``score``; ``area_m2``;
+    - ``score``; ``class``, where classes are told apart; ``area_m2``;
     - ``detection_id``, ``annotation_id``: feature ids in the layers that were compared, null where there is none;
     - ``area_error``, ``polis_m``, ``boundary_iou``, ``vertex_ratio``, ``direction_error``: of true positives.
 
@@ -47,7 +47,7 @@ def write_matches(evaluation: LayerEvaluation, output: OutputFile) -> int:
 
 def _columns(evaluation: LayerEvaluation) -> dict[str, np.ndarray]:
     order, missed = _order(evaluation)
-    matched, shapes = evaluation.matched[order], evaluation.shapes
+    matched, shapes, classes = evaluation.matched[order], evaluation.shapes, evaluation.classes
     right = matched >= 0
     place = np.empty(len(order), dtype=np.int64)  # of a detection among the rows
     place[order] = np.arange(len(order))
@@ -68,6 +68,7 @@ def _columns(evaluation: LayerEvaluation) -> dict[str, np.ndarray]:
         "result": both(np.where(right, TRUE_POSITIVE, FALSE_POSITIVE), np.full(len(missed), MISS)).astype(object),
         "iou": both(evaluation.detection_iou[order], evaluation.annotation_iou[missed]),
         "score": both(np.where(np.isfinite(scores), scores, np.nan), none),
+        **({} if classes is None else {"class": both(classes.detected[order], classes.annotated[missed])}),
         "area_m2": shapely.area(both(evaluation.detected[order], evaluation.annotated[missed])),
         "detection_id": both(evaluation.detections.ids[order], none),
         "annotation_id": both(ids, evaluation.annotations.ids[missed]),

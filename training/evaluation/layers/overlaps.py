@@ -29,6 +29,10 @@ class Overlaps:
     def __len__(self) -> int:
         return len(self.iou)
 
+    def only(self, kept: np.ndarray) -> Overlaps:
+        """Return some of the pairs, by a mask (P,)."""
+        return Overlaps(self.detection[kept], self.annotation[kept], self.iou[kept])
+
     def best(self, *, detections: int, annotations: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the largest IoU of each detection and of each annotation; 0 where it overlaps nothing."""
         of_detection, of_annotation = np.zeros(detections), np.zeros(annotations)

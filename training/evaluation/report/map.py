@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from training.evaluation.layers.evaluation import LayerEvaluation
 
 RIGHT, WRONG, MISSED = (22, 128, 102), (205, 62, 44), (224, 160, 20)
-"""Green, red and yellow that stay apart for most colour-blind readers too: they differ in lightness."""
+"""Green, red and yellow that stay apart for most colour-blind readers too: they differ in lightness. As in style.css."""
 _SIDE = 1100  # pixels of the longer side
 _FINER = 2  # drawn larger, then reduced: smooth edges
 _CLOSE = 180  # pixels of a close look

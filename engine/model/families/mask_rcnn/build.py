@@ -15,7 +15,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.ops.poolers import initLevelMapper
 
 from engine.model.backbones import STRIDES, build_backbone
-from engine.model.config import MaskRcnnConfig
+from engine.model.families.mask_rcnn.config import MaskRcnnConfig
 from engine.model.families.mask_rcnn.model import MaskRcnn
 
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)

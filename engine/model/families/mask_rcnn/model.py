@@ -11,7 +11,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.models.detection.transform import resize_boxes
 
-from engine.model.image_batch import image_batch
+from engine.model.families.family_model import FamilyModel
+from engine.model.host_transfer import finish_copies, start_copy
 from engine.model.postprocess import ImageInstances
 
 if TYPE_CHECKING:
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from torchvision.models.detection.rpn import RegionProposalNetwork
     from torchvision.ops import FeaturePyramidNetwork
 
-    from engine.model.config import MaskRcnnConfig
+    from engine.model.families.mask_rcnn.config import MaskRcnnConfig
 
 _LEAST_SCORE = 0.05  # torchvision's: below it there are hundreds of boxes an image, and no building
 
 
-class MaskRcnn(nn.Module):
+class MaskRcnn(FamilyModel):
     """Mask R-CNN (arXiv 1703.06870) as torchvision builds its second version, ``maskrcnn_resnet50_fpn_v2`` (arXiv 2111.11429).
 
     It differs in two ways: images are taken at their own size, not enlarged to 800 pixels; and the feature pyramid stands
@@ -40,14 +41,10 @@ class MaskRcnn(nn.Module):
         rpn: RegionProposalNetwork,
         roi_heads: RoIHeads,
     ) -> None:
-        super().__init__()
-        self.config = config
-        self.backbone = backbone
+        super().__init__(config, backbone=backbone)
         self.fpn = fpn
         self.rpn = rpn
         self.roi_heads = roi_heads
-        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
 
     def losses(self, images: Tensor | Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Compute torchvision's losses, all of which weigh the same; in training mode.
@@ -86,19 +83,22 @@ class MaskRcnn(nn.Module):
         proposals, _ = self.rpn(batch, features)
         found, _ = self.roi_heads(features, proposals, batch.image_sizes)
         sizes = batch.image_sizes
-        return [
-            self._drawn(entry, size, output_size)
+        copies = [
+            [start_copy(tensor) for tensor in self._drawn(entry, size, output_size)]
             for entry, size, output_size in zip(found, sizes, output_sizes or sizes, strict=True)
         ]
+        finish_copies(batch.tensors.device)
+        return [ImageInstances(*copied) for copied in copies]
 
     def _see(self, images: Tensor | Sequence[Tensor]) -> tuple[ImageList, dict[str, Tensor]]:
         """Batch with the images' own sizes, and the pyramid's maps by name."""
-        batch = image_batch(images, mean=self.pixel_mean, std=self.pixel_std, step=self.config.size_divisibility)
+        batch = self.prepare(images)
         sizes = [tuple(image.shape[-2:]) for image in images]
         return ImageList(batch, sizes), self.fpn(self.backbone(batch))
 
     @staticmethod
-    def _drawn(found: dict[str, Tensor], size: tuple[int, int], output_size: tuple[int, int]) -> ImageInstances:
+    def _drawn(found: dict[str, Tensor], size: tuple[int, int], output_size: tuple[int, int]) -> tuple[Tensor, ...]:
+        """Scores, labels, boxes and masks of an image's instances, on the device."""
         boxes = resize_boxes(found["boxes"], size, output_size)
         masks = paste_masks_in_image(found["masks"], boxes, output_size)[:, 0] > 0.5  # (N, H, W)
-        return ImageInstances(found["scores"], found["labels"] - 1, boxes, masks)
+        return found["scores"], found["labels"] - 1, boxes, masks

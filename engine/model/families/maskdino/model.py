@@ -1,30 +1,51 @@
-"""Mask DINO, from images to predictions. It reads top to bottom; the parts are built in `engine.model.build`."""
+"""Mask DINO, from images to predictions. It reads top to bottom; `build.py` beside it builds the parts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from engine.model.config import ModelConfig
-from engine.model.families.maskdino.denoising_queries import DenoisingQueries
+from engine.model.families.family_model import FamilyModel
+from engine.model.families.maskdino.config import MaskDinoConfig
 from engine.model.families.maskdino.pixel_decoder import PixelDecoder
 from engine.model.families.maskdino.query_selection import QuerySelection
 from engine.model.families.maskdino.transformer_decoder import TransformerDecoder
-from engine.model.image_batch import batch_size, image_batch
 from engine.model.layers.heads import PredictionHeads
 from engine.model.layers.positions import Shapes, inverse_sigmoid
 from engine.model.outputs import Outputs, Prediction
 from engine.model.postprocess import ImageInstances, best_pairs, draw_instances
 
 
-class MaskDino(nn.Module):
+@dataclass
+class DenoisingQueries:
+    """Noised ground truth that enters the decoder beside the ordinary queries while training (DN-DETR, arXiv:2203.01305).
+
+    There are P = groups * group_size slots an image. Group g's copy of target t of an image stands in slot
+    ``g * group_size + t``. Slots of an image with fewer targets than ``group_size`` are padding.
+
+    labels: (B, P) int64, noised class ids; anything where padding.
+    boxes: (B, P, 4) cxcywh in 0..1, noised and clamped; anything where padding.
+    padding: (B, P) bool, True where the slot holds nothing: the model gives it a zero embedding and a zero box logit.
+    attention_mask: (P + Q, P + Q) bool, True where the row's query may not attend to the column's.
+    """
+
+    labels: Tensor
+    boxes: Tensor
+    padding: Tensor
+    attention_mask: Tensor
+    groups: int
+    group_size: int
+
+
+class MaskDino(FamilyModel):
     """Mask DINO: towards a unified transformer-based framework for detection and segmentation (arXiv 2206.02777)."""
 
     def __init__(
         self,
-        config: ModelConfig,
+        config: MaskDinoConfig,
         *,
         backbone: nn.Module,
         pixel_decoder: PixelDecoder,
@@ -32,16 +53,12 @@ class MaskDino(nn.Module):
         decoder: TransformerDecoder,
         heads: PredictionHeads,
     ) -> None:
-        super().__init__()
-        self.config = config
-        self.backbone = backbone
+        super().__init__(config, backbone=backbone)
         self.pixel_decoder = pixel_decoder
         self.query_selection = query_selection
         self.decoder = decoder
         self.heads = heads
         self.label_embedding = nn.Embedding(config.num_classes, config.hidden_dim)
-        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
 
     def forward(
         self,
@@ -105,7 +122,7 @@ class MaskDino(nn.Module):
         count: int | None = None,
         threshold: float = 0.0,
         output_sizes: Sequence[tuple[int, int]] | None = None,
-    ) -> list[ImageInstances]:
+    ) -> Sequence[ImageInstances]:
         """Find the instances of images; masks are drawn of those alone that are found.
 
         Args:
@@ -115,26 +132,22 @@ class MaskDino(nn.Module):
             output_sizes: height and width in which each image's masks and boxes are wanted; by default its own.
 
         Returns:
-            The instances of each image, best first.
+            The instances of each image, best first, in the host's memory.
         """
         pixels, state, boxes, class_logits = self.last_layer(images)
         sizes = [tuple(image.shape[-2:]) for image in images]
-        found = []
-        for index, (size, output_size) in enumerate(zip(sizes, output_sizes or sizes, strict=True)):
-            chosen = best_pairs(
-                class_logits[index], count=self.config.detections_per_image if count is None else count, threshold=threshold
-            )
-            found.append(
-                draw_instances(
-                    chosen,
-                    boxes=boxes[index, chosen.queries],
-                    mask_logits=self.heads.draw(state[index, chosen.queries], pixels[index]),
-                    image_size=size,
-                    padded_size=self.padded_size(sizes),
-                    output_size=output_size,
-                )
-            )
-        return found
+        chosen = best_pairs(
+            class_logits, count=self.config.detections_per_image if count is None else count, threshold=threshold
+        )
+        queries = state[chosen.images, chosen.queries]
+        return draw_instances(
+            chosen,
+            boxes=boxes[chosen.images, chosen.queries],
+            mask_logits=self.heads.draw(queries, pixels, images=chosen.images, ranks=chosen.ranks, counts=chosen.counts),
+            image_sizes=sizes,
+            padded_size=self.padded_size(sizes),
+            output_sizes=output_sizes or sizes,
+        )
 
     def last_layer(self, images: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Do that part of ``instances`` which is the same work whatever there is to find.
@@ -159,17 +172,10 @@ class MaskDino(nn.Module):
         shapes = tuple((level.shape[-2], level.shape[-1]) for level in maps)
         return pixels, torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1), shapes
 
-    def prepare(self, images: Tensor | Sequence[Tensor]) -> Tensor:
-        """Normalise images and pad them into one batch (B, 3, H, W), H and W multiples of 32.
-
-        Raises:
-            ArgumentError: there are none, or one is not (3, H, W).
-        """
-        return image_batch(images, mean=self.pixel_mean, std=self.pixel_std, step=self.config.size_divisibility)
-
-    def padded_size(self, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-        """Height and width of the batch that images of these heights and widths are padded to."""
-        return batch_size(sizes, step=self.config.size_divisibility)
+    def repeated_parts(self) -> Iterator[nn.Module]:
+        yield from super().repeated_parts()
+        yield from self.pixel_decoder.layers
+        yield from self.decoder.layers
 
     def _embed(self, denoising: DenoisingQueries) -> tuple[Tensor, Tensor]:
         """Content (B, P, C) and box logits (B, P, 4) of denoising queries; zeros in the empty slots."""

@@ -1,19 +1,12 @@
-"""The published names: our parameters under the names that Mask DINO's own checkpoints give them, and back.
-
-A published state dict names shared parameters several times, and carries constants that a model computes itself. Both are
-written by `export_official`; `load_official` asks for the former and does without the latter.
-"""
+"""The names that Mask DINO's own checkpoints give our parameters; see `engine.model.checkpoints.published_state`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from engine.errors import CheckpointMismatchError
 from engine.model.config import SwinConfig
 from engine.model.families.maskdino.model import MaskDino
 
@@ -58,14 +51,6 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"decoder\.layers\.(.*)", r"sem_seg_head.predictor.decoder.layers.\1"),
 )
 _COMPILED = tuple((re.compile(ours), published) for ours, published in _RULES)
-_CLASS_DEPENDENT = ("sem_seg_head.predictor.class_embed.", "sem_seg_head.predictor.label_enc.")
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What a load left out, by published name: empty unless the class heads were to be left out."""
-
-    skipped: tuple[str, ...] = ()
 
 
 def official_name(name: str) -> str:
@@ -79,90 +64,20 @@ def official_name(name: str) -> str:
     raise KeyError(name)
 
 
-def official_names(model: MaskDino) -> dict[str, list[str]]:
-    """List each of our tensors' names with all the names that a published state dict gives it."""
-    layers = len(model.decoder.layers)
-    names = {}
-    for name in _tensors(model):
-        first = official_name(name)
-        aliases = [first]
-        if name.startswith("heads.norm."):
-            aliases.append(first.replace("decoder.norm.", "decoder_norm."))
-        if name.startswith("heads.refine_box."):
-            for parent in ("decoder.bbox_embed", "bbox_embed"):
-                aliases += [first.replace("_bbox_embed", f"{parent}.{layer}") for layer in range(layers)]
-        names[name] = aliases
-    return names
+def published_names(name: str, *, layers: int) -> list[str]:
+    """List all the names that a published state dict gives a tensor of ours, of a model with that many decoder layers."""
+    first = official_name(name)
+    aliases = [first]
+    if name.startswith("heads.norm."):
+        aliases.append(first.replace("decoder.norm.", "decoder_norm."))
+    if name.startswith("heads.refine_box."):
+        for parent in ("decoder.bbox_embed", "bbox_embed"):
+            aliases += [first.replace("_bbox_embed", f"{parent}.{layer}") for layer in range(layers)]
+    return aliases
 
 
-def export_official(model: MaskDino) -> dict[str, Tensor]:
-    """Return the model's state under its published names, aliases and constants included."""
-    tensors = _tensors(model)
-    state = {alias: tensors[name] for name, aliases in official_names(model).items() for alias in aliases}
-    return state | _constants(model)
-
-
-def load_official(model: MaskDino, state_dict: Mapping[str, Tensor], *, skip_class_heads: bool = False) -> LoadReport:
-    """Fill the model with a published state dict.
-
-    Args:
-        model: of the same architecture.
-        state_dict: tensors (or arrays) by published name.
-        skip_class_heads: leave the model's own classifier and label embedding as they are, for a checkpoint trained on
-            other classes.
-
-    Raises:
-        CheckpointMismatchError: naming what is missing, left over, of another shape or contradicts itself. The model is
-            then as it was before.
-    """
-    tensors = _tensors(model)
-    constants = _constants(model)
-    skipped, chosen, faults = [], {}, []
-    known = set(constants)
-    for name, aliases in official_names(model).items():
-        known.update(aliases)
-        if skip_class_heads and aliases[0].startswith(_CLASS_DEPENDENT):
-            skipped += [alias for alias in aliases if alias in state_dict]
-            continue
-        missing = [alias for alias in aliases if alias not in state_dict]
-        faults += [f"missing {alias}" for alias in missing]
-        if missing:
-            continue
-        values = [torch.as_tensor(state_dict[alias]) for alias in aliases]
-        if values[0].shape != tensors[name].shape:
-            expected, found = tuple(tensors[name].shape), tuple(values[0].shape)
-            faults.append(f"{aliases[0]} has shape {found}, the model {expected}")
-        elif any(value is not values[0] and not torch.equal(value, values[0]) for value in values):
-            faults.append(f"{aliases[0]} and the names that share its tensor hold different values")
-        chosen[name] = values[0]
-    faults += [f"left over {name}" for name in state_dict if name not in known]
-    for name in constants.keys() & state_dict.keys():
-        if skip_class_heads and name == "criterion.empty_weight":
-            skipped.append(name)
-        elif tuple(state_dict[name].shape) != tuple(constants[name].shape):
-            faults.append(f"{name} has shape {tuple(state_dict[name].shape)}, the model {tuple(constants[name].shape)}")
-    if faults:
-        raise CheckpointMismatchError(
-            f"The state dict does not fit the model in {len(faults)} places: {_shortened(faults)}.",
-            hint="Build the preset that it was trained as"
-            + ("." if skip_class_heads else ", or leave its class heads out (skip_class_heads) if only these differ."),
-        )
-    with torch.no_grad():
-        for name, value in chosen.items():
-            tensors[name].copy_(value)
-    return LoadReport(tuple(sorted(skipped)))
-
-
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Everything that a published checkpoint stores: our state without what the norms count and windows index."""
-    return {
-        name: tensor
-        for name, tensor in model.state_dict().items()
-        if not name.endswith(("num_batches_tracked", "relative_position_index"))
-    }
-
-
-def _constants(model: MaskDino) -> dict[str, Tensor]:
+def published_constants(model: MaskDino) -> dict[str, Tensor]:
+    """Return what a published state dict holds that a model computes itself: class weights of a loss, Swin's indices."""
     weight = torch.ones(model.config.num_classes + 1)
     weight[-1] = _NO_OBJECT_WEIGHT
     constants = {"criterion.empty_weight": weight}
@@ -171,8 +86,3 @@ def _constants(model: MaskDino) -> dict[str, Tensor]:
             if name.endswith(".attn"):
                 constants[f"backbone.{name}.relative_position_index"] = module.relative_position_index
     return constants
-
-
-def _shortened(faults: list[str], count: int = 8) -> str:
-    more = f"; and {len(faults) - count} more" if len(faults) > count else ""
-    return "; ".join(faults[:count]) + more

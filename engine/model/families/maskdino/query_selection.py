@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from engine.model.config import DecoderConfig
-from engine.model.layers.cached_constants import kept
+from engine.model.families.maskdino.config import DecoderConfig
+from engine.model.layers.cached_constants import cached
 from engine.model.layers.heads import PredictionHeads
 from engine.model.layers.positions import Shapes, cell_centres, inverse_sigmoid
 from engine.model.outputs import Prediction
@@ -89,7 +89,7 @@ def mask_boxes(masks: Tensor, *, kind: str) -> Tensor:
     return torch.stack([(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height], dim=-1)
 
 
-@kept
+@cached
 def _proposals(shapes: Shapes, *, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Propose a square box at each position: (S, 4) cxcywh as logits, infinite where they are not valid."""
     centres = cell_centres(shapes, dtype=dtype, device=device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.model.config import DecoderConfig
+from engine.model.families.maskdino.config import DecoderConfig
 from engine.model.layers.deformable_attention import DeformableAttention
 from engine.model.layers.feed_forward import feed_forward
 from engine.model.layers.heads import MLP, PredictionHeads

@@ -18,8 +18,8 @@ from rasterio.features import rasterize, shapes
 from scipy import ndimage
 
 from engine.detection.instances import Instances
-from engine.detection.merging.merger import SeamJoiner
-from engine.detection.merging.tile_instances import Building, Piece, disjoint, pieces_of
+from engine.detection.merging.merger import InstanceMerger
+from engine.detection.merging.tile_instances import Building, TileInstance, disjoint, tile_instances_of
 from engine.detection.polygons.tracing import polygons_of
 from engine.errors import ArgumentError
 from engine.raster.tile_grid import Tile, TileGrid
@@ -28,8 +28,9 @@ from tests.engine.detection.label_towns import (
     fingerprint,
     join,
     known_instances,
-    known_pieces,
+    known_tile_instances,
     label_fingerprint,
+    mistaken,
     spiral,
 )
 
@@ -42,7 +43,7 @@ def grid_of(labels: np.ndarray, tile_size: int, overlap: int) -> TileGrid:
 def assert_exact(labels: np.ndarray, tile_size: int, overlap: int, seed: int = 0) -> None:
     grid = grid_of(labels, tile_size, overlap)
     order = [int(i) for i in np.random.default_rng(seed).permutation(len(grid))]
-    buildings = join(grid, known_pieces(labels, grid), order)
+    buildings = join(grid, known_tile_instances(labels, grid), order)
     assert len(buildings) == len(np.unique(labels[labels > 0]))
     assert fingerprint(buildings) == label_fingerprint(labels)
 
@@ -80,7 +81,7 @@ def test_legs_that_meet_in_another_tile_are_one_building_even_where_one_lies_out
     labels[5:100, 80:90] = 1
     labels[95:105, 10:90] = 1
     assert_exact(labels, 96, 32)
-    # The bar lies outside the first tile, which shows the legs as two parts of one piece.
+    # The bar lies outside the first tile, which shows the legs as two parts of one instance.
     assert_exact(labels, 94, 32)
 
 
@@ -118,7 +119,7 @@ def test_the_buildings_of_a_real_town_come_back_exactly(shared_data: Path, tile_
     )
     grid = grid_of(labels, tile_size, overlap)
     order = [int(i) for i in np.random.default_rng(0).permutation(len(grid))]
-    joined = join(grid, known_pieces(labels, grid), order)
+    joined = join(grid, known_tile_instances(labels, grid), order)
     found = []
     for b, polygons in zip(joined, polygons_of(joined), strict=True):
         value = labels[b.row : b.row + b.mask.shape[0], b.col : b.col + b.mask.shape[1]][b.mask][0]
@@ -135,38 +136,15 @@ def test_order_and_moments_of_taking_change_nothing_whatever_the_predictor_says(
     rng = np.random.default_rng(seed)
     labels = TOWNS["shapes"](rng, 150, 150)
     grid = grid_of(labels, tile_size, overlap)
-    pieces = [mistaken(rng, tile_pieces) for tile_pieces in known_pieces(labels, grid)]
-    expected = join(grid, pieces, list(range(len(grid))), ready_every=10**9)
+    tile_instances = [mistaken(rng, of_tile) for of_tile in known_tile_instances(labels, grid)]
+    expected = join(grid, tile_instances, list(range(len(grid))), ready_every=10**9)
     assert_disjoint(expected, labels.shape)
     for ready_every in (1, 3):
         order = [int(i) for i in rng.permutation(len(grid))]
-        shuffled = [list(rng.permutation(np.array([*tile_pieces, None], dtype=object)[:-1])) for tile_pieces in pieces]
+        shuffled = [list(rng.permutation(np.array([*of_tile, None], dtype=object)[:-1])) for of_tile in tile_instances]
         again = join(grid, shuffled, order, ready_every=ready_every)
         assert len(again) == len(expected)
         assert fingerprint(again) == fingerprint(expected)
-
-
-def mistaken(rng: np.random.Generator, pieces: list[Piece]) -> list[Piece]:
-    """Drop, shift, dilate and merge pieces of a tile, and give them scores at random."""
-    made = []
-    for piece in pieces:
-        if rng.random() < 0.1:
-            continue
-        mask = np.zeros((piece.tile.height, piece.tile.width), dtype=bool)
-        top, left = piece.row - piece.tile.row, piece.col - piece.tile.col
-        mask[top : top + piece.mask.shape[0], left : left + piece.mask.shape[1]] = piece.mask
-        if rng.random() < 0.5:
-            mask = np.roll(mask, tuple(int(d) for d in rng.integers(-3, 4, 2)), axis=(0, 1))
-        if rng.random() < 0.3:
-            mask |= np.roll(mask, 2, axis=1)
-        if made and rng.random() < 0.2:
-            mask |= made[-1]
-        made.append(mask)
-    scores = rng.uniform(0.3, 1, len(made)).astype(np.float32)
-    masks = np.array(made).reshape(len(made), *(made[0].shape if made else (1, 1)))
-    if not pieces:
-        return []
-    return pieces_of(pieces[0].tile, Instances(scores, np.zeros(len(made), dtype=np.int64), masks))
 
 
 def assert_disjoint(buildings: list[Building], shape: tuple[int, int]) -> None:
@@ -183,8 +161,8 @@ def test_houses_blurred_near_the_borders_neither_merge_nor_multiply(seed: int) -
     rng = np.random.default_rng(seed)
     labels = terraces(rng)
     grid = grid_of(labels, 96, 40)
-    pieces = [blurred(rng, labels, tile) for tile in grid]
-    buildings = join(grid, pieces, [int(i) for i in rng.permutation(len(grid))])
+    tile_instances = [blurred(rng, labels, tile) for tile in grid]
+    buildings = join(grid, tile_instances, [int(i) for i in rng.permutation(len(grid))])
     assert_disjoint(buildings, labels.shape)
     assert len(buildings) == labels.max()
     found = set()
@@ -213,7 +191,7 @@ def terraces(rng: np.random.Generator) -> np.ndarray:
     return labels
 
 
-def blurred(rng: np.random.Generator, labels: np.ndarray, tile: Tile) -> list[Piece]:
+def blurred(rng: np.random.Generator, labels: np.ndarray, tile: Tile) -> list[TileInstance]:
     """Read a tile with masks a pixel too wide or too narrow near its borders, and scores at random."""
     truth = known_instances(labels, tile)
     masks = truth.masks.copy()
@@ -224,26 +202,26 @@ def blurred(rng: np.random.Generator, labels: np.ndarray, tile: Tile) -> list[Pi
         narrower = ndimage.binary_erosion(mask, border_value=1)
         masks[index] = np.where(near, wider if rng.random() < 0.5 else narrower, mask)
     scores = np.clip(truth.scores + rng.uniform(-0.2, 0.1, len(masks)), 0, 1).astype(np.float32)
-    return pieces_of(tile, replace(truth, masks=masks, scores=scores))
+    return tile_instances_of(tile, replace(truth, masks=masks, scores=scores))
 
 
 def two_tiles() -> TileGrid:
     return TileGrid(160, 96, tile_size=96, overlap=32)
 
 
-def piece(tile: Tile, rows: slice, cols: slice, score: float = 0.9) -> Piece:
+def instance(tile: Tile, rows: slice, cols: slice, score: float = 0.9) -> TileInstance:
     mask = np.zeros((96, 160), dtype=bool)
     mask[rows, cols] = True
     shown = mask[tile.row : tile.row + tile.height, tile.col : tile.col + tile.width]
-    (made,) = pieces_of(tile, Instances(np.array([score]), np.array([0]), shown[None]))
+    (made,) = tile_instances_of(tile, Instances(np.array([score]), np.array([0]), shown[None]))
     return made
 
 
 def test_a_blob_over_two_cut_houses_joins_neither() -> None:
     grid = two_tiles()
     for wall in (40, 36):
-        houses = [piece(grid[0], slice(20, wall), slice(50, 110)), piece(grid[0], slice(wall, 60), slice(50, 110))]
-        blob = piece(grid[1], slice(20, 60), slice(50, 110), score=0.8)
+        houses = [instance(grid[0], slice(20, wall), slice(50, 110)), instance(grid[0], slice(wall, 60), slice(50, 110))]
+        blob = instance(grid[1], slice(20, 60), slice(50, 110), score=0.8)
         buildings = join(grid, [houses, [blob]], [1, 0])
         assert_disjoint(buildings, (96, 160))
         for b in buildings:
@@ -254,35 +232,35 @@ def test_a_blob_over_two_cut_houses_joins_neither() -> None:
 
 def test_a_strip_of_a_row_never_outranks_the_whole_houses() -> None:
     grid = two_tiles()
-    houses = [piece(grid[0], slice(0, 48), slice(30, 67), 0.6), piece(grid[0], slice(48, 96), slice(30, 67), 0.6)]
-    strip = piece(grid[1], slice(0, 96), slice(30, 67), 0.99)
+    houses = [instance(grid[0], slice(0, 48), slice(30, 67), 0.6), instance(grid[0], slice(48, 96), slice(30, 67), 0.6)]
+    strip = instance(grid[1], slice(0, 96), slice(30, 67), 0.99)
     assert fingerprint(join(grid, [houses, [strip]], [1, 0])) == fingerprint(join(grid, [houses, []], [0, 1]))
 
 
 def test_a_strip_that_the_tile_across_the_border_does_not_see_is_no_building() -> None:
     grid = two_tiles()
-    strip = piece(grid[1], slice(20, 60), slice(50, 74))
-    most_of_a_house = piece(grid[1], slice(20, 60), slice(50, 94))
+    strip = instance(grid[1], slice(20, 60), slice(50, 74))
+    most_of_a_house = instance(grid[1], slice(20, 60), slice(50, 94))
     assert join(grid, [[], [strip]], [0, 1]) == []
     assert len(join(grid, [[], [most_of_a_house]], [0, 1])) == 1
     # Before the other tile has spoken, nothing is known against it.
-    joiner = SeamJoiner(grid)
-    joiner.add(grid[1], [strip])
-    assert joiner.ready() == []
-    assert len(joiner.finish()) == 1
+    merger = InstanceMerger(grid)
+    merger.add(grid[1], [strip])
+    assert merger.ready() == []
+    assert len(merger.finish()) == 1
 
 
 def test_the_same_house_seen_twice_is_the_better_view_of_it() -> None:
     grid = two_tiles()
-    first = piece(grid[0], slice(20, 40), slice(72, 90), 0.7)
-    second = piece(grid[1], slice(21, 40), slice(72, 90), 0.8)
+    first = instance(grid[0], slice(20, 40), slice(72, 90), 0.7)
+    second = instance(grid[1], slice(21, 40), slice(72, 90), 0.8)
     (building,) = join(grid, [[first], [second]], [0, 1])
     assert (building.row, building.score) == (21, 0.8)
 
 
 def test_the_score_of_a_long_building_is_the_mean_by_area() -> None:
     grid = two_tiles()
-    first, second = piece(grid[0], slice(20, 40), slice(0, 160), 0.6), piece(grid[1], slice(20, 40), slice(0, 160), 0.8)
+    first, second = instance(grid[0], slice(20, 40), slice(0, 160), 0.6), instance(grid[1], slice(20, 40), slice(0, 160), 0.8)
     (building,) = join(grid, [[first], [second]], [0, 1])
     assert building.mask.shape == (20, 160)
     assert building.score == pytest.approx(0.7)
@@ -290,9 +268,9 @@ def test_the_score_of_a_long_building_is_the_mean_by_area() -> None:
 
 def test_duplicates_in_one_tile_go_and_contested_pixels_belong_to_the_better() -> None:
     tile = two_tiles()[0]
-    best = piece(tile, slice(10, 30), slice(10, 30), 0.9)
-    again = piece(tile, slice(11, 31), slice(10, 30), 0.8)
-    neighbour = piece(tile, slice(10, 30), slice(28, 50), 0.7)
+    best = instance(tile, slice(10, 30), slice(10, 30), 0.9)
+    again = instance(tile, slice(11, 31), slice(10, 30), 0.8)
+    neighbour = instance(tile, slice(10, 30), slice(28, 50), 0.7)
     kept = disjoint([neighbour, again, best])
     assert [(p.score, p.bounds) for p in kept] == [(0.7, (30, 10, 50, 30)), (0.9, (10, 10, 30, 30))]
 
@@ -300,12 +278,12 @@ def test_duplicates_in_one_tile_go_and_contested_pixels_belong_to_the_better() -
 def test_buildings_leave_as_soon_as_no_tile_can_change_them() -> None:
     labels = TOWNS["cells"](np.random.default_rng(1), 40, 600)
     grid = grid_of(labels, 64, 32)
-    pieces = known_pieces(labels, grid)
-    joiner = SeamJoiner(grid)
+    tile_instances = known_tile_instances(labels, grid)
+    merger = InstanceMerger(grid)
     early = 0
     for tile in grid[: len(grid) // 2]:
-        joiner.add(tile, pieces[tile.index])
-        early += len(joiner.ready())
+        merger.add(tile, tile_instances[tile.index])
+        early += len(merger.ready())
     seen_whole = [n for n in np.unique(labels) if not (labels[:, grid[len(grid) // 2].col :] == n).any()]
     assert early == len(seen_whole) > 0
 
@@ -315,19 +293,19 @@ def test_memory_holds_the_front_not_the_raster() -> None:
     labels = np.concatenate([labels + n * labels.max() for n in range(30)], axis=1)
     grid = grid_of(labels, 64, 32)
     rng = np.random.default_rng(2)
-    joiner = SeamJoiner(grid)
-    living: list[weakref.ref[Piece]] = []
+    merger = InstanceMerger(grid)
+    living: list[weakref.ref[TileInstance]] = []
     most = 0
     gc.disable()
     try:
         for tile in grid:
-            pieces = disjoint(mistaken(rng, pieces_of(tile, known_instances(labels, tile))))
-            joiner.add(tile, pieces)
-            living = [reference for reference in living if reference() is not None] + [weakref.ref(p) for p in pieces]
-            del pieces
-            joiner.ready()
+            tile_instances = disjoint(mistaken(rng, tile_instances_of(tile, known_instances(labels, tile))))
+            merger.add(tile, tile_instances)
+            living = [reference for reference in living if reference() is not None] + [weakref.ref(p) for p in tile_instances]
+            del tile_instances
+            merger.ready()
             most = max(most, sum(reference() is not None for reference in living))
-        joiner.finish()
+        merger.finish()
         assert not any(reference() is not None for reference in living)
     finally:
         gc.enable()
@@ -336,7 +314,7 @@ def test_memory_holds_the_front_not_the_raster() -> None:
 
 def test_a_tile_is_added_once() -> None:
     grid = two_tiles()
-    joiner = SeamJoiner(grid)
-    joiner.skip(grid[0])
+    merger = InstanceMerger(grid)
+    merger.skip(grid[0])
     with pytest.raises(ArgumentError, match="Tile 0 was added twice"):
-        joiner.add(grid[0], [])
+        merger.add(grid[0], [])

@@ -12,14 +12,16 @@ from torch import nn
 from engine.errors import ConfigError, ModelFileError
 from engine.model.backbones import STRIDES, build_backbone
 from engine.model.build import build_model
-from engine.model.config import ModelConfig, TimmConfig, parse_model_config
+from engine.model.config import TimmConfig
+from engine.model.families.maskdino.config import MaskDinoConfig
+from engine.model.families.registry import parse_model_config
 from engine.model.folded_norms import fold_norms
 from engine.model.header import ModelHeader
 from engine.model.model_file import METADATA_KEY, load_model, save_model
 from tests.engine.model.small_model import SMALL_CONFIG, TIMM_FAMILIES
 
 IDS = [config.model for config in TIMM_FAMILIES]
-SMALL_TIMM = ModelConfig.model_validate({**SMALL_CONFIG.model_dump(), "backbone": TIMM_FAMILIES[1].model_dump()})
+SMALL_TIMM = MaskDinoConfig.model_validate({**SMALL_CONFIG.model_dump(), "backbone": TIMM_FAMILIES[1].model_dump()})
 
 
 def settled(config: TimmConfig) -> nn.Module:

@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import MaskDinoError, ModelFileError, UnsafeFileError
-from engine.model.checkpoints.published_file import read_published
+from engine.model.checkpoints.reader import read_published
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -93,11 +93,13 @@ def _documents(attack: object) -> dict[str, object]:
     }
 
 
-def _torch_zip(path: Path, data: bytes, *, compression: int = zipfile.ZIP_STORED, **records: bytes) -> Path:
+def _torch_zip(
+    path: Path, data: bytes, *, compression: int = zipfile.ZIP_STORED, byteorder: str = "little", **records: bytes
+) -> Path:
     with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("archive/data.pkl", data)
         archive.writestr("archive/version", "3\n")
-        archive.writestr("archive/byteorder", "little")
+        archive.writestr("archive/byteorder", byteorder)
         for name, record in records.items():
             archive.writestr(f"archive/data/{name}", record)
     return path
@@ -302,6 +304,50 @@ def test_a_tensor_must_lie_within_the_bytes_of_its_file(marker, tmp_path, write,
     data = _tensor_document(elements, shape, stride, offset)
     records = {"0": np.zeros(4, np.float32).tobytes()} if write is _torch_zip else {}
     _refused(write(tmp_path / "a.pth", data, **records), marker, ModelFileError)
+
+
+def test_numbers_need_not_lie_at_multiples_of_their_size(tmp_path):
+    data = _tensor_document(4, (2, 2), (1, 2))
+    for padding in range(4):
+        records = {"x" * (1 + padding): b"x", "0": np.arange(4, dtype=np.float32).tobytes()}
+        path = _torch_zip(tmp_path / f"{padding}.pth", data, **records)
+        assert read_published(path).tensors["a"].tolist() == [[0, 2], [1, 3]]
+
+
+def test_a_storage_of_two_types_is_refused(marker, tmp_path):
+    one = _tensor_document(4, (4,), (1,))
+    other = one.replace(b"FloatStorage", b"IntStorage")
+    both = one[:-3] + other[other.index(b"U\x01a") :].replace(b"U\x01a", b"sU\x01b", 1)
+    path = _torch_zip(tmp_path / "a.pth", both, **{"0": bytes(16)})
+    assert "two sizes or types" in _refused(path, marker, ModelFileError)
+
+
+def test_numbers_of_another_byte_order_are_refused(marker, tmp_path):
+    path = _torch_zip(tmp_path / "a.pth", _tensor_document(4, (4,), (1,)), byteorder="big", **{"0": bytes(16)})
+    assert "byte order" in _refused(path, marker, ModelFileError)
+    torch.save({"a": torch.zeros(2)}, tmp_path / "b.pth", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "b.pth").read_bytes()
+    flag = content.index(b"little_endian") + len(b"little_endian")
+    turned = content[:flag] + content[flag:].replace(b"\x88", b"\x89", 1)
+    (tmp_path / "b.pth").write_bytes(turned)
+    assert "byte order" in _refused(tmp_path / "b.pth", marker, ModelFileError)
+
+
+def test_marks_that_change_what_the_numbers_mean_are_refused(marker, tmp_path):
+    torch.save({"a": torch._neg_view(torch.ones(3))}, tmp_path / "a.pth")
+    _refused(tmp_path / "a.pth", marker, ModelFileError)
+
+
+def test_a_checkpoint_of_the_time_before_zip_holds_what_it_names(marker, tmp_path):
+    torch.save({"a": torch.arange(5.0)}, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "a.pth").read_bytes()
+    for name, damaged in {
+        "shorter": content[:-1],
+        "another count": content[:-28] + struct.pack("<Q", 4) + content[-20:],
+        "another key": content[:-28].rpartition(b"(")[0] + content[-28:],
+    }.items():
+        (tmp_path / name).write_bytes(damaged)
+        _refused(tmp_path / name, marker, ModelFileError)
 
 
 def test_a_zip_bomb_is_refused_packed(marker, tmp_path):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from engine.model.config import MaskRcnnConfig, ResNetConfig
+from engine.model.config import ResNetConfig
+from engine.model.families.mask_rcnn.config import MaskRcnnConfig
 
 SMALL_MASK_RCNN = MaskRcnnConfig(
     num_classes=2,

@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 import engine
 from engine.commands.models import command as models_command
 from engine.errors import ArgumentError, ConfigError, ModelFileError
-from engine.model.config import MaskRcnnConfig, ResNetConfig, parse_model_config
+from engine.model.config import ResNetConfig
+from engine.model.families.mask_rcnn.config import MaskRcnnConfig
+from engine.model.families.registry import parse_model_config
 from engine.model.header import ModelHeader
 from engine.model.inference import InferenceModel
 from engine.model.model_file import read_header, save_model

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from engine.model.build import build_model
-from engine.model.layers.cached_constants import kept
+from engine.model.layers.cached_constants import cached
 from tests.engine.model.small_model import SMALL_CONFIG
 
 
-@kept
+@cached
 def _ramp(length: int, *, dtype: torch.dtype) -> Tensor:
     return torch.arange(length, dtype=dtype)
 

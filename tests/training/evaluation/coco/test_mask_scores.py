@@ -6,20 +6,22 @@ import numpy as np
 import pytest
 import torch
 
+from engine.model.families.maskdino.config import MaskDinoConfig
 from engine.model.outputs import Prediction
 from engine.model.postprocess import ImageInstances, image_instances
 from training.data.sample import Sample
-from training.evaluation.coco.mask_scores import score_model, tally_model
+from training.evaluation.coco.mask_scores import MaskAccumulator, measure_model, score_model
 from training.run.score_calibration import balance_scores
 
 SIZE = 64
 
 
 class KnownAnswers(torch.nn.Module):
-    """Stands where a model would: it answers picture by picture what it was told to, moved by its classifier's bias."""
+    """Stands where a Mask DINO would: it answers picture by picture what it was told to, moved by its classifier's bias."""
 
     def __init__(self, answers: list[list[tuple[float, np.ndarray]]]) -> None:
         super().__init__()
+        self.config = MaskDinoConfig(num_classes=1)
         self.answers, self.calls = answers, 0
         self.heads = torch.nn.Module()
         self.heads.classify = torch.nn.Linear(1, 1)
@@ -71,14 +73,14 @@ def test_balanced_scores_put_the_best_threshold_at_a_half() -> None:
     model = KnownAnswers(answers)
     samples = [_sample(number, 0) for number in range(4)]
     assert score_model(model, samples).f1 == 0
-    assert balance_scores(model, tally_model(model, samples)) == pytest.approx(1)
+    assert balance_scores(model, measure_model(model, samples)) == pytest.approx(1)
     assert score_model(model, samples).f1 == 1
     assert 0.9 <= model.heads.classify.bias.item() <= 2.2
 
 
 def test_boundary_ap_is_measured_on_request_and_asks_more_of_outlines() -> None:
     wider = np.roll(_house(8), 1, axis=1) | _house(8)
-    tally = tally_model(KnownAnswers([[(3.0, _house(8))], [(3.0, wider)]]), [_sample(0, 8), _sample(1, 8)])
+    tally = measure_model(KnownAnswers([[(3.0, _house(8))], [(3.0, wider)]]), [_sample(0, 8), _sample(1, 8)])
     assert tally.scores().boundary_ap is None
     assert tally.scores(numbers=[0], boundary=True).boundary_ap == pytest.approx(1, abs=1e-9)
     scores = tally.scores(boundary=True)
@@ -91,6 +93,31 @@ def test_a_detection_on_unlabelled_ground_counts_for_nothing() -> None:
     inside = np.zeros_like(unlabelled)
     inside[16:32, 32:48] = True
     model = KnownAnswers([[(2.0, _house(0)), (3.0, inside)]])
-    scores = tally_model(model, [sample]).scores(boundary=True)
+    scores = measure_model(model, [sample]).scores(boundary=True)
     assert (scores.buildings, scores.detections, scores.precision, scores.recall) == (1, 1, 1, 1)
     assert scores.ap == pytest.approx(1, abs=1e-9) and scores.boundary_ap == pytest.approx(1, abs=1e-9)
+
+
+def test_scores_by_place_are_those_of_the_places_alone() -> None:
+    answers = [[(3.0, _house(0)), (1.0, _house(32))], [(2.0, _house(16))], [(-9.0, _house(0))], [(1.5, _house(40))]]
+    tally = measure_model(KnownAnswers(answers), [_sample(0, 0, 32), _sample(1, 18), _sample(2, 0), _sample(3, 8)])
+    places = {"first": range(2), "nothing found": range(2, 3), "last": range(3, 4), "empty": range(0), "all": range(4)}
+    whole, by_place = tally.scores_by_place(places)
+    assert whole == tally.scores() == by_place["all"]
+    assert list(by_place) == list(places)
+    for name, numbers in places.items():
+        assert repr(by_place[name]) == repr(tally.scores(numbers=numbers)), name  # NaN is NaN
+    assert by_place["first"].f1 == 1 and by_place["last"].f1 == by_place["nothing found"].f1 == 0
+
+
+def test_more_instances_than_a_byte_counts_are_kept() -> None:
+    image = np.zeros((SIZE, SIZE, 3), dtype=np.uint8)
+    masks = np.zeros((SIZE * 8, SIZE * SIZE), dtype=bool)
+    for number, mask in enumerate(masks):
+        mask[8 * number : 8 * number + 5] = True
+    masks = masks.reshape(-1, SIZE, SIZE)
+    ones = torch.ones(len(masks))
+    tally = MaskAccumulator()
+    tally.add(0, Sample(image, masks), ImageInstances(ones, ones.long(), torch.zeros(len(masks), 4), torch.from_numpy(masks)))
+    scores = tally.scores()
+    assert (scores.buildings, scores.detections, scores.recall, scores.precision) == (512, 512, 1, 1)

@@ -1,0 +1,25 @@
+"""Wire a Mask DINO from its config."""
+
+from __future__ import annotations
+
+from engine.model.backbones import build_backbone
+from engine.model.families.maskdino.config import MaskDinoConfig
+from engine.model.families.maskdino.model import MaskDino
+from engine.model.families.maskdino.pixel_decoder import PixelDecoder
+from engine.model.families.maskdino.query_selection import QuerySelection
+from engine.model.families.maskdino.transformer_decoder import TransformerDecoder
+from engine.model.layers.heads import PredictionHeads
+
+
+def build_mask_dino(config: MaskDinoConfig) -> MaskDino:
+    """Build a Mask DINO with fresh weights."""
+    backbone = build_backbone(config.backbone)
+    dim = config.hidden_dim
+    return MaskDino(
+        config,
+        backbone=backbone,
+        pixel_decoder=PixelDecoder(config.pixel_decoder, channels=backbone.channels, dim=dim),
+        query_selection=QuerySelection(config.decoder, dim=dim),
+        decoder=TransformerDecoder(config.decoder, dim=dim, levels=config.pixel_decoder.levels),
+        heads=PredictionHeads(dim=dim, mask_dim=config.pixel_decoder.mask_dim, num_classes=config.num_classes),
+    )

@@ -1,0 +1,61 @@
+"""Mask DINO as a family of models."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from engine.model.families.family import COMMON_TENSORLESS, Family, InferenceParts
+from engine.model.families.maskdino.config import MaskDinoConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.model.checkpoints.catalogue import PublishedModel
+    from engine.model.families.maskdino.model import MaskDino
+
+
+class MaskDinoFamily(Family[MaskDinoConfig]):
+    """Mask DINO (arXiv 2206.02777)."""
+
+    kind = "mask_dino"
+    title = "Mask DINO"
+    config = MaskDinoConfig
+    class_heads = r"heads\.classify\..*|label_embedding\..*|criterion\.empty_weight"
+    tensorless = COMMON_TENSORLESS | {"decoder.queries", "decoder.box_initialisation"}
+    score_bias = "heads.classify.bias"
+
+    def summary(self, config: MaskDinoConfig) -> str:
+        return f"Mask DINO, {config.pixel_decoder.levels} levels, {config.decoder.queries} queries"
+
+    def build(self, config: MaskDinoConfig) -> MaskDino:
+        from engine.model.families.maskdino.build import build_mask_dino
+
+        return build_mask_dino(config)
+
+    def recognises(self, names: Collection[str]) -> bool:
+        return any(name.startswith("sem_seg_head.predictor.decoder.") for name in names)
+
+    def published_config(
+        self, tensors: Mapping[str, Tensor], *, preset_name: str | None = None, known: PublishedModel | None = None
+    ) -> MaskDinoConfig:
+        from engine.model.families.maskdino.published_config import published_config
+
+        return published_config(tensors, preset_name=preset_name, known=known)
+
+    def published_names(self, name: str, config: MaskDinoConfig) -> list[str]:
+        from engine.model.families.maskdino.published_names import published_names
+
+        return published_names(name, layers=config.decoder.layers)
+
+    def published_constants(self, model: MaskDino) -> dict[str, Tensor]:
+        from engine.model.families.maskdino.published_names import published_constants
+
+        return published_constants(model)
+
+    def inference_parts(self, model: MaskDino) -> InferenceParts:
+        return InferenceParts(
+            half=(model.backbone, model.pixel_decoder, model.decoder),
+            packed=(model.pixel_decoder.layers, model.query_selection, model.decoder, model.heads),
+            compiled="last_layer",
+        )
