@@ -33,7 +33,7 @@ LOWEST_TESTS := tests/engine/test_cli.py $(addprefix tests/engine/,commands rast
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast test-fast-engine test-fast-others test-engine test-qgis test-processors test-processors-quick test-gpu test-lowest audit-dependencies docs lint benchmark plugin embedded-bundle gpu-report gpu-bundle clean
+.PHONY: demo test test-fast test-fast-engine test-fast-others test-engine test-qgis test-processors test-processors-quick test-as-avx2 test-as-sse test-gpu test-lowest audit-dependencies docs lint benchmark plugin embedded-bundle gpu-report gpu-bundle clean
 
 demo: $(KERNEL)
 	$(BIN)/maskdino demo -o demo
@@ -66,8 +66,13 @@ COMPUTED := tests/engine/model tests/engine/ops tests/engine/detection/test_pred
 TIES := tests/engine/model/families tests/engine/model/test_inference.py tests/engine/model/test_instances.py \
 	tests/engine/detection/test_predictor.py 'tests/training/losses/test_parity.py::test_matching[train_r50_dnno_fixedpoints]'
 
-test-processors: $(KERNEL)
+test-processors:
+	$(MAKE) --keep-going test-as-avx2 test-as-sse
+
+test-as-avx2: $(KERNEL)
 	$(AS_AVX2) $(BIN)/python -m pytest -q $(COMPUTED) $(NOT_COMPILED)
+
+test-as-sse: $(KERNEL)
 	$(AS_SSE) $(BIN)/python -m pytest -q $(COMPUTED) $(NOT_COMPILED)
 
 # Where ties have been broken before.

@@ -35,7 +35,7 @@ def test_a_few_steps_on_one_image_lower_the_loss_and_find_its_building(objective
     images = torch.where(wanted.masks.any(0), 200.0, 80.0).expand(1, 3, 64, 64)
     optimizer = torch.optim.AdamW(objective.model.parameters(), lr=3e-3)
     totals = []
-    for _ in range(60):
+    for _ in range(120):  # after 60, which of its boxes is the best depends on the processor
         losses = objective(images, [wanted])
         assert losses.keys() == NAMES
         total = sum(losses.values())
