@@ -39,7 +39,7 @@ class MaskDinoPlugin:
     def initGui(self) -> None:
         """Take the plugin's place in QGIS's window."""
         from qgis_maskdino.gui.dock import MaskDinoDock
-        from qgis_maskdino.gui.options_page import OptionsFactory
+        from qgis_maskdino.gui.pages.options_page import OptionsFactory
 
         self.initProcessing()
         environment = EngineEnvironment()

@@ -16,7 +16,7 @@ from qgis.gui import QgsMapCanvas, QgsMapLayerComboBox, QgsMapTool
 from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from qgis_maskdino.gui.page import note
+from qgis_maskdino.gui.pages.page import note
 from qgis_maskdino.gui.rectangle_tool import RectangleTool, rectangle_band, show_rectangle
 from qgis_maskdino.layers.raster_facts import in_crs
 from qgis_maskdino.translation import tr

@@ -8,15 +8,15 @@ from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
 from qgis_maskdino.backend.environment import EngineEnvironment, State
-from qgis_maskdino.gui.detect_page import DetectPage
-from qgis_maskdino.gui.evaluate_page import EvaluatePage
-from qgis_maskdino.gui.export_page import ExportPage
-from qgis_maskdino.gui.first_start_page import FirstStartPage
 from qgis_maskdino.gui.job_message import show_end, show_error
 from qgis_maskdino.gui.job_strip import JobStrip
-from qgis_maskdino.gui.options_page import PAGE_NAME
-from qgis_maskdino.gui.page import Page
-from qgis_maskdino.gui.train_page import TrainPage
+from qgis_maskdino.gui.pages.detect_page import DetectPage
+from qgis_maskdino.gui.pages.evaluate_page import EvaluatePage
+from qgis_maskdino.gui.pages.export_page import ExportPage
+from qgis_maskdino.gui.pages.first_start_page import FirstStartPage
+from qgis_maskdino.gui.pages.options_page import PAGE_NAME
+from qgis_maskdino.gui.pages.page import Page
+from qgis_maskdino.gui.pages.train_page import TrainPage
 from qgis_maskdino.jobs.queue import Job, JobQueue, JobState
 from qgis_maskdino.translation import tr
 

@@ -7,7 +7,7 @@ from typing import Any
 from qgis.core import QgsApplication
 from qgis.PyQt.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
-from qgis_maskdino.gui.page import note
+from qgis_maskdino.gui.pages.page import note
 from qgis_maskdino.jobs.progress_text import is_finishing, progress_text
 from qgis_maskdino.jobs.queue import Job, JobQueue, JobState
 from qgis_maskdino.translation import tr

@@ -7,7 +7,7 @@ from qgis.gui import QgsMapLayerComboBox
 from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QFileDialog, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
-from qgis_maskdino.gui.page import note
+from qgis_maskdino.gui.pages.page import note
 from qgis_maskdino.layers.raster_facts import RasterFacts, raster_facts
 from qgis_maskdino.translation import tr
 

@@ -17,7 +17,7 @@ from qgis_maskdino import settings
 from qgis_maskdino.backend.environment import EngineEnvironment
 from qgis_maskdino.gui.area_picker import LAYER, POLYGONS, RECTANGLE, VIEW
 from qgis_maskdino.gui.job_message import DetailsDialog
-from qgis_maskdino.gui.options_page import PAGE_NAME
+from qgis_maskdino.gui.pages.options_page import PAGE_NAME
 from qgis_maskdino.jobs.queue import JobState
 from qgis_maskdino.layers.polygon_file import fields_of
 from tests.qgis_maskdino.gui.panel_window import (

@@ -11,7 +11,7 @@ from qgis.PyQt.QtWidgets import QMessageBox
 from qgis_maskdino import settings
 from qgis_maskdino.backend.environment import EngineEnvironment
 from qgis_maskdino.gui.job_message import DetailsDialog
-from qgis_maskdino.gui.options_page import OptionsFactory
+from qgis_maskdino.gui.pages.options_page import OptionsFactory
 from qgis_maskdino.jobs.queue import JobQueue
 from tests.qgis_maskdino.fake_engine import fake_engine
 from tests.qgis_maskdino.gui.panel_window import wait_for

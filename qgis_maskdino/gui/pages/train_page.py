@@ -10,7 +10,7 @@ from qgis.PyQt.QtWidgets import QCheckBox, QLineEdit, QPushButton, QSpinBox, QWi
 
 from qgis_maskdino.gui.device_picker import DevicePicker
 from qgis_maskdino.gui.model_picker import ModelPicker
-from qgis_maskdino.gui.page import Page, note
+from qgis_maskdino.gui.pages.page import Page, note
 from qgis_maskdino.jobs.algorithm import AlgorithmJob
 from qgis_maskdino.jobs.queue import Job, JobState
 from qgis_maskdino.translation import tr

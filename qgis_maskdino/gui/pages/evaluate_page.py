@@ -8,7 +8,7 @@ from qgis.PyQt.QtGui import QDesktopServices
 from qgis.PyQt.QtWidgets import QAbstractItemView, QHeaderView, QPushButton, QTableWidget, QTableWidgetItem, QWidget
 
 from qgis_maskdino.gui.layer_choice import AnnotationsCombo, DetectionsCombo, chosen, polygon_combo
-from qgis_maskdino.gui.page import Page
+from qgis_maskdino.gui.pages.page import Page
 from qgis_maskdino.jobs.evaluation import EvaluationJob
 from qgis_maskdino.jobs.queue import Job, JobState
 from qgis_maskdino.translation import tr

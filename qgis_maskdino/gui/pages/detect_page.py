@@ -15,7 +15,7 @@ from qgis_maskdino.gui.class_picker import ClassPicker
 from qgis_maskdino.gui.device_picker import DevicePicker
 from qgis_maskdino.gui.existing_output import output_parameters
 from qgis_maskdino.gui.model_picker import ModelPicker
-from qgis_maskdino.gui.page import Page, form, note
+from qgis_maskdino.gui.pages.page import Page, form, note
 from qgis_maskdino.gui.raster_picker import RasterPicker
 from qgis_maskdino.jobs.buildings import BuildingsJob
 from qgis_maskdino.jobs.progress_text import duration

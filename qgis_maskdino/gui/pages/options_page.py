@@ -14,7 +14,7 @@ from qgis_maskdino.backend.environment import EngineEnvironment, State
 from qgis_maskdino.backend.error import EngineError
 from qgis_maskdino.gui.device_picker import DevicePicker
 from qgis_maskdino.gui.job_message import DetailsDialog
-from qgis_maskdino.gui.page import form, note
+from qgis_maskdino.gui.pages.page import form, note
 from qgis_maskdino.icons import LOGO, icon
 from qgis_maskdino.jobs.algorithm import LOG_TAG
 from qgis_maskdino.jobs.installation import InstallationJob

@@ -8,7 +8,7 @@ from qgis.gui import QgsFileWidget
 from qgis.PyQt.QtWidgets import QSpinBox, QWidget
 
 from qgis_maskdino.gui.layer_choice import AnnotationsCombo, chosen, polygon_combo
-from qgis_maskdino.gui.page import Page, note
+from qgis_maskdino.gui.pages.page import Page, note
 from qgis_maskdino.gui.raster_picker import RasterPicker
 from qgis_maskdino.jobs.algorithm import AlgorithmJob
 from qgis_maskdino.jobs.queue import Job, JobState
