@@ -62,10 +62,7 @@ def _compare_many(count: int) -> None:
     source = np.arange(count)
     copies = source[EVERY - 1 :: EVERY]
     source[EVERY - 1 :: EVERY] = copies - rng.integers(1, EVERY, len(copies))
-    pictures = Pictures(
-        np.zeros((count, 8), np.uint64), np.zeros((count, SIDE, SIDE), np.uint8), np.zeros((count, 2), np.int32),
-        np.zeros(count, bool),
-    )  # fmt: skip
+    pictures = Pictures(np.zeros((count, 8), np.uint64), np.zeros((count, SIDE, SIDE), np.uint8), np.zeros(count, bool))
     for number in range(count):
         own = np.random.default_rng([2, int(source[number])])
         total = sum(np.kron(own.normal(0, 30, (n, n)), np.ones((SIDE // n, SIDE // n))) for n in (4, 8, 16))

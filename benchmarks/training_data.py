@@ -3,7 +3,8 @@
     python benchmarks/training_data.py [--images 100000] [--crops 200]
 
 The images are generated; a few of them stand in the folder many times, as links, for what is measured is the reading. Each has
-nine annotations, as those of MapChallenge do, with a wrong `bbox`.
+nine annotations, as those of MapChallenge do, with a wrong `bbox`. Crops of the embedded model are drawn from synthetic towns
+and put together to batches of 32, as a process of its training does; `--images 0` measures these alone.
 """
 
 from __future__ import annotations
@@ -26,14 +27,18 @@ import torch
 import typer
 from PIL import Image
 
+from training.config.config_file import read_config
 from training.data.augmentation_config import AugmentationConfig
+from training.data.batch import collate
 from training.data.coco.folder import CocoFolder
 from training.data.dataset import TrainingCrops
-from training.data.sources import ImageSource
+from training.data.sources import ImageSource, SyntheticSource
 from training.data.synthetic.town import SyntheticTown
 
 SIDE = 300  # pixels of an image
 DISTINCT = 8  # images
+TOWNS = 10
+BATCH = 32
 ANNOTATIONS = 9  # an image, as MapChallenge has
 
 CONFIGS = {
@@ -44,12 +49,15 @@ CONFIGS = {
 
 
 def main(
-    images: int = typer.Option(100_000, help="Images in the folder."),
+    images: int = typer.Option(100_000, help="Images in the folder; 0 leaves it out."),
     crops: int = typer.Option(200, help="Crops to draw with each set of augmentations."),
 ) -> None:
     """Generate, open, draw, print."""
     torch.set_num_threads(1)
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
+    _draw_embedded(crops)
+    if not images:
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as child:  # whose memory is not the reader's
@@ -70,6 +78,24 @@ def main(
                 train[index]
             wall, cpu = time.perf_counter() - started, time.process_time() - busy
             print(f"crops of 320 pixels, {title}: {1e3 * wall / crops:.0f} ms each, {1e3 * cpu / crops:.0f} ms of one core")
+
+
+def _draw_embedded(crops: int) -> None:
+    """Measure crops as the embedded model is trained on, in batches."""
+    config = read_config("embedded")
+    towns = SyntheticSource(TOWNS, gsd=config.data.gsd, styles=config.data.sources[-1].styles)
+    for number in range(TOWNS):
+        towns.scene(number)
+    size = config.data.size
+    train = TrainingCrops([(towns, 1.0)], length=crops, size=size, augmentation=config.augmentation)
+    started, busy = time.perf_counter(), time.process_time()
+    for first in range(0, crops, BATCH):
+        collate([train[index] for index in range(first, min(first + BATCH, crops))])
+    wall, cpu = time.perf_counter() - started, time.process_time() - busy
+    print(
+        f"crops of {size} pixels, the embedded model's, in batches: {1e3 * wall / crops:.1f} ms each, "
+        f"{1e3 * cpu / crops:.1f} ms of one core"
+    )
 
 
 def _write(folder: Path, images: int) -> None:

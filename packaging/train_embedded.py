@@ -5,7 +5,8 @@
 It runs from the folder that ``make embedded-bundle`` wrote and needs nothing else: the code, the prepared images of all places,
 the weights to start from and wheels of the few packages that such a machine may lack lie beside it. The time limit is that of
 the whole program; the learning rate falls by the clock. ``--output`` then holds the model file and the table of all
-validations, AP50 by place among them, which are printed as they are made.
+validations, AP50 by place among them, which are printed as they are made. Ctrl-C, or the signal that ``timeout`` sends, ends
+the program in seconds, with model files of the last weights and a checkpoint.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 STARTED = time.monotonic()
 BUNDLE = Path(__file__).resolve().parent
 LEAST_MINUTES = 0.5
+_ENDING = 0.15  # minutes
 # By import name; their wheels are taken where this Python does not have them.
 CARRIED = {"pydantic": ("typing_extensions", "typing_inspection", "annotated_types"), "shapely": (), "pycocotools": ()}
 
@@ -44,6 +46,8 @@ def _train(arguments: argparse.Namespace, work: Path) -> None:
     os.chdir(work)  # the config names its data from here
     import torch
 
+    from engine.commands.terminal import CANCELLED, ctrl_c_sets
+    from engine.errors import CancelledError
     from engine.job import Job
     from training.config.config_file import read_config
     from training.run.train import train
@@ -51,8 +55,8 @@ def _train(arguments: argparse.Namespace, work: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     gpu = torch.cuda.is_available() and arguments.device != "cpu"
     print(f"{torch.cuda.get_device_name() if gpu else 'no GPU: the CPU'}, {os.cpu_count()} cores, torch {torch.__version__}")
-    # What follows the last step takes time too: the last validation, the balance of the scores, the file.
-    reserve = max(0.1 * arguments.minutes, 0.75) + (time.monotonic() - STARTED) / 60
+    # A run keeps the time for its last validation itself; the files and the end of the processes come on top.
+    reserve = _ENDING + (time.monotonic() - STARTED) / 60
     changes = [
         f"start_from={next((BUNDLE / 'start').iterdir())}",
         f"run.minutes={max(arguments.minutes - reserve, 0.1):.3f}",
@@ -61,7 +65,13 @@ def _train(arguments: argparse.Namespace, work: Path) -> None:
         *arguments.changes,
     ]
     config = read_config(str(BUNDLE / "config.yaml"), changes)
-    trained = train(config, arguments.output, job=Job(report=_Report()))
+    job = Job(report=_Report())
+    try:
+        with ctrl_c_sets(job.cancelled):
+            trained = train(config, arguments.output, job=job)
+    except CancelledError as error:
+        print(f"{error} Model files of the last weights are in {arguments.output}.")
+        sys.exit(CANCELLED)
     if trained is not None:
         print(f"{trained.model}: {trained.steps} steps in {trained.seconds:.0f} s; {trained.figures}")
         print((trained.folder / "validation.csv").read_text(encoding="utf-8"))

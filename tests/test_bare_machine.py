@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,23 @@ def test_the_bundle_trains_the_embedded_model_within_its_time(project: Path, tmp
     assert "AP50 0." in done.stdout
     record = read_header(tmp_path / "run" / "houses.safetensors").training
     assert record.steps >= 1 and record.data[0].name == "Houses" and record.data[0].images == 2
+
+    # Stopped as `timeout` stops it, in the course of its steps.
+    stopped = tmp_path / "stopped"
+    with (tmp_path / "words").open("w") as words:
+        process = subprocess.Popen(
+            [*train, "-o", str(stopped), "run.minutes=3"],
+            cwd=tmp_path, stdout=words, stderr=words, env=environment, start_new_session=True,
+        )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (stopped / "losses.csv").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=60) == 130, (tmp_path / "words").read_text()
+    assert "Model files of the last weights are in" in (tmp_path / "words").read_text()
+    record = read_header(stopped / "houses.safetensors").training
+    assert record.steps >= 1 and record.evaluated_on is None
+    assert (stopped / "checkpoints" / "last.ckpt").exists()
 
     occupied = tmp_path / "mine"
     occupied.mkdir()

@@ -50,7 +50,7 @@ class Predictor(ABC):
     tile_size: int
     gsd: float | None
     bands: int
-    classes: tuple[str, ...] = BUILDING
+    classes = BUILDING
     device = "cpu"
     batch_size = 1
     calls_at_once = 1

@@ -1,4 +1,4 @@
-"""Tell whoever waits how far a training is, and hear when they want it to end."""
+"""Report how far a training is to whoever waits, and end it when they want that."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _WINDOW = 50  # steps that the time left is told from
 
 
 class JobProgress(lightning.Callback):
-    """Report steps to a job; end a cancelled run, keeping a checkpoint where a step has just been made.
+    """Report steps to a job, and end a run that was cancelled: after a step, or within a validation.
 
     Args:
         job: its ``report`` takes ``Progress`` with the loss and the last validation as its note.
-        checkpoint: where the state is kept when the job is cancelled.
+        checkpoint: where the state is kept then.
         length: of the run.
     """
 
@@ -51,23 +51,23 @@ class JobProgress(lightning.Callback):
             self.job.report(Progress(step, steps, "steps", buildings=None, seconds_left=left, note=note))
         # Processes hear of a Ctrl-C at different moments, and have to end at the same step.
         if trainer.strategy.reduce_boolean_decision(self.job.cancelled.is_set(), all=False):
-            trainer.save_checkpoint(self.checkpoint)
-            self._end(step)
+            raise self.cancelled_at(step)
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._paused = time.monotonic()
 
     def on_validation_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *rest: Any) -> None:
         if self.job.cancelled.is_set():
-            self._end(trainer.global_step)
+            raise self.cancelled_at(trainer.global_step)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         # A validation is no step: the steps before it are moved up to where it ended.
         pause = time.monotonic() - self._paused
         self._steps = deque(((step, when + pause) for step, when in self._steps), maxlen=_WINDOW)
 
-    def _end(self, step: int) -> None:
-        raise CancelledError(f"Cancelled at step {step}; --resume goes on from {self.checkpoint}.")
+    def cancelled_at(self, step: int) -> CancelledError:
+        """Return the error that ends a cancelled run."""
+        return CancelledError(f"Cancelled at step {step}; --resume goes on from {self.checkpoint}.")
 
 
 def _note(trainer: lightning.Trainer, pl_module: Any) -> str:

@@ -1,76 +1,33 @@
-"""Random changes of crops that leave its buildings what they are: on images and masks at once, by torchvision."""
+"""Random changes of crops that leave their buildings what they are: where they stand, and what else is in the crop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torchvision import tv_tensors
-from torchvision.transforms import v2
+from PIL import Image
+from scipy import ndimage
+from torch.nn import functional as F
 
-from training.data.augmentation_config import AugmentationConfig
-from training.data.radiometry import ChannelGain, Coarsening, Darkening, Haze, PercentileStretch, SensorNoise
-from training.data.sample import Sample
+from training.data.crop import Crop
 
 _MOST_PASTED = 16  # buildings that are copied into a crop
 _VISIBLE = 32.0  # of the Beta distribution that mixup's share is drawn from: near a half, so that both images can be seen
 
 
-IGNORED, MERGED = -1, -2
-"""Labels of regions: ground that is not labelled, and several buildings drawn as one."""
-
-
-@dataclass(eq=False)
-class Crop:
-    """A training crop on its way: an image (3, H, W) uint8, masks (N, H, W) bool, labels (N,) int64.
-
-    Regions in which instances are not told apart come along as masks, with the labels ``IGNORED`` and ``MERGED``.
-    """
-
-    image: tv_tensors.Image
-    masks: tv_tensors.Mask
-    labels: Tensor
-
-    @classmethod
-    def of(cls, sample: Sample) -> Crop:
-        """Take a sample over."""
-        image = tv_tensors.Image(torch.from_numpy(np.array(sample.image)).permute(2, 0, 1).contiguous())
-        labels = np.where(sample.merged, MERGED, np.where(sample.crowd, IGNORED, sample.labels))
-        return cls(image, tv_tensors.Mask(torch.from_numpy(sample.masks)), torch.from_numpy(labels))
-
-
-def make_augmentation(config: AugmentationConfig) -> v2.Transform:
-    """Build what changes a crop by itself: orientations, light, colour and sharpness.
-
-    Returns:
-        A transform of (``tv_tensors.Image`` uint8 (3, H, W), ``tv_tensors.Mask`` (N, H, W)), square.
-    """
-    steps: list[nn.Module] = [v2.Identity()]
-    if config.orientations != "none":
-        steps.append(v2.RandomHorizontalFlip())
-    if config.orientations == "eight":
-        steps += [v2.RandomVerticalFlip(), v2.RandomApply([v2.RandomRotation((90, 90))])]
-    colour = config.colour
-    if colour > 0:
-        steps += [
-            v2.ColorJitter(brightness=0.3 * colour, contrast=0.25 * colour, saturation=0.3 * colour),
-            v2.RandomApply([ChannelGain(0.08 * colour)], p=0.5),
-            v2.RandomApply([v2.ColorJitter(hue=0.03 * colour)], p=0.1),
-            v2.RandomGrayscale(p=0.02),
-            v2.RandomApply([v2.GaussianBlur(5, sigma=(0.3, 1.1))], p=0.15),
-        ]
-    # In the order in which they happen to light on its way from the ground to a file.
-    sensor = {
-        Haze: config.haze, Darkening: config.dark, Coarsening: config.coarse, SensorNoise: config.noise,
-        PercentileStretch: config.stretch,
-    }  # fmt: skip
-    steps += [v2.RandomApply([change()], p=share) for change, share in sensor.items() if share > 0]
-    if config.jpeg > 0:
-        steps.append(v2.RandomApply([v2.JPEG((35, 95))], p=config.jpeg))
-    return v2.Compose(steps)
+def turn(crop: Crop, rng: np.random.Generator, orientations: Literal["none", "horizontal", "eight"]) -> Crop:
+    """Mirror a square crop, or mirror and turn it into one of all eight orientations, each as likely."""
+    left_right, up_down, diagonal = rng.random(3) < 0.5
+    image, layers = crop.image, crop.layers
+    if orientations != "none" and left_right:
+        image, layers = image[:, ::-1], layers[..., ::-1]
+    if orientations == "eight" and up_down:
+        image, layers = image[::-1], layers[:, ::-1]
+    if orientations == "eight" and diagonal:
+        image, layers = image.swapaxes(0, 1), layers.swapaxes(1, 2)
+    return Crop(np.ascontiguousarray(image), np.ascontiguousarray(layers), crop.labels)
 
 
 def tilt(crop: Crop, rng: np.random.Generator, *, distortion: float) -> Crop:
@@ -84,57 +41,72 @@ def tilt(crop: Crop, rng: np.random.Generator, *, distortion: float) -> Crop:
         rng: of the four points.
         distortion: how far from the corners they may be, as a share of the side.
     """
-    side = crop.image.shape[-1]
-    corners = [(0, 0), (side, 0), (side, side), (0, side)]
-    # Half a pixel at least: nearer to the border, torchvision mixes in the black around the image.
-    inward = (0.5 + rng.uniform(0, distortion * side, (4, 2))) * [(1, 1), (-1, 1), (-1, -1), (1, -1)]
-    points = (np.array(corners) + inward).tolist()
-    image, masks = (
-        v2.functional.perspective(tensor, startpoints=points, endpoints=[list(corner) for corner in corners])
-        for tensor in (crop.image, crop.masks)
-    )
-    return Crop(image, masks, crop.labels)
+    side = len(crop.image)
+    corners = np.array([(0, 0), (side, 0), (side, side), (0, side)], dtype=float)
+    points = corners + rng.uniform(0, distortion * side, (4, 2)) * [(1, 1), (-1, 1), (-1, -1), (1, -1)]
+    how = {"size": (side, side), "method": Image.Transform.PERSPECTIVE, "data": _perspective(corners, points)}
+    image = Image.fromarray(crop.image).transform(**how, resample=Image.Resampling.BILINEAR)
+    layers = [Image.fromarray(layer).transform(**how, resample=Image.Resampling.NEAREST) for layer in crop.layers]
+    return Crop(np.array(image), np.stack([np.asarray(layer) for layer in layers]), crop.labels)
+
+
+def _perspective(corners: np.ndarray, points: np.ndarray) -> tuple[float, ...]:
+    """Return a to h of the map from ``corners`` (4, 2) to ``points``: u = (ax + by + c) / (gx + hy + 1), and v by d, e, f."""
+    equations, zero, one = [], np.zeros(3), np.ones(1)
+    for (x, y), (u, v) in zip(corners, points, strict=True):
+        place = np.concatenate([(x, y), one])
+        equations += [np.concatenate([place, zero, (-u * x, -u * y)]), np.concatenate([zero, place, (-v * x, -v * y)])]
+    return tuple(np.linalg.solve(equations, points.ravel()).tolist())
 
 
 def lean(crop: Crop, rng: np.random.Generator) -> Crop:
     """Let the buildings of a crop lean as an off-nadir sensor sees them: all one way, each as far as it is high.
 
-    Roofs move, and with them their masks; the wall between a roof and where it was is painted in a darker tone of it, and hides
-    ground and neighbours.
+    Roofs move, and with them their masks; the wall between a roof and where it was is painted in a darker tone of it, and
+    hides ground and neighbours.
     """
-    direction, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.006, 0.025) * crop.image.shape[-1]
-    image, masks = crop.image.numpy().copy(), crop.masks.numpy().copy()
-    # The farthest against the direction first: a building hides what stands behind it.
+    direction, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.006, 0.025) * len(crop.image)
     way = np.array([np.sin(direction), np.cos(direction)])
-    instances = np.flatnonzero((crop.labels.numpy() >= 0) & masks.any(axis=(1, 2)))
-    centres = np.array([np.argwhere(masks[number]).mean(axis=0) @ way for number in instances])
-    for number in instances[np.argsort(centres)]:
-        roof = masks[number].copy()
-        if not roof.any():  # hidden by now
-            continue
-        steps = [tuple(np.rint(step * way).astype(int)) for step in np.arange(1, height * rng.uniform(0.4, 1.6) + 1)]
-        swept = roof.copy()
-        for step in steps:
-            swept |= _moved(roof, *step)
-        end = steps[-1] if steps else (0, 0)
-        moved, pixels = _moved(roof, *end), _moved(image, *end)
-        wall = swept & ~moved
-        tone = image[:, roof].mean(axis=1) * rng.uniform(0.35, 0.85)
-        image[:, wall] = np.clip(tone[:, None] + rng.normal(0, 5, (1, int(wall.sum()))), 0, 255)
-        image[:, moved] = pixels[:, moved]
-        masks &= ~swept
-        masks[number] = moved
-    return Crop(tv_tensors.Image(torch.from_numpy(image)), tv_tensors.Mask(torch.from_numpy(masks)), crop.labels)
+    whole = Crop(crop.image.copy(), crop.layers.copy(), crop.labels)
+    boxes = {
+        number: box[1:]
+        for number, box in enumerate(ndimage.find_objects(crop.layers), start=1)
+        if box is not None and crop.labels[number - 1] >= 0
+    }
+    # The farthest against the direction first: a building hides what stands behind it.
+    for number in sorted(boxes, key=lambda number: way @ [side.start + side.stop for side in boxes[number]]):
+        steps = np.rint(np.arange(1, height * rng.uniform(0.4, 1.6) + 1)[:, None] * way).astype(int)
+        if len(steps):
+            reach = int(np.abs(steps).max())
+            rows, columns = (slice(max(side.start - reach, 0), side.stop + reach) for side in boxes[number])
+            _lean_one(whole.image[rows, columns], whole.layers[:, rows, columns], number, steps, rng)
+    return whole
 
 
-def _moved(pixels: np.ndarray, down: int, right: int) -> np.ndarray:
-    """Move (..., H, W) by whole pixels; what comes in from beyond the border is 0."""
-    height, width = pixels.shape[-2:]
-    result = np.zeros_like(pixels)
+def _lean_one(image: np.ndarray, layers: np.ndarray, number: int, steps: np.ndarray, rng: np.random.Generator) -> None:
+    """Move the roof of one building along ``steps`` (S, 2), rows and columns, in the part of a crop that it reaches."""
+    roof = (layers == number).any(axis=0)
+    if not roof.any():  # hidden by now
+        return
+    swept = roof.copy()
+    for step in steps:
+        to, source = _overlap(roof.shape, *step)
+        swept[to] |= roof[source]
+    moved, pixels = np.zeros_like(roof), image.copy()
+    moved[to], pixels[to] = roof[source], image[source]
+    wall = swept & ~moved
+    tone = image[roof].mean(axis=0) * rng.uniform(0.35, 0.85)
+    image[wall] = np.clip(tone + rng.normal(0, 5, (int(wall.sum()), 1)), 0, 255)
+    image[moved] = pixels[moved]
+    layers[:, swept] = 0
+    layers[0, moved] = number
+
+
+def _overlap(shape: tuple[int, int], down: int, right: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return where pixels that move by whole steps come to lie, and which they are: those that stay within an array."""
+    height, width = shape
     to = (slice(max(down, 0), height + min(down, 0)), slice(max(right, 0), width + min(right, 0)))
-    source = (slice(max(-down, 0), height + min(-down, 0)), slice(max(-right, 0), width + min(-right, 0)))
-    result[(..., *to)] = pixels[(..., *source)]
-    return result
+    return to, (slice(max(-down, 0), height + min(-down, 0)), slice(max(-right, 0), width + min(-right, 0)))
 
 
 def copy_paste(crop: Crop, other: Crop, rng: np.random.Generator) -> Crop:
@@ -142,16 +114,17 @@ def copy_paste(crop: Crop, other: Crop, rng: np.random.Generator) -> Crop:
 
     They cover what was there, regions too. Borders are softened over a pixel, as a camera would.
     """
-    instances = np.flatnonzero(other.labels.numpy() >= 0)
+    instances = np.flatnonzero(other.labels >= 0)
     if not len(instances):
         return crop
-    chosen = torch.from_numpy(rng.choice(instances, int(rng.integers(1, min(len(instances), _MOST_PASTED) + 1)), replace=False))
-    pasted, labels = other.masks[chosen].as_subclass(Tensor), other.labels[chosen]
-    covered = pasted.any(dim=0)
-    share = nn.functional.avg_pool2d(covered[None].float(), 3, stride=1, padding=1, count_include_pad=False)
-    mixed = share * other.image.float() + (1 - share) * crop.image.float()
-    masks = torch.cat([crop.masks.as_subclass(Tensor) & ~covered, pasted])
-    return Crop(tv_tensors.Image(mixed.round().to(torch.uint8)), tv_tensors.Mask(masks), torch.cat([crop.labels, labels]))
+    chosen = rng.choice(instances, int(rng.integers(1, min(len(instances), _MOST_PASTED) + 1)), replace=False)
+    pasted = other.numbered(chosen, first=len(crop.labels) + 1)
+    covered = pasted.any(axis=0)
+    around = torch.from_numpy(covered).float()[None]
+    share = F.avg_pool2d(around, 3, stride=1, padding=1, count_include_pad=False)[0, ..., None].numpy()
+    mixed = np.rint(crop.image + share * (other.image.astype(np.float32) - crop.image)).astype(np.uint8)
+    labels = np.concatenate([crop.labels, other.labels[chosen]])
+    return Crop(mixed, _together(crop.layers * ~covered, pasted), labels)
 
 
 def mosaic(draw: Callable[[int], Crop], side: int, rng: np.random.Generator) -> Crop:
@@ -166,16 +139,16 @@ def mosaic(draw: Callable[[int], Crop], side: int, rng: np.random.Generator) -> 
         rng: of the point.
     """
     x, y = (int(v) for v in rng.integers(side // 4, side - side // 4 + 1, 2))
-    image, masks, labels = torch.zeros((3, side, side), dtype=torch.uint8), [], []
+    image, layers = np.zeros((side, side, 3), dtype=np.uint8), np.zeros((1, side, side), dtype=np.int32)
+    labels = np.zeros(0, dtype=np.int64)
     for top, bottom, left, right in [(0, y, 0, x), (0, y, x, side), (y, side, 0, x), (y, side, x, side)]:
         height, width = bottom - top, right - left
         piece = draw(max(height, width))
-        image[:, top:bottom, left:right] = piece.image[:, :height, :width]
-        placed = torch.zeros((len(piece.masks), side, side), dtype=torch.bool)
-        placed[:, top:bottom, left:right] = piece.masks[:, :height, :width]
-        masks.append(placed)
-        labels.append(piece.labels)
-    return Crop(tv_tensors.Image(image), tv_tensors.Mask(torch.cat(masks)), torch.cat(labels))
+        image[top:bottom, left:right] = piece.image[:height, :width]
+        placed = np.zeros((len(piece.layers), side, side), dtype=np.int32)
+        placed[:, top:bottom, left:right] = _shifted(piece.layers[:, :height, :width], by=len(labels))
+        layers, labels = _together(layers, placed), np.concatenate([labels, piece.labels])
+    return Crop(image, layers, labels)
 
 
 def blend(first: Crop, second: Crop, rng: np.random.Generator) -> Crop:
@@ -183,7 +156,19 @@ def blend(first: Crop, second: Crop, rng: np.random.Generator) -> Crop:
 
     All instances count in full, as in detection practice: there is no class to soften where each is there or is not.
     """
-    share = float(rng.beta(_VISIBLE, _VISIBLE))
-    mixed = (share * first.image.float() + (1 - share) * second.image.float()).round_().to(torch.uint8)
-    masks = tv_tensors.Mask(torch.cat([first.masks, second.masks]))
-    return Crop(tv_tensors.Image(mixed), masks, torch.cat([first.labels, second.labels]))
+    share = np.float32(rng.beta(_VISIBLE, _VISIBLE))
+    mixed = np.rint(share * first.image + (1 - share) * second.image).astype(np.uint8)
+    layers = np.concatenate([first.layers, _shifted(second.layers, by=len(first.labels))])
+    return Crop(mixed, layers, np.concatenate([first.labels, second.labels]))
+
+
+def _shifted(layers: np.ndarray, *, by: int) -> np.ndarray:
+    return np.where(layers > 0, layers + np.int32(by), 0)
+
+
+def _together(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Put layers (L, H, W) and (M, H, W) with numbers in different pixels into one another."""
+    more, fewer = (first, second) if len(first) >= len(second) else (second, first)
+    together = more.copy()
+    together[: len(fewer)] += fewer
+    return together

@@ -73,7 +73,7 @@ def collate(samples: Sequence[tuple[Tensor, Target]]) -> Batch:
         images=torch.stack(images),
         labels=torch.cat([target.labels for target in targets]),
         boxes=torch.cat([target.boxes for target in targets]),
-        masks=_packed(torch.cat([target.masks for target in targets])),
+        masks=torch.cat([_packed(target.masks) for target in targets]),
         regions=_packed(torch.stack(grounds) if grounds else torch.zeros((0, 2, height, width), dtype=torch.bool)),
         counts=torch.tensor([len(target) for target in targets]),
         region_of=torch.where(has_ground, has_ground.cumsum(0) - 1, -1),

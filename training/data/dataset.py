@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,9 +11,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from engine.errors import ArgumentError
-from training.data.augmentation import IGNORED, MERGED, Crop, blend, copy_paste, lean, make_augmentation, mosaic, tilt
+from training.data.augmentation import blend, copy_paste, lean, mosaic, tilt, turn
 from training.data.augmentation_config import AugmentationConfig
 from training.data.config import SMALLEST_INSTANCE
+from training.data.crop import Crop
+from training.data.radiometry import change_image, image_changes
 from training.data.sources import CropSource, ImageSource
 from training.losses.target import Target
 
@@ -59,7 +60,7 @@ class TrainingCrops(Dataset):
         self._length = length
         self._shares, self._ends = shares / shares.sum(), np.cumsum(shares)
         self._order: tuple[int, np.ndarray] | None = None
-        self._change = make_augmentation(augmentation)
+        self._changes = image_changes(augmentation)
 
     def __len__(self) -> int:
         return self._length
@@ -67,7 +68,7 @@ class TrainingCrops(Dataset):
     def with_augmentation(self, augmentation: AugmentationConfig) -> TrainingCrops:
         """Return the same crops under other changes."""
         other = copy(self)
-        other.augmentation, other._change = augmentation, make_augmentation(augmentation)
+        other.augmentation, other._changes = augmentation, image_changes(augmentation)
         return other
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
@@ -75,29 +76,18 @@ class TrainingCrops(Dataset):
         if index < 0:
             raise IndexError(f"Crop {index}: crops are counted from 0.")
         rng = np.random.default_rng([self.seed, index])
-        with torch.random.fork_rng(devices=[]):  # torchvision draws from the CPU's global generator
-            torch.default_generator.manual_seed(int(rng.integers(2**62)))
-            image = self._image_of(index) if self._in_turn else None
-            if rng.random() < self.augmentation.mosaic:
-                turns = iter([image])  # the image whose turn it is gives the first piece
-                crop = mosaic(lambda side: self._draw(rng, side, next(turns, None)), self.size, rng)
-            else:
-                crop = self._draw(rng, self.size, image)
-            if rng.random() < self.augmentation.copy_paste:
-                crop = copy_paste(crop, self._draw(rng, self.size), rng)
-            if rng.random() < self.augmentation.mixup:
-                crop = blend(crop, self._draw(rng, self.size), rng)
-        return crop.image.as_subclass(Tensor), self._target(crop)
-
-    def _target(self, crop: Crop) -> Target:
-        """Keep the instances that are large enough, and put regions together."""
-        masks = crop.masks.as_subclass(Tensor)
-        pixels = torch.tensor([np.count_nonzero(mask) for mask in masks.numpy()])  # ten times as fast as a sum
-        large = (pixels >= self.smallest) & (crop.labels >= 0)
-        target = target_of_masks(masks[large], crop.labels[large])
-        merged = masks[crop.labels == MERGED].any(dim=0)
-        ignored = masks[crop.labels == IGNORED].any(dim=0) | merged
-        return replace(target, ignored=ignored, merged=merged) if ignored.any() else target
+        image = self._image_of(index) if self._in_turn else None
+        if rng.random() < self.augmentation.mosaic:
+            turns = iter([image])  # the image whose turn it is gives the first piece
+            crop = mosaic(lambda side: self._draw(rng, side, next(turns, None)), self.size, rng)
+        else:
+            crop = self._draw(rng, self.size, image)
+        if rng.random() < self.augmentation.copy_paste:
+            crop = copy_paste(crop, self._draw(rng, self.size), rng)
+        if rng.random() < self.augmentation.mixup:
+            crop = blend(crop, self._draw(rng, self.size), rng)
+        pixels = torch.from_numpy(np.ascontiguousarray(crop.image.transpose(2, 0, 1)))
+        return pixels, crop.target(smallest=self.smallest)
 
     def _draw(self, rng: np.random.Generator, size: int, image: tuple[ImageSource, int] | None = None) -> Crop:
         """Draw a crop of some size, of one image where it is given, and change it."""
@@ -107,15 +97,15 @@ class TrainingCrops(Dataset):
         tilted = rng.random() < config.perspective
         how = {"size": size, "scale": scale * (1 - config.distortion) if tilted else scale, "fill": config.fill}
         if image is None:
-            crop = Crop.of(self.sources[number].draw(rng, sparse=rng.random() < config.sparse, **how))
+            crop = self.sources[number].draw(rng, sparse=rng.random() < config.sparse, **how)
         else:
-            crop = Crop.of(image[0].draw(rng, number=image[1], **how))
+            crop = image[0].draw(rng, number=image[1], **how)
         if tilted:
             crop = tilt(crop, rng, distortion=config.distortion)
         if rng.random() < config.lean:
             crop = lean(crop, rng)
-        changed, masks = self._change(crop.image, crop.masks)
-        return Crop(changed, masks, crop.labels)
+        crop = turn(crop, rng, config.orientations)
+        return Crop(change_image(crop.image, self._changes, rng), crop.layers, crop.labels)
 
     def _image_of(self, index: int) -> tuple[ImageSource, int]:
         """Return which image stands at a place of the endless sequence of epochs."""
@@ -125,20 +115,3 @@ class TrainingCrops(Dataset):
         number = int(self._order[1][place])
         source = int(np.searchsorted(self._ends, number, side="right"))
         return self.sources[source], number - (int(self._ends[source - 1]) if source else 0)
-
-
-def target_of_masks(masks: Tensor, labels: Tensor | None = None) -> Target:
-    """Build the target of instances from their masks (N, H, W) bool, none empty; boxes are the masks' own.
-
-    ``labels`` (N,) int64 are all 0 by default.
-    """
-    count, height, width = masks.shape
-    columns, rows = masks.any(dim=1), masks.any(dim=2)  # (N, W), (N, H)
-    edges = []
-    for present, length in ((columns, width), (rows, height)):
-        first = present.to(torch.uint8).argmax(dim=1)
-        last = length - present.flip(1).to(torch.uint8).argmax(dim=1)
-        edges.append((first, last))
-    (left, right), (top, bottom) = edges
-    boxes = torch.stack([left, top, right, bottom], dim=1).float()
-    return Target.from_pixels(torch.zeros(count, dtype=torch.int64) if labels is None else labels, boxes, masks)

@@ -45,6 +45,27 @@ def rasterize_masks(polygons: Sequence[shapely.Geometry], height: int, width: in
     return masks.reshape(len(covering), height, width), covering
 
 
+def rasterize_layers(polygons: Sequence[shapely.Geometry], height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Put polygons that may overlap into as few label maps as they need.
+
+    Returns:
+        (L, H, W) int32, L at least one: 0 is ground, i the ith of the polygons that have pixels, counted from one; the last of
+        several at a pixel is in the first layer. And (K,) int64, which polygons have pixels, in order.
+    """
+    spans = _spans(polygons, height, width)
+    covering, places = np.unique(spans.polygons, return_inverse=True)
+    pixels = _consecutive(spans.rows * width + spans.starts, spans.lengths)
+    numbers = np.repeat(places.astype(np.int32) + 1, spans.lengths)
+    layers: list[np.ndarray] = []
+    while len(pixels) or not layers:
+        layer = np.zeros(height * width, dtype=np.int32)
+        layer[pixels] = numbers  # of several values for one pixel, numpy keeps the last
+        hidden = layer[pixels] != numbers
+        pixels, numbers = pixels[hidden], numbers[hidden]
+        layers.append(layer)
+    return np.stack(layers).reshape(-1, height, width), covering
+
+
 def outline_of_mask(mask: np.ndarray) -> shapely.Geometry:
     """Return the outline of a mask (H, W) along the edges of its pixels; rasterized, it is the mask again."""
     ends = np.diff(mask.T.astype(bool), axis=1, prepend=False, append=False)  # (W, H + 1): a run in a column begins or ends

@@ -35,19 +35,3 @@ class Sample:
             self.labels = np.zeros(len(self.masks), dtype=np.int64)
         if self.merged is None:
             self.merged = np.zeros(len(self.masks), dtype=bool)
-
-
-def masks_of_labels(labels: np.ndarray, *, smallest: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Take a label raster apart.
-
-    Args:
-        labels: (H, W) integers, 0 is ground.
-        smallest: instances with fewer pixels are dropped.
-
-    Returns:
-        The labels (N,) that there are, in rising order, and their masks (N, H, W) bool.
-    """
-    counts = np.bincount(labels.ravel())
-    numbers = np.flatnonzero(counts >= max(smallest, 1))
-    numbers = numbers[numbers > 0]
-    return numbers, labels[None] == numbers[:, None, None]

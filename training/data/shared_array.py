@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 
 class SharedArray:
@@ -20,17 +19,21 @@ class SharedArray:
     def __init__(self, values: np.ndarray) -> None:
         values = np.require(values, requirements=("C", "W"))
         self._dtype, self._shape = values.dtype, values.shape
-        self._bytes = torch.from_numpy(values.reshape(-1).view(np.uint8))
+        self._own: np.ndarray | None = values
+        self._shared: Any = None  # a tensor of bytes
 
     @property
     def values(self) -> np.ndarray:
         """The array, without a copy; not to be written to."""
-        return self._bytes.numpy().view(self._dtype).reshape(self._shape)
+        return self._own if self._shared is None else self._shared.numpy().view(self._dtype).reshape(self._shape)
 
     def share(self) -> None:
         """Move to shared memory. What was taken from ``values`` before stays valid, and stays where it was."""
-        if self._bytes.numel() and not self._bytes.is_shared():
-            self._bytes = self._bytes.clone().share_memory_()
+        if self._own is not None and self._own.size:
+            import torch  # half a gigabyte, which an audit does without
+
+            self._shared = torch.from_numpy(self._own.reshape(-1).view(np.uint8)).clone().share_memory_()
+            self._own = None
 
     def __getstate__(self) -> dict[str, Any]:
         self.share()

@@ -6,7 +6,6 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,11 +15,12 @@ import shapely
 from engine.errors import ArgumentError
 from training.data.coco.folder import CocoFolder
 from training.data.coco.layout import CocoImage
+from training.data.crop import IGNORED, MERGED, Crop
 from training.data.sample import Sample
 from training.data.scenes.scene import Scene, Scenes
 from training.data.synthetic.style import STYLES, draw_by_weight
 from training.data.synthetic.town import GENERATION, SyntheticTown
-from training.data.view import View, burn_masks, cut_pixels
+from training.data.view import View, burn_layers, cut_pixels
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _SPARSE_OF = 6  # views, of which the one with the fewest buildings is taken whe
 class CropSource(Protocol):
     """Anything that training crops can be drawn from."""
 
-    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int, sparse: bool = False) -> Sample:
+    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int, sparse: bool = False) -> Crop:
         """Draw a crop of ``size`` pixels, magnified by ``scale``; pixels without an image have the value ``fill``.
 
         ``sparse`` asks for ground with few buildings or none, where a source can choose.
@@ -79,7 +79,7 @@ class ImageSource:
         fill: int,
         sparse: bool = False,
         number: int | None = None,
-    ) -> Sample:
+    ) -> Crop:
         """Draw a crop, of image ``number`` where one is asked for; what is built in an image is not known before."""
         number = int(rng.integers(len(self.images))) if number is None else number
         entry = self.images.image(number)
@@ -89,10 +89,10 @@ class ImageSource:
         left, top = np.minimum(room, np.floor(rng.random(2) * (room + 1))).tolist()
         view = View((left + size / 2) / factor, (top + size / 2) / factor, size, 1 / factor)
         outlines = self.images.outlines(number)
-        outlines = replace(outlines, labels=self._labels[outlines.labels])
-        pixels = cut_pixels(self.images.pixels(number), view, fill=fill)
-        masks, seen = burn_masks(outlines.polygons, view)
-        return outlines.sample(pixels, masks, seen, name=entry.path.name)
+        layers, seen = burn_layers(outlines.polygons, view)
+        labels = np.where(outlines.crowd, IGNORED, self._labels[outlines.labels])
+        labels = np.where(outlines.merged, MERGED, labels)
+        return Crop(cut_pixels(self.images.pixels(number), view, fill=fill), layers, labels[seen])
 
     def _base(self, entry: CocoImage, size: int) -> float:
         """Return crop pixels an image pixel at a scale of 1."""
@@ -121,7 +121,8 @@ class FittedImages(Sequence):
         if not 0 <= number < len(self):
             raise IndexError(f"Image {number} of {len(self)}.")
         # Nothing is left to be drawn where an image just fits.
-        return self.source.draw(np.random.default_rng(0), size=self.size, scale=1.0, fill=self.fill, number=number)
+        crop = self.source.draw(np.random.default_rng(0), size=self.size, scale=1.0, fill=self.fill, number=number)
+        return crop.sample(self.source.images.image(number).path.name)
 
 
 class SceneSource:
@@ -142,7 +143,7 @@ class SceneSource:
         self._ground = ground / ground.sum()
         self._shares = (self._ground + buildings / buildings.sum()) / 2 if buildings.any() else self._ground
 
-    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int, sparse: bool = False) -> Sample:
+    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int, sparse: bool = False) -> Crop:
         views = []
         for _ in range(_SPARSE_OF if sparse else 1):
             scene = self.scenes[int(rng.choice(len(self.scenes), p=self._ground if sparse else self._shares))]
@@ -220,7 +221,7 @@ class SyntheticSource:
         self.in_memory = in_memory
         self._scenes: OrderedDict[int, Scene] = OrderedDict()
 
-    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int, sparse: bool = False) -> Sample:
+    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int, sparse: bool = False) -> Crop:
         scene = self.scene(int(rng.integers(self.count)))
         # A town can be planned at any angle, so its crops need not be turned, and stay free of the blur of turning.
         return scene.crop(scene.draw_view(rng, size=size, gsd=self.gsd / scale, turned=False), fill=fill)

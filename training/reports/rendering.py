@@ -14,7 +14,8 @@ def render(template: str, **values: Any) -> str:
 
     Args:
         template: its name, such as "audit.html".
-        values: what it shows. Everything is escaped but `markupsafe.Markup`: file names and attributes come from strangers.
+        values: what it shows. File names and attributes come from strangers, so everything is escaped but the pictures,
+            which templates mark as safe.
     """
     return _environment().get_template(template).render(values)
 

@@ -21,6 +21,7 @@ from training.data.sample import Sample
 from training.data.training_data import TrainingData
 
 _IMAGES_PER_WORKER = 500  # of validation
+_VALIDATED_AT_ONCE = 8  # images
 
 
 class StepSampler(Sampler[list[int]]):
@@ -76,11 +77,12 @@ class Batches(lightning.LightningDataModule):
         return self._loader(self.data.train, workers=self.run.workers, batch_sampler=sampler, collate_fn=collate)
 
     def val_dataloader(self) -> DataLoader:
-        """Return this process's share of the validation images, one at a time."""
+        """Return this process's share of the validation images, a few at a time."""
         rank, world = self.trainer.global_rank, self.trainer.world_size
         share = Share(self.data.validation, range(rank, len(self.data.validation), world))
         # To start processes for a few images takes longer than to read them.
-        return self._loader(share, workers=min(self.run.workers, len(share) // _IMAGES_PER_WORKER), batch_size=None)
+        workers = min(self.run.workers, len(share) // _IMAGES_PER_WORKER)
+        return self._loader(share, workers=workers, batch_size=_VALIDATED_AT_ONCE, collate_fn=list)
 
     def _loader(self, dataset: Dataset, *, workers: int, **how: object) -> DataLoader:
         return DataLoader(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from engine.model.header import DataSource, ModelHeader, TrainingRecord
 from engine.model.model_file import find_model_file, read_header, save_model
@@ -17,6 +16,8 @@ from training.evaluation.coco.mask_scores import MaskScores
 from training.pretrained.imagenet_packages import PACKAGES, package_record
 from training.pretrained.start import is_model_file
 from training.run.folder import RunFolder
+
+_UNFINISHED = "Not evaluated: these are the weights after the last step, written before the last validation."
 
 
 def save_trained(
@@ -30,14 +31,16 @@ def save_trained(
     steps: int,
     seconds: float,
     device: str,
-    raw: Mapping[str, Tensor] | None,
+    raw: nn.Module | None,
+    finished: bool = True,
 ) -> Path:
     """Write ``NAME.safetensors``, and ``NAME.raw.safetensors`` where the weights were averaged.
 
     Args:
         scores: of the last validation; None without one.
         calibrated_f1: F1 at a score of 0.5 after the scores were balanced, as the choice did not flatter it.
-        raw: the last weights themselves.
+        raw: the model with the last weights themselves.
+        finished: False before the last validation; the files then say that they were not evaluated.
 
     Returns:
         The path of the first.
@@ -53,14 +56,12 @@ def save_trained(
         "tile_size": config.tile_size or config.data.size,
         "limits": config.card.limits,
     }
-    save_model(path, model, ModelHeader(**about, description=config.card.description, training=record), dtype=config.store)
+    description = config.card.description if finished else f"{config.card.description} {_UNFINISHED}".strip()
+    save_model(path, model, ModelHeader(**about, description=description, training=record), dtype=config.store)
     if raw is not None:
-        model.load_state_dict(raw)
         untold = record.model_copy(update={"figures": {}, "evaluated_on": None})
         what = f"The last weights of {config.name} themselves, of which that model is the moving average; not evaluated."
-        save_model(
-            folder.path / f"{config.name}.raw.safetensors", model, ModelHeader(**about, description=what, training=untold)
-        )
+        save_model(folder.path / f"{config.name}.raw.safetensors", raw, ModelHeader(**about, description=what, training=untold))
     return path
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from engine.model.postprocess import ImageInstances
 from training.callbacks.run_length import RunLength
 from training.config.schema import TrainConfig
 from training.data.batch import Batch
@@ -17,6 +19,9 @@ from training.data.sample import Sample
 from training.errors import DivergedError
 from training.evaluation.coco.mask_scores import LOWEST, MaskScores, MaskTally
 from training.run.optimization import make_optimizer, rate_factor
+
+_TRIED = 16  # images that tell how long a validation takes
+_PIXELS = 8 * 320 * 320  # of images that are looked at together: the masks of all of them are held at once
 
 
 class TrainingModule(lightning.LightningModule):
@@ -76,13 +81,36 @@ class TrainingModule(lightning.LightningModule):
         self.log_dict(values, sync_dist=self.trainer.world_size > 1, batch_size=len(batch.images))
         return total
 
-    def validation_step(self, batch: tuple[int, Sample], batch_idx: int) -> None:
-        number, sample = batch
-        images = torch.from_numpy(np.array(sample.image)).to(self.device).permute(2, 0, 1)[None].float()
-        found = self.model.instances(images, threshold=LOWEST)[0]
-        self._tally.add(number, sample, found)
-        if number < self.config.run.pictures:
-            self.first_found[number] = (sample, found)
+    def validation_step(self, batch: Sequence[tuple[int, Sample]], batch_idx: int) -> None:
+        for numbered in _of_one_size(batch):
+            found = self._find([sample for _, sample in numbered])
+            for (number, sample), instances in zip(numbered, found, strict=True):
+                self._tally.add(number, sample, instances)
+                if number < self.config.run.pictures:
+                    self.first_found[number] = (sample, instances)
+
+    def estimate_validation(self) -> float:
+        """Return how many seconds a validation takes, judged by a few images; 0 where there are none."""
+        samples, modes = self.trainer.datamodule.data.validation, [(module, module.training) for module in self.modules()]
+        if not len(samples):
+            return 0.0
+        numbers = np.linspace(0, len(samples) - 1, min(_TRIED, len(samples))).astype(int).tolist()
+        self.eval()
+        self._find([samples[numbers[0]]])  # what is done once does not count
+        began, tally = time.monotonic(), MaskTally()
+        for numbered in _of_one_size([(number, samples[number]) for number in numbers]):
+            found = self._find([sample for _, sample in numbered])
+            for (number, sample), instances in zip(numbered, found, strict=True):
+                tally.add(number, sample, instances)
+        tally.scores()
+        for module, mode in modes:
+            module.training = mode
+        return (time.monotonic() - began) * len(samples) / (len(numbers) * self.trainer.world_size)
+
+    def _find(self, samples: Sequence[Sample]) -> list[ImageInstances]:
+        """Find the instances of images of one size at once."""
+        images = torch.from_numpy(np.stack([sample.image for sample in samples]))
+        return self.model.instances(images.to(self.device).permute(0, 3, 1, 2).float(), threshold=LOWEST)
 
     def on_validation_epoch_end(self) -> None:
         if self.trainer.world_size > 1:
@@ -90,9 +118,7 @@ class TrainingModule(lightning.LightningModule):
             torch.distributed.all_gather_object(parts, self._tally)
             self._tally = MaskTally.merged(parts)
         self.tally, self._tally = self._tally, MaskTally()
-        scores, by_place = self.tally.scores(), {}
-        if len(self.places) > 1:
-            by_place = {name: self.tally.scores(numbers=numbers) for name, numbers in self.places.items()}
+        scores, by_place = self.tally.scores_by_place(self.places if len(self.places) > 1 else {})
         self.scores, self.place_scores, self.validated = scores, by_place, self.global_step
         figures = {
             "AP": scores.ap,
@@ -112,3 +138,14 @@ class TrainingModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config.model_dump(mode="json")
+
+
+def _of_one_size(numbered: Sequence[tuple[int, Sample]]) -> Iterator[list[tuple[int, Sample]]]:
+    """Divide images into lists of one size, of so many as may be looked at together."""
+    by_size: dict[tuple[int, int], list[tuple[int, Sample]]] = {}
+    for number, sample in numbered:
+        by_size.setdefault(sample.image.shape[:2], []).append((number, sample))
+    for (height, width), alike in by_size.items():
+        most = max(1, _PIXELS // (height * width))
+        for start in range(0, len(alike), most):
+            yield alike[start : start + most]

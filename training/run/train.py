@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from engine.errors import ConfigError, ModelFileError
+from engine.errors import CancelledError, ConfigError, ModelFileError
 from engine.job import Job
 from engine.model.build import build_model
 from engine.model.config import FamilyConfig
@@ -25,6 +26,7 @@ from engine.model.model_file import read_header
 from engine.model.presets import PRESETS
 from training.callbacks.history import History
 from training.callbacks.job_progress import JobProgress
+from training.callbacks.last_weights import LastWeights
 from training.callbacks.moving_average import MovingAverage
 from training.callbacks.prediction_pictures import PredictionPictures
 from training.callbacks.run_length import RunLength
@@ -85,7 +87,7 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
     """
     for name in ("lightning.pytorch", "lightning.fabric"):  # they say on standard error what they found, and what else there is
         logging.getLogger(name).setLevel(logging.WARNING)
-    main = rank_zero_only.rank == 0
+    began, main = time.monotonic(), rank_zero_only.rank == 0
     run, machine = config.run, choose_machine(config.run)
     check_batch(run, world=machine.world)
     folder = RunFolder(output)
@@ -97,14 +99,24 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
         if run.check_leakage:
             warn_of_leakage(data)
     steps, every = _lengths(run, data)
-    length = RunLength(steps=steps, minutes=run.minutes)
+    length = RunLength(steps=steps, minutes=run.minutes, afterwards=float(run.calibrate), began=began)
     model = _build(config, data)
     objective = objective_of(model.config).build(model, config.losses, guide=config.guide)
     module = TrainingModule(objective, config, length=length, places=data.validation.ranges)
     if main:  # not before: a config that cannot work leaves no run behind
         folder.begin(config)
     history = History(folder.path, every=20 if steps is None else max(1, min(20, steps // _ROWS)), length=length)
-    raw, watching = RawWeights(), [history, JobProgress(job, checkpoint=folder.last, length=length)]
+    average = MovingAverage(run.average) if run.average is not None else None
+    progress = JobProgress(job, checkpoint=folder.last, length=length)
+
+    def save(module: TrainingModule, *, f1: float | None = None, finished: bool = False) -> Path:
+        averaged, raw = (module, None) if average is None else average.averaged_and_raw(module)
+        return save_trained(
+            folder, averaged.model, raw=None if raw is None else raw.model, config=config, data=data, finished=finished,
+            scores=module.scores if finished else None, calibrated_f1=f1, steps=trainer.global_step, seconds=length.seconds,
+            device=str(machine),
+        )  # fmt: skip
+
     trainer = lightning.Trainer(
         **machine.settings(run),
         max_steps=-1 if steps is None else steps,
@@ -120,36 +132,31 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
         enable_progress_bar=False,
         enable_model_summary=False,
         logger=_tensorboard(folder),
-        callbacks=[length, raw, *_callbacks(config, data, folder, every), *watching],
+        callbacks=[
+            length,
+            *([average] if average is not None else []),
+            *_callbacks(data, folder, every),
+            history,
+            LastWeights(save, checkpoint=folder.last, job=job, length=length),
+            progress,
+        ],
     )
     batches = Batches(data, run, steps=_MOST_STEPS if steps is None else steps)
     going_on = str(folder.last) if resume and folder.last.exists() else None
-    # weights_only: a checkpoint is an untrusted file like any other
-    trainer.fit(module, datamodule=batches, ckpt_path=going_on, weights_only=True)
-    steps = trainer.global_step
-    if len(data.validation) and module.validated != steps:
-        trainer.validate(module, datamodule=batches, verbose=False)
+    try:
+        # weights_only: a checkpoint is an untrusted file like any other
+        trainer.fit(module, datamodule=batches, ckpt_path=going_on, weights_only=True)
+        if len(data.validation) and module.validated != trainer.global_step:
+            trainer.validate(module, datamodule=batches, verbose=False)
+    except RuntimeError as error:
+        if job.cancelled.is_set() and not isinstance(error, CancelledError):  # the signal reached the workers too
+            raise progress.cancelled_at(trainer.global_step) from error
+        raise
     if not trainer.is_global_zero:
         return None
-    finished = module.model.cpu()
-    f1 = balance_scores(finished, module.tally) if run.calibrate else None
-    path = save_trained(
-        folder, finished, config=config, data=data, scores=module.scores, calibrated_f1=f1, steps=steps,
-        seconds=length.seconds, device=str(machine), raw=raw.weights if run.average else None,
-    )  # fmt: skip
-    return Trained(path, folder.path, steps, length.seconds, read_header(path).training.figures)
-
-
-class RawWeights(Callback):
-    """Keep the last weights themselves, before their average takes their place.
-
-    It has to stand before the averaging callback.
-    """
-
-    weights: dict[str, torch.Tensor] | None = None
-
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: TrainingModule) -> None:
-        self.weights = {name: value.detach().cpu().clone() for name, value in pl_module.model.state_dict().items()}
+    f1 = balance_scores(module.model.cpu(), module.tally) if run.calibrate else None
+    path = save(module, f1=f1, finished=True)
+    return Trained(path, folder.path, trainer.global_step, length.seconds, read_header(path).training.figures)
 
 
 def _architecture_of(start_from: str) -> FamilyConfig:
@@ -162,10 +169,8 @@ def _architecture_of(start_from: str) -> FamilyConfig:
         ) from error
 
 
-def _callbacks(config: TrainConfig, data: TrainingData, folder: RunFolder, every: int | timedelta) -> list[Callback]:
+def _callbacks(data: TrainingData, folder: RunFolder, every: int | timedelta) -> list[Callback]:
     callbacks: list[Callback] = []
-    if config.run.average is not None:
-        callbacks.append(MovingAverage(config.run.average))
     keep = {"dirpath": folder.checkpoints, "enable_version_counter": False, "save_on_train_epoch_end": False}
     when = {"every_n_train_steps": every} if isinstance(every, int) else {"train_time_interval": every}
     callbacks.append(ModelCheckpoint(filename="last", **when, **keep))

@@ -119,7 +119,7 @@ class TestFinding:
         assert EngineEnvironment().source_folder() == str(project)
         inside = plugins_folder / "qgis_maskdino" / "backend" / "environment.py"
         monkeypatch.setattr(environment_module, "__file__", str(inside))
-        assert EngineEnvironment().source_folder() == str(inside.parent / "sources")
+        assert EngineEnvironment().source_folder() == str(plugins_folder / "qgis_maskdino" / "sources")
 
     def test_a_checkout_says_that_it_is_one(self, monkeypatch, tmp_path, heard):
         monkeypatch.delenv("MASKDINO_PYTHON")

@@ -108,10 +108,10 @@ def test_classes_become_categories_by_name_or_by_count():
 
 def test_an_image_of_another_size_or_none_is_refused_by_name(folder, tiny_model):
     Image.new("RGB", (50, 60)).save(folder / "images" / "1.png")
-    with pytest.raises(ArgumentError, match=r"1\.png \(id 1\) has 50 x 60 pixels"):
+    with pytest.raises(ArgumentError, match=r"1\.png \(id 1\): it is 50x60 pixels"):
         ask(folder, model=str(tiny_model), device="cpu")
     (folder / "images" / "1.png").write_text("no image")
-    with pytest.raises(ArgumentError, match=r"1\.png \(id 1\) cannot be read"):
+    with pytest.raises(ArgumentError, match=r"1\.png \(id 1\): it is no picture"):
         ask(folder, model=str(tiny_model), device="cpu")
 
 

@@ -11,10 +11,11 @@ from PIL import Image
 
 from engine.errors import ArgumentError, OutputError
 from tests.training.data.coco.coco_folder import square, write_folder
+from tests.training.data.crops import crop_of_masks
 from training.data.augmentation_config import AugmentationConfig
 from training.data.augmentation_preview import draw_crop, write_previews
 from training.data.coco.folder import CocoFolder
-from training.data.dataset import TrainingCrops, target_of_masks
+from training.data.dataset import TrainingCrops
 from training.data.sources import ImageSource
 
 
@@ -27,8 +28,8 @@ def crops(folder: Path) -> TrainingCrops:
 def test_a_mask_is_tinted_and_its_box_drawn_around_it() -> None:
     mask = torch.zeros((1, 64, 64), dtype=torch.bool)
     mask[0, 10:20, 30:50] = True
-    plain = np.asarray(draw_crop(torch.full((3, 64, 64), 90.0), target_of_masks(mask[:0])))
-    drawn = np.asarray(draw_crop(torch.full((3, 64, 64), 90.0), target_of_masks(mask)))
+    plain = np.asarray(draw_crop(torch.full((3, 64, 64), 90.0), crop_of_masks(mask[:0].numpy()).target()))
+    drawn = np.asarray(draw_crop(torch.full((3, 64, 64), 90.0), crop_of_masks(mask.numpy()).target()))
     factor = len(drawn) // 64
     changed = (drawn != plain).any(axis=2)
     rows, columns = np.nonzero(changed)

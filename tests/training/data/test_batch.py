@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from tests.training.data.crops import crop_of_masks
 from training.data.batch import collate
-from training.data.dataset import target_of_masks
 from training.losses.target import Target
 
 
 def sample(count: int, side: int, seed: int, *, ground: bool) -> tuple[torch.Tensor, Target]:
     generator = torch.Generator().manual_seed(seed)
     masks = torch.rand((count, side, side), generator=generator) < 0.3
-    target = target_of_masks(masks, torch.arange(count) % 3)
+    target = crop_of_masks(masks.numpy(), labels=np.arange(count) % 3).target()
     if ground:
         target.ignored = torch.rand((side, side), generator=generator) < 0.5
         target.merged = target.ignored & (torch.rand((side, side), generator=generator) < 0.5)

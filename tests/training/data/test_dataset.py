@@ -16,8 +16,8 @@ from tests.training.data.coco.coco_folder import square, write_folder
 from training.data.augmentation_config import AugmentationConfig
 from training.data.batch import collate
 from training.data.coco.folder import CocoFolder
-from training.data.dataset import TrainingCrops, target_of_masks
-from training.data.sample import Sample, masks_of_labels
+from training.data.crop import Crop
+from training.data.dataset import TrainingCrops
 from training.data.scenes.scene import Scene
 from training.data.sources import ImageSource, SceneSource, SyntheticSource
 from training.losses.target import Target
@@ -128,8 +128,9 @@ class Flat:
     def __init__(self, value: int) -> None:
         self.value = value
 
-    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int, sparse: bool = False) -> Sample:
-        return Sample(np.full((size, size, 3), self.value, np.uint8), np.zeros((0, size, size), bool))
+    def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int, sparse: bool = False) -> Crop:
+        empty = np.zeros((1, size, size), np.int32), np.zeros(0, np.int64)
+        return Crop(np.full((size, size, 3), self.value, np.uint8), *empty)
 
 
 def test_sources_are_drawn_by_weight() -> None:
@@ -164,11 +165,6 @@ def test_crops_go_on_beyond_an_epoch_and_do_not_begin_before_it() -> None:
         dataset[-1]
 
 
-def test_an_empty_crop_has_an_empty_target() -> None:
-    target = target_of_masks(torch.zeros((0, 8, 8), dtype=torch.bool))
-    assert target.boxes.shape == (0, 4) and target.labels.shape == (0,)
-
-
 @pytest.mark.parametrize(
     "change", [{}, {"mosaic": 1.0, "mixup": 1.0, "perspective": 1.0}, dict.fromkeys([*SENSOR, *MIXED], 1.0)]
 )
@@ -183,15 +179,6 @@ def test_a_thousand_instances_are_kept(tmp_path: Path) -> None:
     source = ImageSource(CocoFolder(write_folder(tmp_path, rings, size=(128, 128))))
     _, target = TrainingCrops([(source, 1.0)], length=1, size=128, augmentation=PLAIN, smallest=9)[0]
     assert len(target) == 1024 and target.masks.sum() == 1024 * 9
-
-
-def test_labels_come_apart_into_masks() -> None:
-    labels = np.array([[0, 3, 3], [5, 3, 0]])
-    numbers, masks = masks_of_labels(labels)
-    assert numbers.tolist() == [3, 5] and masks.sum(axis=(1, 2)).tolist() == [3, 1]
-    numbers, masks = masks_of_labels(labels, smallest=2)
-    assert numbers.tolist() == [3] and masks.shape == (1, 2, 3)
-    assert masks_of_labels(np.zeros((2, 2), int))[1].shape == (0, 2, 2)
 
 
 def test_a_cached_town_is_the_painted_town(tmp_path: Path) -> None:
@@ -210,7 +197,7 @@ def test_an_unknown_style_is_refused_by_name() -> None:
 
 def test_each_source_has_its_own_range_of_scales() -> None:
     class Scaled(Flat):
-        def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int, sparse: bool = False) -> Sample:
+        def draw(self, rng: np.random.Generator, *, size: int, scale: float, fill: int, sparse: bool = False) -> Crop:
             self.value = round(100 * scale)
             return super().draw(rng, size=size, scale=scale, fill=fill)
 

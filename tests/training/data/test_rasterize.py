@@ -7,7 +7,7 @@ import pytest
 import rasterio.features
 import shapely
 
-from training.data.rasterize import outline_of_mask, rasterize_labels, rasterize_masks
+from training.data.rasterize import outline_of_mask, rasterize_labels, rasterize_layers, rasterize_masks
 
 HEIGHT, WIDTH = 48, 64
 
@@ -44,6 +44,9 @@ def test_pixels_are_those_of_rasterio(seed: int) -> None:
     wanted = [burnt([polygon]) > 0 for polygon in polygons]
     assert covering.tolist() == [number for number, mask in enumerate(wanted) if mask.any()]
     assert np.array_equal(masks, [wanted[number] for number in covering])
+    layers, covering_layers = rasterize_layers(polygons, HEIGHT, WIDTH)
+    assert np.array_equal(covering_layers, covering) and len(layers) == np.sum(wanted, axis=0).max()
+    assert np.array_equal([(layers == number).any(axis=0) for number in range(1, len(masks) + 1)], masks)
 
 
 def test_polygons_that_share_edges_share_out_the_pixels() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from training.callbacks.history import LOSSES, VALIDATION, read_history
 from training.config.config_file import read_config
 from training.config.schema import RunConfig, TrainConfig
 from training.run.data_module import StepSampler, check_batch
+from training.run.module import TrainingModule
 from training.run.train import Trained, train
 from training.run.trainer_settings import choose_machine
 
@@ -133,6 +135,80 @@ def test_a_cancelled_run_keeps_the_step_it_made_and_goes_on(finished, tmp_path: 
     resumed = train(config, tmp_path / "run", job=quiet_job(), resume=True)
     assert losses_of(resumed.folder) == pytest.approx(losses_of(trained.folder), rel=1e-6)
     assert [int(row["step"]) for row in read_history(resumed.folder / VALIDATION)] == [3, 6]
+
+
+def test_a_run_that_is_cancelled_in_a_validation_leaves_its_weights_and_goes_on(
+    finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, trained, _ = finished
+    job = quiet_job()
+    look = TrainingModule.validation_step
+
+    def cancel(module: TrainingModule, *batch: Any) -> None:
+        look(module, *batch)
+        job.cancelled.set()
+
+    monkeypatch.setattr(TrainingModule, "validation_step", cancel)
+    with pytest.raises(CancelledError, match="Cancelled at step 3"):
+        train(config, tmp_path / "run", job=job)
+    monkeypatch.undo()
+    averaged, raw = (engine.load_model(tmp_path / f"run/houses{kind}.safetensors") for kind in ("", ".raw"))
+    assert averaged.header.training.steps == 3 and averaged.header.training.evaluated_on is None
+    assert "Not evaluated" in averaged.header.description and "moving average" in raw.header.description
+    checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    for model, state in ((averaged, "state_dict"), (raw, "current_model_state")):
+        for name, value in model.state_dict().items():
+            assert torch.equal(value, checkpoint[state][f"objective.model.{name}"]), name
+
+    resumed = train(config, tmp_path / "run", job=quiet_job(), resume=True)
+    assert losses_of(resumed.folder) == pytest.approx(losses_of(trained.folder), rel=1e-6)
+    assert read_history(resumed.folder / VALIDATION)[-1]["AP50"] == pytest.approx(trained.figures["AP50"], abs=1e-3)
+    ours, theirs = engine.load_model(resumed.model), engine.load_model(trained.model)
+    assert "Not evaluated" not in ours.header.description
+    for (name, a), b in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_killed_in_its_last_validation_leaves_a_model(ending: signal.Signals, tmp_path: Path) -> None:
+    write_houses(tmp_path / "train", images=7)
+    write_houses(tmp_path / "val", images=1500, seed=1)  # takes so long that it is still going on
+    path, model = tmp_path / "config.yaml", tmp_path / "run/houses.safetensors"
+    path.write_text(yaml.safe_dump(config_document(tmp_path, steps=3, validate_every=3, workers=1)))
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "training", str(path), "-o", str(tmp_path / "run"), "run.check_leakage=false"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run/houses.raw.safetensors").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(1)
+    began = time.monotonic()
+    os.killpg(process.pid, ending)  # the workers as well, as `timeout` and a terminal do
+    _, words = process.communicate(timeout=60)
+    assert time.monotonic() - began < 15
+    assert process.returncode == (-ending if ending == signal.SIGKILL else 130), words
+    loaded = engine.load_model(model)
+    assert loaded.header.training.steps == 3 and loaded.header.training.evaluated_on is None
+    assert (tmp_path / "run/checkpoints/last.ckpt").exists()
+    assert not (tmp_path / "run" / VALIDATION).exists()
+
+
+def test_a_run_by_the_clock_keeps_time_for_its_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_run(tmp_path)
+    look = TrainingModule._find
+
+    def slowly(module: TrainingModule, samples: list) -> list:
+        time.sleep(1.5 * len(samples))
+        return look(module, samples)
+
+    monkeypatch.setattr(TrainingModule, "_find", slowly)
+    config = read_config(path, ["run.steps=null", "run.minutes=0.3", "run.validate_every=null"])
+    trained = train(config, tmp_path / "run", job=quiet_job())
+    assert len(read_history(trained.folder / VALIDATION)) == 1 and trained.steps >= 1
+    assert trained.seconds < 1.1 * 18
 
 
 def test_a_folder_with_a_run_is_neither_overwritten_nor_mixed_with_another(finished, tmp_path: Path) -> None:

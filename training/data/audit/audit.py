@@ -14,7 +14,7 @@ import shapely
 
 from engine.job import Progress
 from training.data.audit.duplicates import Pair, find_pairs, groups_of, read_pictures
-from training.data.audit.split import Split, check_annotations, check_pictures, read_images
+from training.data.audit.split import Split, check_split, read_split
 
 SHARED_GROUND = 0.01  # of an image's ground, from which it counts: neighbours may touch, coordinates are rounded
 
@@ -39,24 +39,24 @@ class Audit:
 
     def start(self, split: int) -> int:
         """Return the number of a split's first image."""
-        return sum(len(s.ids) for s in self.splits[:split])
+        return sum(len(s.names) for s in self.splits[:split])
 
     def paths(self) -> list[Path]:
         """Return the files of all images, by their numbers."""
-        return [split.path(index) for split in self.splits for index in range(len(split.ids))]
+        return [split.path(index) for split in self.splits for index in range(len(split.names))]
 
     def place(self, number: int) -> tuple[int, int]:
         """Return split and index of an image."""
         for split, content in enumerate(self.splits):
-            if number < len(content.ids):
+            if number < len(content.names):
                 return split, number
-            number -= len(content.ids)
+            number -= len(content.names)
         raise IndexError(number)
 
     def redundant(self, split: int) -> int:
         """Return how many images of a split show what an earlier one of it shows."""
         start = self.start(split)
-        mine = self.group[start : start + len(self.splits[split].ids)]
+        mine = self.group[start : start + len(self.splits[split].names)]
         return len(mine) - len(np.unique(mine))
 
     @property
@@ -95,22 +95,23 @@ def audit_dataset(
         CancelledError: ``cancel`` was set.
     """
     started = time.monotonic()
-    audit = Audit([read_images(name, folder, outside=outside_images) for name, folder in find_splits(train, val)])
+    audit = Audit([read_split(name, folder, outside=outside_images) for name, folder in find_splits(train, val)])
     paths = audit.paths()
     pictures = read_pictures(
         paths,
         workers=workers or os.cpu_count() or 1,
+        outside=np.concatenate([split.outside for split in audit.splits]),
         progress=lambda done: progress(Progress(done, len(paths), unit="images", buildings=None)),
         cancel=cancel,
     )
-    for number, split in enumerate(audit.splits):
-        start, stop = audit.start(number), audit.start(number + 1)
-        check_pictures(split, pictures.sizes[start:stop], {n - start: r for n, r in pictures.unreadable.items() if n >= start})
-        split.blank = int((pictures.blank[start:stop] & split.usable).sum())
-    for split in audit.splits:
-        check_annotations(split, cancel)
     audit.pairs = find_pairs(pictures, cancel=cancel)
     audit.group = groups_of(audit.pairs, len(paths))
+    files, blank = pictures.files, pictures.blank
+    del pictures  # before annotations are checked, which takes as much memory
+    for number, split in enumerate(audit.splits):
+        start, stop = audit.start(number), audit.start(number + 1)
+        check_split(split, files[start:stop], cancel)
+        split.blank = int((blank[start:stop] & split.usable).sum())
     audit.shared_ground = _shared_ground(audit)
     _choose_drops(audit)
     audit.seconds = time.monotonic() - started

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from threading import Event
 
@@ -28,7 +27,7 @@ from training.data.audit.perceptual_hash import (
     orient,
     read_thumbnail,
 )
-from training.data.coco.image_files import look_at_file
+from training.data.coco.image_files import ImageFile, look_at_file
 
 # Measured on tiles of five places and synthetic towns: copies stored as JPEG of quality 30, resized, brightened, turned or with
 # noise differ in 5 bits at most and have a likeness over 0.98; copies cropped by 1 % a side 8 bits and 0.87. Of pictures of
@@ -42,6 +41,7 @@ NEIGHBOURS = 16  # on each side
 AT_ONCE = 256  # pictures read before they are hashed together
 COMPARED_AT_ONCE = 1 << 20  # hashes
 PAIRS_AT_ONCE = 2048  # thumbnails
+_OUTSIDE = ImageFile(fault="outside_folder", words="was not read"), None
 
 
 @dataclass(frozen=True)
@@ -69,26 +69,30 @@ class Pictures:
     Attributes:
         hashes: (N, 8) uint64.
         thumbnails: (N, SIDE, SIDE) uint8.
-        sizes: (N, 2) int32 width and height, 0 where a picture cannot be read.
         blank: (N,) bool, nothing to be seen.
-        unreadable: reasons by number.
+        files: what was seen of each, faults too; empty for pictures that are in no file.
     """
 
     hashes: np.ndarray
     thumbnails: np.ndarray
-    sizes: np.ndarray
     blank: np.ndarray
-    unreadable: dict[int, str] = field(default_factory=dict)
+    files: list[ImageFile] = field(default_factory=list)
 
 
 def read_pictures(
-    paths: Sequence[Path], *, workers: int, progress: Callable[[int], None] = lambda done: None, cancel: Event | None = None
+    paths: Sequence[Path],
+    *,
+    workers: int,
+    outside: np.ndarray | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+    cancel: Event | None = None,
 ) -> Pictures:
     """Read and hash pictures, a few at a time.
 
     Args:
         paths: of the pictures.
         workers: threads.
+        outside: (N,) bool, pictures outside the data set's folder, which are not to be read.
         progress: called with the number of pictures read so far.
         cancel: ends it.
 
@@ -97,22 +101,22 @@ def read_pictures(
     """
     count = len(paths)
     pictures = Pictures(
-        np.zeros((count, ORIENTATIONS), np.uint64), np.zeros((count, SIDE, SIDE), np.uint8), np.zeros((count, 2), np.int32),
-        np.ones(count, bool),
-    )  # fmt: skip
+        np.zeros((count, ORIENTATIONS), np.uint64), np.zeros((count, SIDE, SIDE), np.uint8), np.ones(count, bool)
+    )
 
-    def read(path: Path) -> tuple[np.ndarray, tuple[int, int]] | str:
-        return "cancelled" if cancel is not None and cancel.is_set() else _read(path)  # large pictures take a second each
+    def read(number: int) -> tuple[ImageFile, np.ndarray | None]:
+        if cancel is not None and cancel.is_set():  # large pictures take a second each
+            return ImageFile(), None
+        return _OUTSIDE if outside is not None and outside[number] else _read(paths[number])
 
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, count, AT_ONCE):
             stop_if(cancel)
             stop = min(start + AT_ONCE, count)
-            for number, result in enumerate(pool.map(read, islice(paths, start, stop)), start=start):
-                if isinstance(result, str):
-                    pictures.unreadable[number] = result
-                else:
-                    pictures.thumbnails[number], pictures.sizes[number] = result
+            for number, (file, thumbnail) in enumerate(pool.map(read, range(start, stop)), start=start):
+                pictures.files.append(file)
+                if thumbnail is not None:
+                    pictures.thumbnails[number] = thumbnail
             part = pictures.thumbnails[start:stop]
             pictures.hashes[start:stop] = hash_orientations(part)
             pictures.blank[start:stop] = is_blank(part)
@@ -131,14 +135,14 @@ def stop_if(cancel: Event | None) -> None:
         raise CancelledError("cancelled; nothing was written.")
 
 
-def _read(path: Path) -> tuple[np.ndarray, tuple[int, int]] | str:
-    fault = look_at_file(path).fault  # what training would say of it
-    if fault:
-        return fault
+def _read(path: Path) -> tuple[ImageFile, np.ndarray | None]:
+    file = look_at_file(path)
+    if not file.usable:
+        return file, None
     try:
-        return read_thumbnail(path)
+        return file, read_thumbnail(path)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow raises all of them
-        return f"cannot be read: {error}"
+        return ImageFile(fault="unreadable", words=f"cannot be read: {error}"), None
 
 
 def find_pairs(pictures: Pictures, *, cancel: Event | None = None) -> list[Pair]:

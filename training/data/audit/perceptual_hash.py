@@ -24,7 +24,7 @@ _FLAT = 2.0  # grey levels: what a block of less contrast shows may be the noise
 
 
 def read_thumbnail(path: str | Path) -> tuple[np.ndarray, tuple[int, int]]:
-    """Read a picture as grey, (SIDE, SIDE) uint8, and its width and height.
+    """Read a picture as grey, (SIDE, SIDE) uint8.
 
     A JPEG is decoded at a fraction of its size, which is most of the speed.
 
@@ -32,12 +32,11 @@ def read_thumbnail(path: str | Path) -> tuple[np.ndarray, tuple[int, int]]:
         OSError: it cannot be read as a picture.
     """
     with open_image(path) as picture:
-        size = picture.size
         picture.draft("L", (2 * SIDE, 2 * SIDE))
         if picture.mode not in ("L", "RGB"):
             picture = picture.convert("RGB")
         grey = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
-    return np.asarray(grey), size
+    return np.asarray(grey)
 
 
 def is_blank(thumbnails: np.ndarray) -> np.ndarray:

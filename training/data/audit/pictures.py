@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.data.audit.annotations import are_numbers
 from training.data.audit.perceptual_hash import orient
 from training.data.coco.image_files import open_image
 
@@ -29,11 +28,14 @@ def whole_picture(path: Path, orientation: int = 0) -> str:
     return _tag(Image.fromarray(np.ascontiguousarray(np.moveaxis(turned, 0, -1))))
 
 
-def outlined_picture(path: Path, annotation: dict[str, Any]) -> str:
-    """Show an annotation where it stands on its image: the outline red, the stated box blue; nothing if it has no rings."""
-    segmentation = annotation.get("segmentation")
-    given = segmentation if isinstance(segmentation, list) else []
-    rings = [np.reshape(ring[: len(ring) // 2 * 2], (-1, 2)) for ring in given if are_numbers(ring, -1) and len(ring) >= 4]
+def outlined_picture(path: Path, rings: Sequence[np.ndarray], box: np.ndarray) -> str:
+    """Show an annotation where it stands on its image: the outline red, the stated box blue; nothing if it has no rings.
+
+    Args:
+        path: of the image.
+        rings: (K, 2) in pixels.
+        box: (4,) left, top, width and height, NaN where the file says none.
+    """
     if not rings:
         return ""
     points = np.concatenate(rings)
@@ -46,8 +48,7 @@ def outlined_picture(path: Path, annotation: dict[str, Any]) -> str:
         size, extent = (_PIXELS, _PIXELS), (*corner, *(corner + side))
         shown = picture.convert("RGB").transform(size, Image.Transform.EXTENT, extent, resample=Image.Resampling.BILINEAR)
     pen = ImageDraw.Draw(shown)
-    box = annotation.get("bbox")
-    if are_numbers(box, 4):
+    if np.isfinite(box).all():
         left, top, width, height = box
         corners = np.add([[0, 0], [width, 0], [width, height], [0, height]], [left, top])
         _draw(pen, (corners - corner) * zoom, _BOX)

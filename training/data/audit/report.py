@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
-from training.data.audit.annotations import FAULTS
 from training.data.audit.audit import Audit
 from training.data.audit.duplicates import Pair
 from training.data.audit.pictures import outlined_picture, whole_picture
-from training.data.audit.split import IMAGE_FAULTS, Split
+from training.data.audit.split import Split
+from training.data.coco.faults import FAULTS, Found
 from training.reports.rendering import render
 
 PICTURED = 40  # pairs of each kind
+DRAWN = 6  # annotations of each fault
 # How ``perceptual_hash.orient`` turns, by number.
 _WAYS = (
     "as it is",
@@ -34,7 +34,8 @@ def summary_lines(audit: Audit) -> list[str]:
     lines = []
     for number, split in enumerate(audit.splits):
         classes = ", ".join(f"{name} {count}" for name, count in split.classes.most_common())
-        lines.append(f"{split.name}: {len(split.ids)} images, {split.annotations} annotations ({classes or 'none is sound'})")
+        count = len(split.reader.annotations)
+        lines.append(f"{split.name}: {len(split.names)} images, {count} annotations ({classes or 'none is sound'})")
         empty = int((split.annotation_counts == 0).sum())
         lines.append(
             f"  {empty} images without annotations, {split.blank} blank, {audit.redundant(number)} that repeat another"
@@ -45,8 +46,8 @@ def summary_lines(audit: Audit) -> list[str]:
                 f"{split.ignored} images with ground that is not labelled: there is nothing to find or to miss there"
             )
         for kind, fault in sorted(split.faults.items(), key=lambda item: -item[1].count):
-            what = "image" if kind in IMAGE_FAULTS else "annotation"
-            lines.append(f"  {kind}: {fault.count}; the {what} {_meaning(kind)}, e.g. {fault.examples[0]}")
+            meaning = f"the {FAULTS[kind].of} {FAULTS[kind].sentence('audit')}"
+            lines.append(f"  {kind}: {fault.count}; {meaning}, e.g. {fault.examples[0]}")
     if len(audit.splits) > 1:
         lines.append(_leakage(audit))
         if audit.shared_ground:
@@ -63,8 +64,8 @@ def as_json(audit: Audit) -> dict[str, Any]:
             {
                 "name": split.name,
                 "folder": str(split.folder),
-                "images": len(split.ids),
-                "annotations": split.annotations,
+                "images": len(split.names),
+                "annotations": len(split.reader.annotations),
                 "crowds": split.crowds,
                 "merged": split.merged,
                 "images_with_ignored_ground": split.ignored,
@@ -74,7 +75,7 @@ def as_json(audit: Audit) -> dict[str, Any]:
                 "redundant_images": audit.redundant(number),
                 "dropped_by_write": int(split.drop.sum()),
                 "faults": {
-                    kind: {"count": fault.count, "meaning": _meaning(kind), "examples": fault.examples}
+                    kind: {"count": fault.count, "meaning": FAULTS[kind].sentence("audit"), "examples": fault.examples}
                     for kind, fault in split.faults.items()
                 },
             }
@@ -84,7 +85,7 @@ def as_json(audit: Audit) -> dict[str, Any]:
         val = audit.splits[1]
         report["leakage"] = {
             "validation_images": len(audit.leaked),
-            "share": len(audit.leaked) / max(len(val.ids), 1),
+            "share": len(audit.leaked) / max(len(val.names), 1),
             "files": [_name(audit, int(number)) for number in audit.leaked],
         }
         report["shared_ground"] = [
@@ -120,7 +121,7 @@ def as_html(audit: Audit) -> str:
 
 
 def _leakage(audit: Audit) -> str:
-    leaked, images = len(audit.leaked), len(audit.splits[1].ids)
+    leaked, images = len(audit.leaked), len(audit.splits[1].names)
     if not leaked:
         return f"leakage: none of the {images} validation images stands in training"
     return (
@@ -130,8 +131,8 @@ def _leakage(audit: Audit) -> str:
 
 def _figures(audit: Audit, number: int, split: Split) -> dict[str, int]:
     return {
-        "images": len(split.ids),
-        "annotations": split.annotations,
+        "images": len(split.names),
+        "annotations": len(split.reader.annotations),
         **{f"of class {name}": count for name, count in split.classes.most_common()},
         "crowds": split.crowds,
         "several objects drawn as one": split.merged,
@@ -149,12 +150,21 @@ def _faults(split: Split) -> list[dict[str, Any]]:
         {
             "kind": kind,
             "count": fault.count,
-            "meaning": _meaning(kind),
+            "meaning": FAULTS[kind].sentence("audit"),
             "examples": fault.examples,
-            "pictures": Markup("".join(outlined_picture(split.path(index), found) for index, found in fault.annotations)),
+            "pictures": _drawn(split, fault),
         }
         for kind, fault in sorted(split.faults.items(), key=lambda item: -item[1].count)
     ]
+
+
+def _drawn(split: Split, fault: Found) -> str:
+    annotations = split.reader.annotations
+    rows = [row for row in fault.rows if annotations.owners[row] >= 0 and split.usable[annotations.owners[row]]]
+    return "".join(
+        outlined_picture(split.path(annotations.owners[row]), annotations.outlines.rings(row), annotations.boxes[row])
+        for row in rows[:DRAWN]
+    )
 
 
 def _pictures(audit: Audit, pairs: list[Pair]) -> dict[str, Any]:
@@ -165,9 +175,7 @@ def _pictures(audit: Audit, pairs: list[Pair]) -> dict[str, Any]:
 
 def _pictured(audit: Audit, pair: Pair) -> dict[str, Any]:
     return {
-        "pictures": Markup(
-            whole_picture(_path(audit, pair.first), pair.orientation) + whole_picture(_path(audit, pair.second))
-        ),
+        "pictures": whole_picture(_path(audit, pair.first), pair.orientation) + whole_picture(_path(audit, pair.second)),
         "first": _name(audit, pair.first),
         "second": _name(audit, pair.second),
         "orientation": _WAYS[pair.orientation],
@@ -194,7 +202,3 @@ def _name(audit: Audit, number: int) -> str:
     split, index = audit.place(number)
     content = audit.splits[split]
     return str(Path(content.name, content.names[index]))
-
-
-def _meaning(kind: str) -> str:
-    return IMAGE_FAULTS.get(kind) or FAULTS[kind]

@@ -4,31 +4,36 @@ Two extensions say where labels are not to be believed: ``"ignore"`` of an image
 labelled, ``"merged": 1`` of an annotation marks several buildings drawn as one. Both, and COCO's ``iscrowd``, are regions:
 nothing in them is learned as an instance or counted for or against a detection.
 
-Published files carry wrong ``bbox`` and ``area`` fields, so only ``segmentation`` is believed. Polygons become pixels by the
-rule that a pixel belongs to a polygon where its centre lies inside; annotations that cover no pixel centre are dropped.
+What is wrong with a file is repaired, left out or refused as ``faults.py`` says. Of ``segmentation``, ``bbox`` and ``area`` the
+first alone is believed. Polygons become pixels by the rule that a pixel belongs to a polygon where its centre lies inside;
+annotations that cover no pixel centre are dropped.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import shapely
 from pycocotools import mask as run_lengths
 
-from engine.errors import ArgumentError
+from training.data.coco.checks import read_checked
 from training.data.coco.image_files import read_rgb
-from training.data.coco.index import ImageTable, OutlineTable, stretch
+from training.data.coco.index import ImageTable, stretch
 from training.data.coco.layout import CocoImage, find_annotations
-from training.data.coco.reader import CocoReader, look_up
-from training.data.coco.repairs import describe_repairs, measure, settle_annotations, settle_images
-from training.data.coco.rings import polygon_of_rings
+from training.data.coco.outlines import polygon_of_rings
 from training.data.rasterize import outline_of_mask, rasterize_masks
 from training.data.sample import Sample
 from training.data.shared_array import SharedArray
+
+log = logging.getLogger(__name__)
+
+_NAMED = 5  # images that are named among those left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +73,7 @@ class CocoFolder(Sequence[Sample]):
         repairs: what was repaired or left out, in words, and how often.
 
     Raises:
-        ArgumentError: there is no annotation file, or it is not COCO, or what is wrong with it cannot be repaired.
+        ArgumentError: there is no annotation file, or it is not COCO, or has a fault that is refused.
     """
 
     def __init__(
@@ -82,33 +87,23 @@ class CocoFolder(Sequence[Sample]):
         folder = Path(folder)
         self.annotation_file = Path(annotations) if annotations is not None else find_annotations(folder)
         self._directory = Path(images) if images is not None else folder / "images"
-        reader = CocoReader(self.annotation_file, self._directory)
-        columns = reader.columns()
-        measures = measure(columns)
-        owners = look_up(columns["owners"], reader.owner_ids, reader.image_of)
-        usable = settle_images(reader, measures.bounds, owners, complete=complete)
-        names = reader.categories or {identity: str(identity) for identity in reader.category_ids}
-        # Ids are numbers nearly always; where they are not, 10 comes before 9.
-        ordered = sorted(names, key=lambda identity: (isinstance(identity, str), identity))
-        class_of = {identity: number for number, identity in enumerate(ordered)}
-        categories = look_up(columns["categories"], reader.category_ids, class_of)
-        objects = settle_annotations(reader, columns, measures, owners, categories)
-        self.repairs = describe_repairs(self.annotation_file, reader.faults)
-        if len(owners) and not len(objects):
-            raise ArgumentError(
-                f"None of the {len(owners)} annotations can be used. {'; '.join(self.repairs)}.",
-                hint="`maskdino audit-dataset` says what is wrong with each.",
-            )
-        self.classes = tuple(names[identity] for identity in ordered)
-        self.licence = reader.licence
+        use = "evaluation" if complete else "training"
+        reader, checked = read_checked(self.annotation_file, self._directory, use)
+        for number, reason in islice(checked.reasons.items(), _NAMED):
+            log.warning("%s (id %s) is left out: it %s.", reader.images[number].path, reader.images[number].id, reason)
+        self.repairs = {f"{self.annotation_file}: {what}": count for what, count in reader.faults.done(use).items()}
+        annotations = reader.annotations
+        self.classes, self.licence = reader.classes, reader.licence
         self._table = ImageTable.of(reader.images, reader.names)
-        self._outlines = OutlineTable.of(columns)
-        self._images = SharedArray(np.flatnonzero(usable))
-        self._objects = SharedArray(objects)
-        self._object_ends = SharedArray(np.searchsorted(owners[objects], np.arange(len(usable)), side="right"))
-        self._labels = SharedArray(categories)
-        self._crowds = SharedArray(columns["crowds"].astype(bool))
-        self._merged = SharedArray(columns["merged"].astype(bool))
+        self._outlines = annotations.outlines.narrow()
+        self._images = SharedArray(np.flatnonzero(checked.usable))
+        rows = np.flatnonzero(checked.kept)
+        rows = rows[np.argsort(annotations.owners[rows], kind="stable")]  # by image, then in the order of the file
+        self._objects = SharedArray(rows)
+        self._object_ends = SharedArray(np.searchsorted(annotations.owners[rows], np.arange(len(reader.images)), side="right"))
+        self._labels = SharedArray(annotations.categories)
+        self._crowds = SharedArray(annotations.crowds)
+        self._merged = SharedArray(annotations.merged)
 
     def __len__(self) -> int:
         return len(self._images.values)
@@ -148,12 +143,16 @@ class CocoFolder(Sequence[Sample]):
         """
         return read_rgb(self.image(index))
 
+    def rows(self, index: int) -> np.ndarray:
+        """Return the annotations of one image that are used, by their places in the file: (N,) int64."""
+        return self._objects.values[slice(*stretch(self._object_ends.values, int(self._images.values[index])))]
+
     def outlines(self, index: int) -> Outlines:
         """Return the outlines of one image in its pixels.
 
         Those of run lengths follow the edges of their pixels, so that burning them gives the same pixels again.
         """
-        numbers = self._objects.values[slice(*stretch(self._object_ends.values, int(self._images.values[index])))]
+        numbers = self.rows(index)
         entry = self.image(index)
         polygons = np.array([self._polygon(number, entry) for number in numbers], dtype=object)
         merged = self._merged.values[numbers]

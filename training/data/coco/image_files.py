@@ -20,17 +20,24 @@ _AT_ONCE = 16  # files: on a network, their headers arrive one by one
 _PART = 64  # files that a thread takes at once
 _TAIL = 64  # bytes: some programs write a little after the end
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+_TRANSPARENT = {"RGBA", "LA", "PA", "La", "RGBa"}
 _EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "La", "RGBa"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFile:
-    """What the header of a file says; ``fault`` says why it cannot be used, empty where it can."""
+    """What the header of a file says; ``fault`` is the name of one or empty, and ``words`` say what it is."""
 
     width: int = 0
     height: int = 0
     mode: str = ""
     fault: str = ""
+    words: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether training can read it."""
+        return self.fault in ("", "grey", "transparent")
 
 
 def open_image(source: str | Path | BinaryIO) -> Image.Image:
@@ -47,17 +54,19 @@ def look_at_files(paths: Sequence[Path]) -> list[ImageFile]:
     parts = [paths[start : start + _PART] for start in range(0, len(paths), _PART)]
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         looked = threads.map(lambda part: [look_at_file(path) for path in part], parts)
-        return [file for part in looked for file in part]
+        seen: dict[ImageFile, ImageFile] = {}  # most are alike
+        return [seen.setdefault(file, file) for part in looked for file in part]
 
 
 def look_at_file(path: Path) -> ImageFile:
     """Read the header of a file, and the whole of it where its end looks cut off."""
     try:
         if path.exists() and not path.is_file():  # to open a pipe would wait for ever
-            return ImageFile(fault="is no file")
+            return ImageFile(fault="unreadable", words="is no file")
         with path.open("rb") as source, open_image(source) as image:
             if image.mode not in _EIGHT_BIT:
-                return ImageFile(*image.size, image.mode, f"holds {image.mode} values, which have to be made 8 bit first")
+                words = f"holds {image.mode} values, which have to be made 8 bit first"
+                return ImageFile(*image.size, image.mode, "unreadable", words)
             end = _ENDS.get(image.format or "")
             if end is not None:
                 source.seek(max(0, source.seek(0, 2) - _TAIL))
@@ -65,13 +74,16 @@ def look_at_file(path: Path) -> ImageFile:
                     source.seek(0)
                     with open_image(source) as whole:
                         whole.load()
-            return ImageFile(*image.size, image.mode)
+            if image.mode == "RGB":
+                return ImageFile(*image.size, image.mode)
+            fault = "transparent" if image.mode in _TRANSPARENT else "grey"
+            return ImageFile(*image.size, image.mode, fault, f"holds {image.mode} values")
     except FileNotFoundError:
-        return ImageFile(fault="is not there")
+        return ImageFile(fault="missing", words="is not there")
     except UnidentifiedImageError:
-        return ImageFile(fault=f"is no picture of a known kind ({', '.join(FORMATS)})")
+        return ImageFile(fault="unreadable", words=f"is no picture of a known kind ({', '.join(FORMATS)})")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return ImageFile(fault=f"cannot be read: {error}")
+        return ImageFile(fault="unreadable", words=f"cannot be read: {error}")
 
 
 def read_rgb(entry: CocoImage) -> np.ndarray:
@@ -83,7 +95,7 @@ def read_rgb(entry: CocoImage) -> np.ndarray:
     try:
         with open_image(entry.path) as image:
             pixels = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ArgumentError(
             f"The image {entry.path} (id {entry.id}) cannot be read: {error}.", hint="Bring it back, or take it out."
         ) from error

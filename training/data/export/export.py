@@ -21,7 +21,7 @@ from engine.job import Progress
 from engine.raster.source import RasterSource
 from engine.raster.tile_grid import Tile, TileGrid
 from engine.vector.area_of_interest import AreaOfInterest
-from training.data.coco.rings import rings_of
+from training.data.coco.outlines import rings_of
 from training.data.export.footprints import cut, read_footprints
 from training.data.export.plan import Layout, plan_tiles
 from training.data.export.writer import CATEGORY, CocoWriter, finished_folder

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
 import shapely
 
-from training.data.sample import Sample, masks_of_labels
+from training.data.crop import IGNORED, MERGED, Crop
+from training.data.sample import Sample
 from training.data.shared_array import SharedArray
 from training.data.view import View, burn_labels, cut_pixels
 
@@ -65,19 +66,19 @@ class Scene:
                 continue
             x, y = _between(rng, low_x + half, high_x - half), _between(rng, low_y + half, high_y - half)
             view = View(x, y, size, zoom, angle)
-            if self.area.contains(view.outline().buffer(-0.01 * zoom)):
+            inner = replace(view, zoom=zoom * (1 - 0.02 / size))  # a hundredth of a pixel at the border does not count
+            if self.area.contains(inner.outline()):
                 return view
         span = min(high_x - low_x, high_y - low_y)
         zoom = min(zoom, span / size)
         half = 0.5 * size * zoom
         return View(_between(rng, low_x + half, high_x - half), _between(rng, low_y + half, high_y - half), size, zoom)
 
-    def crop(self, view: View, *, smallest: int = 1, fill: int = 0, bounded: bool = False) -> Sample:
+    def crop(self, view: View, *, fill: int = 0, bounded: bool = False) -> Crop:
         """Cut a view out.
 
         Args:
             view: what of the scene.
-            smallest: instances of fewer pixels are dropped.
             fill: value of pixels outside the image.
             bounded: outside the area, leave the crop black and without instances.
         """
@@ -85,14 +86,11 @@ class Scene:
         if bounded:
             inside = burn_labels([self.area], view) > 0
             pixels, labels = pixels * inside[..., None], np.where(inside, labels, 0)
-        numbers, masks = masks_of_labels(labels, smallest=smallest)
-        merged = self.merged[found[numbers - 1]]
-        crowd = merged
-        unlabelled = (burn_labels(self.ignored, view) > 0) & (labels == 0)
-        if unlabelled.any():
-            masks = np.concatenate([masks, unlabelled[None]])
-            merged, crowd = np.append(merged, False), np.append(crowd, True)
-        return Sample(pixels, masks, self.name, crowd=crowd, merged=merged)
+        classes = np.where(self.merged[found], MERGED, 0)
+        if len(self.ignored):
+            classes = np.append(classes, IGNORED)
+            labels[(burn_labels(self.ignored, view) > 0) & (labels == 0)] = len(classes)
+        return Crop(pixels, labels[None], classes)
 
     def labels(self, view: View) -> np.ndarray:
         """Return the footprints in a view as (size, size) int32, numbered from one, by the pixel centre rule."""
@@ -205,6 +203,4 @@ class SceneWindows(Sequence[Sample]):
     def __getitem__(self, index: int) -> Sample:
         number, view = self._windows[index]
         scene = self._scenes[number]
-        sample = scene.crop(view, smallest=self._smallest, bounded=True)
-        sample.name = f"{scene.name} {view.x:.0f},{view.y:.0f}"
-        return sample
+        return scene.crop(view, bounded=True).sample(f"{scene.name} {view.x:.0f},{view.y:.0f}", smallest=self._smallest)

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from PIL import Image
 
-from training.data.coco.rings import rings_of
+from training.data.coco.outlines import rings_of
 from training.data.export.writer import CATEGORY, CocoWriter
 from training.data.scenes.scene import Scene
 

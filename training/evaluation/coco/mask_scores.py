@@ -6,7 +6,8 @@ import contextlib
 import io
 import logging
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from torch import Tensor
 
 from engine.model.instance_model import InstanceModel
 from engine.model.postprocess import ImageInstances
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 
 LOWEST = 0.01  # class probability below which a detection is not worth its mask
 _TINY = 1e-9  # nearer to 0 or 1 no probability is taken
+_SURE = 0.5  # score from which on precision, recall and F1 take a detection for a building
 _MATCH = 0.5  # IoU from which on a detection counts as right, in precision, recall and F1
 
 
@@ -65,12 +68,13 @@ class MaskTally:
 
     def add(self, number: int, sample: Sample, found: ImageInstances) -> None:
         """Take the instances found in an image; ``number`` is the image's own."""
-        truth = [_encoded(mask) | {"iscrowd": int(crowd)} for mask, crowd in zip(sample.masks, sample.crowd, strict=True)]
+        truth = _encoded(torch.from_numpy(sample.masks))
+        truth = [entry | {"iscrowd": int(crowd)} for entry, crowd in zip(truth, sample.crowd, strict=True)]
         certainties = [1.0] * len(found.scores) if found.certainties is None else found.certainties.tolist()
         detections = [
-            _encoded(mask) | {"score": score, "certainty": certainty}
-            for score, certainty, mask in zip(found.scores.tolist(), certainties, found.masks.numpy(), strict=True)
-            if mask.any()
+            entry | {"score": score, "certainty": certainty}
+            for score, certainty, entry in zip(found.scores.tolist(), certainties, _encoded(found.masks), strict=True)
+            if entry["area"]
         ]
         self._entries[number] = (sample.image.shape[:2], truth, detections)
 
@@ -87,7 +91,7 @@ class MaskTally:
             whole._entries |= part._entries
         return whole
 
-    def scores(self, *, threshold: float = 0.5, numbers: Collection[int] | None = None, boundary: bool = False) -> MaskScores:
+    def scores(self, *, threshold: float = _SURE, numbers: Collection[int] | None = None, boundary: bool = False) -> MaskScores:
         """Measure; precision, recall and F1 at a score of ``threshold``. The order of the images does not matter.
 
         Args:
@@ -97,6 +101,15 @@ class MaskTally:
         """
         boundary_ap = self._evaluation(numbers, BoundaryEvaluation).ap if boundary else None
         return _figures(self._evaluation(numbers), threshold, boundary_ap)
+
+    def scores_by_place(self, places: Mapping[str, Collection[int]]) -> tuple[MaskScores, dict[str, MaskScores]]:
+        """Measure on all images, and on those of each place, given by their numbers, without matching them again."""
+        whole = self._evaluation(None)
+        by_place = {
+            name: whole.part(numbers) if whole.coco is not None else self._evaluation(numbers)
+            for name, numbers in places.items()
+        }
+        return _figures(whole, _SURE, None), {name: _figures(part, _SURE, None) for name, part in by_place.items()}
 
     def shifted(self, shift: float) -> MaskTally:
         """Return what would have been found, had ``shift`` been added to all class logits."""
@@ -170,9 +183,27 @@ class _Evaluation:
             evaluation = kind(truth, found, "segm")
             most = max(100, *np.bincount([entry["image_id"] for entry in detections]))
             evaluation.params.maxDets = [1, 10, int(most)]
+            # Figures are of objects of all sizes; the other three ranges would take three times as long again.
+            evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
             evaluation.evaluate()
             evaluation.accumulate()
         return cls(len(images), buildings, evaluation)
+
+    def part(self, numbers: Collection[int]) -> _Evaluation:
+        """Return the same of some of the images, if something was detected in any."""
+        images = [image for image in self.coco.params.imgIds if image - 1 in numbers]
+        buildings = sum(not entry["iscrowd"] for entry in self.coco.cocoGt.anns.values() if entry["image_id"] - 1 in numbers)
+        of_image = dict(zip(self.coco.params.imgIds, self.coco.evalImgs, strict=True))
+        matched = [of_image[image] for image in images]
+        if not any(each is not None and each["dtIds"] for each in matched):
+            return _Evaluation(len(images), buildings, None)
+        coco = copy(self.coco)
+        coco.evalImgs, coco.params = matched, copy(coco.params)
+        coco.params.imgIds = images
+        coco._paramsEval = coco.params
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco.accumulate()
+        return _Evaluation(len(images), buildings, coco)
 
     @property
     def ap(self) -> float:
@@ -194,7 +225,7 @@ class _Evaluation:
         if self.coco is None:
             return
         first = int(np.flatnonzero(self.coco.params.iouThrs == _MATCH)[0])
-        for image in self.coco.evalImgs[: len(self.coco.params.imgIds)]:  # the first area range is "all"
+        for image in self.coco.evalImgs:
             if image is not None:
                 for identity, ignored in zip(image["dtIds"], image["dtIgnore"][first], strict=True):
                     if not ignored:
@@ -205,7 +236,7 @@ class _Evaluation:
         if self.coco is None:
             return
         first = int(np.flatnonzero(self.coco.params.iouThrs == _MATCH)[0])
-        for image in self.coco.evalImgs[: len(self.coco.params.imgIds)]:  # the first area range is "all"
+        for image in self.coco.evalImgs:
             if image is not None:
                 yield np.array(image["dtScores"]), image["dtMatches"][first] > 0, image["dtIgnore"][first]
 
@@ -246,12 +277,17 @@ def _shift_to_a_half(detection: dict) -> float:
     return math.log(0.5 / (certainty - 0.5)) - math.log(probability / (1 - probability))
 
 
-def _encoded(mask: np.ndarray) -> dict:
-    encoded = run_lengths.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {
-        "segmentation": encoded, "iscrowd": 0,
-        "area": float(run_lengths.area(encoded)), "bbox": run_lengths.toBbox(encoded).tolist(),
-    }  # fmt: skip
+def _encoded(masks: Tensor) -> list[dict]:
+    """Return annotations of masks (N, H, W) bool, on any device."""
+    if not len(masks):
+        return []
+    by_columns = masks.transpose(1, 2).contiguous().view(torch.uint8).cpu().numpy()  # the order that run lengths are in
+    encoded = run_lengths.encode(by_columns.transpose(2, 1, 0))
+    return [
+        # One by one: with numpy 2, pycocotools fails to return more than 255 areas at once.
+        {"segmentation": segmentation, "iscrowd": 0, "area": float(run_lengths.area(segmentation)), "bbox": box}
+        for segmentation, box in zip(encoded, run_lengths.toBbox(encoded).tolist(), strict=True)
+    ]
 
 
 def _mean(precision: np.ndarray) -> float:

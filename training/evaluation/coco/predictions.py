@@ -15,7 +15,7 @@ from pycocotools import mask as run_lengths
 from engine.errors import ArgumentError
 from engine.files.input_file import refuse_special
 from engine.model.instance_model import InstanceModel
-from training.data.coco.image_files import open_image
+from training.data.coco.image_files import read_rgb
 from training.data.coco.layout import CocoImage
 from training.evaluation.coco.truth import CocoTruth, encoded_mask
 
@@ -92,21 +92,12 @@ def read_image(entry: CocoImage, resize: int | None) -> np.ndarray:
     Raises:
         ArgumentError: it cannot be read, or has another size than the annotations say.
     """
-    try:
-        with open_image(entry.path) as file:
-            image = file.convert("RGB")
-    except OSError as error:
-        raise ArgumentError(f"The image {entry.path} (id {entry.id}) cannot be read: {error}.") from error
-    if image.size != (entry.width, entry.height):
-        raise ArgumentError(
-            f"The image {entry.path} (id {entry.id}) has {image.width} x {image.height} pixels, the annotation file says "
-            f"{entry.width} x {entry.height}.",
-            hint="Bring back the images that the annotations were made for.",
-        )
-    if resize is not None:
-        scale = resize / min(image.size)
-        image = image.resize((round(scale * image.width), round(scale * image.height)), Image.Resampling.BILINEAR)
-    return np.array(image)
+    pixels = read_rgb(entry)
+    if resize is None:
+        return np.array(pixels)
+    scale = resize / min(entry.width, entry.height)
+    size = round(scale * entry.width), round(scale * entry.height)
+    return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
 
 
 def read_results(path: Path, truth: CocoTruth) -> list[Result]:
@@ -124,12 +115,13 @@ def read_results(path: Path, truth: CocoTruth) -> list[Result]:
         known = {category["id"] for category in truth.dataset["categories"]}
         results = []
         for number, entry in enumerate(content):
-            if entry["image_id"] not in sizes or entry["category_id"] not in known:
+            image = truth.image_ids.get(entry["image_id"])
+            if image is None or entry["category_id"] not in known:
                 raise ValueError(f"detection {number} is of an image or category that the annotations do not have")
-            height, width = sizes[entry["image_id"]]
+            height, width = sizes[image]
             mask = encoded_mask(entry["segmentation"], height=height, width=width)
             box = [float(value) for value in entry.get("bbox") or run_lengths.toBbox(mask)]
-            results.append({**{name: entry[name] for name in ("image_id", "category_id")}, "score": float(entry["score"]),
+            results.append({"image_id": image, "category_id": entry["category_id"], "score": float(entry["score"]),
                             "bbox": box, "segmentation": mask})  # fmt: skip
     except KeyError as error:
         raise ArgumentError(f"The results {path} have a detection without {error}.", hint="Give COCO results.") from error

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,14 @@ import numpy as np
 from pycocotools import mask as run_lengths
 
 from engine.errors import ArgumentError
-from training.data.coco.layout import CocoImage, image_entry, read_coco
-from training.data.coco.run_counts import runs_fill
+from training.data.coco.checks import Checked, read_checked
+from training.data.coco.layout import CocoImage
+from training.data.coco.outlines import encoded_runs, mended_rings, sound_rings
+from training.data.coco.reader import CocoReader
 
 CROWD, MERGED, IGNORED = "crowd", "merged", "ignored"
 """Regions, in which detections are neither right nor wrong: COCO's crowds, several objects drawn as one, unlabelled ground."""
-_BOX_SLACK = 1.5  # pixels: boxes of outlines and boxes of pixels differ by up to one
-_AREA_SLACK = 0.1  # of the area, for the same reason, and some pixels for small objects
+NO_PIXEL = "an object covers no pixel, though its outline encloses something; a miss, as in published figures"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +30,15 @@ class CocoTruth:
         images: where each lies, how large it is.
         dataset: as pycocotools wants it: ``images``, ``annotations`` with run-length masks, ``categories``. Regions have
             ``iscrowd`` 1, and in ``region`` which kind they are.
-        repairs: what was wrong with the file, and how often.
+        image_ids: of each id in the file, that of its image in ``images``; a file may be listed under two.
+        repairs: what was wrong with the file and what is done about it, in words, and how often.
     """
 
     file: Path
     images: list[CocoImage]
     dataset: dict[str, list[dict[str, Any]]]
-    repairs: dict[str, int] = field(default_factory=dict)
+    image_ids: dict[Any, Any]
+    repairs: dict[str, int]
 
     @property
     def objects(self) -> int:
@@ -69,120 +71,89 @@ class CocoTruth:
 
 
 def read_truth(annotations: str | Path, images: str | Path) -> CocoTruth:
-    """Read a COCO file.
+    """Read a COCO file as a training does: what that would not learn from is not measured by either.
 
-    Masks are drawn by pycocotools, as for published figures. Boxes and areas that do not fit the outline are made anew from
-    it, for MapChallenge carries wrong ones. Objects that cover no pixel stay, as misses: so they do in published figures.
-    ``"merged": 1`` annotations, and each image's ``"ignore"`` rings together for every category, are regions like crowds.
+    Masks are drawn by pycocotools, as for published figures. Objects that it gives no pixel stay, as misses: so they do in
+    published figures. ``"merged": 1`` annotations, and each image's ``"ignore"`` rings together for every category, are
+    regions like crowds.
 
     Args:
         annotations: the file.
         images: the folder that its ``file_name`` entries are in.
 
     Raises:
-        ArgumentError: it is no COCO file, or names images that are not there.
+        ArgumentError: it is no COCO file, or has a fault that is refused; an image cannot be used.
     """
     file, folder = Path(annotations), Path(images)
-    content = read_coco(file)
-    entries: dict[Any, CocoImage] = {}
-    repairs: Counter[str] = Counter()
-    for entry in content["images"]:
-        image = image_entry(entry, folder, file)
-        if image.id in entries:
-            repairs["images listed twice"] += 1
-        entries[image.id] = image
-    _check_files(list(entries.values()), folder)
-    used = {annotation.get("category_id") for annotation in content["annotations"]}
-    categories = content.get("categories") or [{"id": number, "name": str(number)} for number in sorted(used - {None})]
-    known = {category["id"] for category in categories}
-
-    objects: list[dict[str, Any]] = []
-    seen: set[Any] = set()
-    for annotation in content["annotations"]:
-        image = entries.get(annotation.get("image_id"))
-        if image is None or annotation.get("category_id") not in known:
-            repairs["objects left out, of an image or category that is not listed"] += 1
-            continue
-        repairs["ids that occur again"] += annotation.get("id") in seen
-        seen.add(annotation.get("id"))
-        # Numbered from 1: pycocotools takes a match with number 0 for none.
-        objects.append({**_object(annotation, image, repairs), "id": len(objects) + 1})
-    for region in _ignored_ground(entries.values(), categories):
-        objects.append({**region, "id": len(objects) + 1})
-    pictures = [{"id": image.id, "height": image.height, "width": image.width} for image in entries.values()]
-    dataset = {"images": pictures, "annotations": objects, "categories": list(categories)}
-    return CocoTruth(file, list(entries.values()), dataset, {what: count for what, count in repairs.items() if count})
+    if not folder.is_dir():
+        raise ArgumentError(f"The folder of images {folder} does not exist.", hint="Check --images.")
+    reader, checked = read_checked(file, folder, "evaluation")
+    named = zip(reader.categories.items(), reader.classes, strict=True)
+    categories = [{**entry, "id": identity, "name": name} for (identity, entry), name in named]
+    objects = [*_objects(reader, checked, [category["id"] for category in categories])]
+    repairs = reader.faults.done("evaluation")
+    unseen = sum(not annotation["area"] and not annotation["iscrowd"] for annotation in objects)
+    objects += _ignored_ground(reader.images, categories)
+    for number, annotation in enumerate(objects, start=1):  # pycocotools takes a match with number 0 for none
+        annotation["id"] = number
+    return CocoTruth(
+        file,
+        reader.images,
+        {
+            "images": [{"id": image.id, "height": image.height, "width": image.width} for image in reader.images],
+            "annotations": objects,
+            "categories": categories,
+        },
+        {identity: reader.images[number].id for identity, number in reader.image_of.items()},
+        repairs | ({NO_PIXEL: unseen} if unseen else {}),
+    )
 
 
 def encoded_mask(segmentation: Any, *, height: int, width: int) -> dict[str, Any]:
     """Return the run-length mask of a COCO segmentation, empty where it holds nothing that can be drawn."""
-    if isinstance(segmentation, dict) and "counts" in segmentation:
-        counts = segmentation["counts"]
-        if not isinstance(counts, (str, bytes, list)) or not runs_fill(counts, height * width):
-            return run_lengths.encode(np.zeros((height, width), dtype=np.uint8, order="F"))
-        if isinstance(counts, list):
-            return run_lengths.frPyObjects(segmentation, height, width)
-        return {"size": [height, width], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
-    rings = [np.asarray(ring, dtype=float).ravel() for ring in segmentation or []]
-    rings = [ring for ring in rings if len(ring) >= 6 and len(ring) % 2 == 0 and np.isfinite(ring).all()]
+    if isinstance(segmentation, dict):
+        encoded = encoded_runs(segmentation)
+        return encoded if encoded is not None and encoded["size"] == [height, width] else _drawn([], height, width)
+    return _drawn(sound_rings(segmentation)[0] if isinstance(segmentation, list) else [], height, width)
+
+
+def _drawn(rings: Sequence[Sequence[float]], height: int, width: int) -> dict[str, Any]:
     if not rings:
         return run_lengths.encode(np.zeros((height, width), dtype=np.uint8, order="F"))
-    return run_lengths.merge(run_lengths.frPyObjects([ring.tolist() for ring in rings], height, width))
+    return run_lengths.merge(run_lengths.frPyObjects([list(ring) for ring in rings], height, width))
 
 
-def _object(annotation: dict[str, Any], image: CocoImage, repairs: Counter[str]) -> dict[str, Any]:
-    mask = encoded_mask(annotation.get("segmentation"), height=image.height, width=image.width)
-    area, box = float(run_lengths.area(mask)), run_lengths.toBbox(mask).tolist()
-    crowd, merged = bool(annotation.get("iscrowd")), bool(annotation.get("merged"))
-    if area == 0 and not (crowd or merged):
-        repairs["objects that cover no pixel, which count as misses"] += 1
-    told_area, told_box = annotation.get("area"), annotation.get("bbox")
-    if not _is_box(told_box) or (area and not np.allclose(_corners(told_box), _corners(box), rtol=0, atol=_BOX_SLACK)):
-        repairs["boxes made anew"] += 1
-        told_box = box
-    if not isinstance(told_area, (int, float)) or abs(told_area - area) > _AREA_SLACK * area + 8:
-        repairs["areas made anew"] += 1
-        told_area = area
-    return {
-        "image_id": image.id,
-        "category_id": annotation["category_id"],
-        "segmentation": mask,
-        "iscrowd": int(crowd or merged),
-        "area": float(told_area),
-        "bbox": [float(value) for value in told_box],
-        **({"region": MERGED if merged else CROWD} if crowd or merged else {}),
-    }
+def _objects(reader: CocoReader, checked: Checked, category_ids: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    """Yield the annotations that a training takes, with their masks."""
+    annotations = reader.annotations
+    beyond, wrong_box, wrong_area = (checked.has(fault) for fault in ("beyond", "wrong_box", "wrong_area"))
+    for row in np.flatnonzero(checked.kept).tolist():
+        image = reader.images[annotations.owners[row]]
+        runs = annotations.outlines.run_lengths(row)
+        if runs:
+            mask = {"size": [image.height, image.width], "counts": runs}
+        else:
+            rings = [ring.ravel().tolist() for ring in annotations.outlines.rings(row)]
+            rings = mended_rings(rings, image.width, image.height) if beyond[row] else rings
+            mask = _drawn(rings, image.height, image.width)
+        area, box = float(run_lengths.area(mask)), run_lengths.toBbox(mask).tolist()
+        crowd, merged = annotations.crowds[row], annotations.merged[row]
+        yield {
+            "image_id": image.id,
+            "category_id": category_ids[annotations.categories[row]],
+            "segmentation": mask,
+            "iscrowd": int(crowd or merged),
+            "area": area if not area or wrong_area[row] or beyond[row] else float(annotations.areas[row]),
+            "bbox": box if wrong_box[row] or beyond[row] else annotations.boxes[row].tolist(),
+            **({"region": MERGED if merged else CROWD} if crowd or merged else {}),
+        }
 
 
 def _ignored_ground(images: Iterable[CocoImage], categories: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield what is not labelled of each image as one region: a detection across two adjacent rings lies on both together."""
     for image in images:
-        mask = encoded_mask(image.ignore, height=image.height, width=image.width)
+        mask = _drawn(image.ignore, image.height, image.width)
         area = float(run_lengths.area(mask))
         about = {"iscrowd": 1, "region": IGNORED, "area": area, "bbox": run_lengths.toBbox(mask).tolist()}
         for category in categories if area else ():
             yield {"image_id": image.id, "category_id": category["id"], "segmentation": mask, **about}
-
-
-def _is_box(box: Any) -> bool:
-    return (
-        isinstance(box, (list, tuple))
-        and len(box) == 4
-        and all(isinstance(value, (int, float)) and np.isfinite(value) for value in box)
-    )
-
-
-def _corners(box: list[float]) -> np.ndarray:
-    left, top, width, height = box
-    return np.array([left, top, left + width, top + height])
-
-
-def _check_files(images: list[CocoImage], folder: Path) -> None:
-    if not folder.is_dir():
-        raise ArgumentError(f"The folder of images {folder} does not exist.", hint="Check --images.")
-    missing = [image for image in images if not image.path.is_file()]
-    if missing:
-        raise ArgumentError(
-            f"{len(missing)} of {len(images)} images are not in {folder}, first {missing[0].path.name} (id {missing[0].id}).",
-            hint="Figures without them would be those of another data set; take them out of the annotation file to mean that.",
-        )

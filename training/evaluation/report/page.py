@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pyproj
 import shapely
-from markupsafe import Markup
 
 from training.evaluation.layers.document import class_table, summary_rows
 from training.evaluation.layers.evaluation import LayerEvaluation
@@ -37,7 +36,7 @@ def write_report(evaluation: LayerEvaluation) -> str:
         warnings=evaluation.warnings,
         headline=[(name, _share(value)) for name, value in headline],
         map=map_picture(evaluation),
-        charts=[Markup(chart) for chart in _charts(evaluation)],
+        charts=_charts(evaluation),
         missed=len(evaluation.missed),
         misses=_misses(evaluation),
         class_rows=class_table(evaluation),
@@ -100,7 +99,7 @@ def _misses(evaluation: LayerEvaluation) -> list[dict[str, Any]]:
     looks, places = CloseLooks(evaluation), _places(evaluation, largest)
     return [
         {
-            "picture": Markup(looks.of_annotation(row)),
+            "picture": looks.of_annotation(row),
             "feature": evaluation.annotations.ids[row],
             "area": f"{shapely.area(evaluation.annotated[row]):,.0f} {evaluation.unit}2",
             "iou": f"{evaluation.annotation_iou[row]:.2f}",

@@ -20,11 +20,10 @@ from PIL import Image
 from engine.errors import ArgumentError, CancelledError, OutputError
 from engine.job import Job
 from training.commands.audit_dataset import serve
-from training.data.audit import stream as audit_stream
-from training.data.audit.annotations import AnnotationChecker
 from training.data.audit.audit import audit_dataset
 from training.data.audit.clean import write_clean
 from training.data.audit.report import as_html, as_json, summary_lines
+from training.data.coco import stream
 from training.data.coco.folder import CocoFolder
 from training.data.coco.image_files import look_at_file
 
@@ -57,16 +56,16 @@ def write_split(folder: Path, pictures: dict[str, Image.Image], annotations: lis
         (SOUND, [], SOUND),
         ({**SOUND, "image_id": 9}, ["no_image"], None),
         ({**SOUND, "image_id": [1]}, ["no_image"], None),
-        ({**SOUND, "category_id": 5}, ["unknown_category"], SOUND),
-        ({**SOUND, "category_id": [1]}, ["malformed"], None),
-        ({**SOUND, "category_id": {"id": 100}}, ["malformed"], None),
+        ({**SOUND, "category_id": 5}, ["unknown_category"], None),
+        ({**SOUND, "category_id": [1]}, ["unknown_category"], None),
+        ({**SOUND, "category_id": {"id": 100}}, ["unknown_category"], None),
         ({**SOUND, "segmentation": []}, ["no_outline"], None),
         ({**SOUND, "segmentation": [[]]}, ["no_outline"], None),
         ({**SOUND, "segmentation": None}, ["no_outline"], None),
         ({**SOUND, "segmentation": "square"}, ["malformed"], None),
         ({**SOUND, "segmentation": [[1.0, 2.0, 3.0, 4.0]]}, ["malformed"], None),
         ({**SOUND, "segmentation": [[1.0, 2.0, float("nan"), 4.0, 5.0, 9.0]]}, ["malformed"], None),
-        ({**SOUND, "segmentation": [SQUARE, [1.0]]}, ["malformed"], SOUND),
+        ({**SOUND, "segmentation": [SQUARE, [1.0]]}, ["malformed_ring"], SOUND),
         ({**SOUND, "segmentation": {"size": [9, 9], "counts": [0, 81]}}, ["malformed"], None),
         ({**SOUND, "segmentation": {"size": [SIDE, SIDE], "counts": [0, 81]}}, ["malformed"], None),
         ({**SOUND, "segmentation": {"size": [SIDE, SIDE], "counts": [SIDE * SIDE]}}, ["no_area"], None),
@@ -94,37 +93,54 @@ def write_split(folder: Path, pictures: dict[str, Image.Image], annotations: lis
         ),
     ],
 )  # fmt: skip
-def test_each_fault_is_called_by_its_name(annotation: dict, faults: list[str], left: dict | None) -> None:
-    checker = AnnotationChecker({1: (SIDE, SIDE)}, {100})
-    checked = checker.check({"id": 1, "image_id": 1, "category_id": 100, "iscrowd": 0, **annotation})
-    assert checked.faults == faults
-    if left is None:
-        assert checked.mended is None
-    else:
-        assert checked.mended | left == checked.mended
-        again = AnnotationChecker({1: (SIDE, SIDE)}, {100, 5}).check(checked.mended)
-        assert set(again.faults) <= {"tiny"} and again.mended == checked.mended
+def test_each_fault_is_called_by_its_name(tmp_path, annotation: dict, faults: list[str], left: dict | None) -> None:
+    split = write_split(tmp_path / "set", {"a.png": picture(1)}, [annotation])
+    audit = audit_dataset(split, workers=1)
+    assert found_in(audit) == dict.fromkeys(faults, 1)
+    write_clean(audit, tmp_path / "clean")
+    written = json.loads((tmp_path / "clean/annotation.json").read_text())["annotations"]
+    assert [entry | left for entry in written] == written if left is not None else not written
+    assert CocoFolder(tmp_path / "clean").repairs == {}
 
 
-@pytest.mark.parametrize("annotation", [None, 5, "x", [], {}])
-def test_what_is_no_annotation_is_a_fault(annotation: Any) -> None:
-    checked = AnnotationChecker({1: (SIDE, SIDE)}, {100}).check(annotation)
-    assert checked.mended is None and checked.faults
+def found_in(audit: Any) -> dict[str, int]:
+    """Return how often each fault was met in the first split."""
+    return {name: found.count for name, found in audit.splits[0].faults.items()}
 
 
-def test_the_same_outline_twice_is_a_repetition_and_the_same_id_is_not() -> None:
-    checker = AnnotationChecker({1: (SIDE, SIDE), 2: (SIDE, SIDE)}, {100})
-    sound = {"id": 1, "image_id": 1, "category_id": 100, **SOUND}
-    assert checker.check(sound).faults == []
-    assert checker.check({**sound, "id": 2}).faults == ["repeated"]
-    assert checker.check({**sound, "image_id": 2}).faults == ["duplicate_id"]
+@pytest.mark.parametrize("annotation", [5, "x", [], {}])
+def test_what_is_no_annotation_is_a_fault(tmp_path, annotation: Any) -> None:
+    split = write_split(tmp_path / "set", {"a.png": picture(1)}, [])
+    content = json.loads((split / "annotation.json").read_text())
+    (split / "annotation.json").write_text(
+        json.dumps({**content, "annotations": [annotation, {**SOUND, "id": 1, "image_id": 1}]})
+    )
+    audit = audit_dataset(split, workers=1)
+    assert found_in(audit) == {"no_image": 1, "unknown_category": 1} and not audit.splits[0].kept.any()
 
 
-def test_run_length_masks_are_measured() -> None:
+def test_the_same_outline_twice_is_a_repetition_and_the_same_id_is_not(tmp_path) -> None:
+    turned = [*SQUARE[2:], *SQUARE[:2]]
+    annotations = [{**SOUND, "id": 7}, {**SOUND, "segmentation": [turned]}, {**SOUND, "id": 7, "image_id": 2}]
+    audit = audit_dataset(write_split(tmp_path / "s", {"a.png": picture(1), "b.png": picture(2)}, annotations), workers=1)
+    assert found_in(audit) == {"repeated": 1, "duplicate_id": 1} and audit.splits[0].kept.tolist() == [True, False, True]
+
+
+def test_two_halves_of_a_square_are_no_repetition(tmp_path) -> None:
+    """They have the same box, area and perimeter."""
+    halves = [[5.0, 5.0, 15.0, 5.0, 15.0, 15.0], [5.0, 5.0, 15.0, 15.0, 5.0, 15.0]]
+    annotations = [{"segmentation": [half], "bbox": [5, 5, 10, 10], "area": 50} for half in halves]
+    assert found_in(audit_dataset(write_split(tmp_path / "s", {"a.png": picture(1)}, annotations), workers=1)) == {}
+
+
+def test_run_length_masks_are_measured(tmp_path) -> None:
     counts = [43, 5, SIDE * SIDE - 48]  # five pixels down column 1 from row 3
-    mask = {"id": 1, "image_id": 1, "category_id": 100, "segmentation": {"size": [SIDE, SIDE], "counts": counts}}
-    checked = AnnotationChecker({1: (SIDE, SIDE)}, {100}).check({**mask, "bbox": [0, 0, 1, 1], "area": 5})
-    assert checked.faults == ["tiny", "wrong_box"] and checked.mended["bbox"] == [1, 3, 1, 5]
+    mask = {"segmentation": {"size": [SIDE, SIDE], "counts": counts}, "bbox": [0, 0, 1, 1], "area": 5}
+    audit = audit_dataset(write_split(tmp_path / "set", {"a.png": picture(1)}, [mask]), workers=1)
+    assert found_in(audit) == {"tiny": 1, "wrong_box": 1}
+    write_clean(audit, tmp_path / "clean")
+    (written,) = json.loads((tmp_path / "clean/annotation.json").read_text())["annotations"]
+    assert written["bbox"] == [1, 3, 1, 5] and written["segmentation"] == mask["segmentation"]
 
 
 @pytest.fixture
@@ -167,8 +183,7 @@ def test_every_planted_fault_is_found(faulty) -> None:
     audit = audit_dataset(*faulty, workers=1)
     train, val = audit.splits
     assert {kind: fault.count for kind, fault in train.faults.items()} == {
-        "missing": 1, "duplicate_image_id": 1, "duplicate_file": 1, "malformed_image": 1, "wrong_size": 1, "no_image": 1,
-        "wrong_box": 1,
+        "missing": 1, "two_files": 1, "file_twice": 2, "wrong_size": 1, "no_image": 1, "wrong_box": 1,
     }  # fmt: skip
     assert not val.faults and val.classes == Counter(building=2)
     assert [(pair.first, pair.second) for pair in audit.pairs] == [(0, 2), (1, 6)]
@@ -199,7 +214,7 @@ def test_a_clean_copy_keeps_ignored_ground_and_objects_drawn_as_one(tmp_path, br
     block = {**SOUND, "image_id": 1, "merged": 1}
     split = write_split(tmp_path / "set", {"a.png": picture(1), "b.png": picture(2)}, [{**SOUND, "image_id": 0}, block],
                         images=images)  # fmt: skip
-    with pytest.raises(ArgumentError, match=r"The image 0 in .*'ignore'"):
+    with pytest.raises(ArgumentError, match=r"an image has an ignore polygon .*a\.png \(id 0\)"):
         CocoFolder(split)
     audit = audit_dataset(split, workers=1)
     assert {kind: fault.count for kind, fault in audit.splits[0].faults.items()} == {"malformed_ignore": 1}
@@ -294,7 +309,7 @@ def test_what_training_does_not_take_is_flagged(tmp_path) -> None:
     os.mkfifo(split / "images/pipe")
     audit = audit_dataset(split, workers=1)
     assert audit.splits[0].faults["unreadable"].examples == [
-        f"{name} {look_at_file(split / 'images' / name).fault}" for name in ("deep.png", "pipe")
+        f"{name} (id {number}) {look_at_file(split / 'images' / name).words}" for number, name in ((0, "deep.png"), (2, "pipe"))
     ]
     assert audit.splits[0].usable.tolist() == [False, True, False]
 
@@ -316,11 +331,13 @@ def test_the_report_stands_alone(faulty) -> None:
     audit = audit_dataset(*faulty, workers=1)
     page = as_html(audit)
     assert page.count("data:image/jpeg;base64,") == 5 and "http" not in page and "<script" not in page
-    assert "turned" in page and "gone.png is not there" in page
+    assert "turned" in page and "gone.png (id 6) is not there" in page
     found = json.loads(json.dumps(as_json(audit)))
     assert found["leakage"] == {"validation_images": 1, "share": 0.5, "files": ["val/x.png"]}
     assert found["pairs"][1]["first"] == "train/b.png" and found["pairs"][1]["orientation"] == "turned right"
-    assert found["splits"][0]["faults"]["wrong_size"]["examples"] == ["small.png is 40x40, the file says 50x40"]
+    assert found["splits"][0]["faults"]["wrong_size"]["examples"] == [
+        "small.png (id 5) is 40x40 pixels, its annotation says 50x40"
+    ]
     assert any("1 of 2 validation images (50.0%)" in line for line in summary_lines(audit))
 
 
@@ -358,11 +375,11 @@ def test_a_stream_gives_what_the_whole_file_gives(tmp_path_factory, content: dic
     expected = []
     for key, value in content.items():
         expected += [(key, None), *((key, item) for item in value)] if isinstance(value, list) else [(key, value)]
-    before, audit_stream._CHUNK = audit_stream._CHUNK, chunk
+    before, stream._CHUNK = stream._CHUNK, chunk
     try:
-        assert list(audit_stream.walk(path, set(content))) == expected
+        assert list(stream.walk(path, set(content))) == expected
     finally:
-        audit_stream._CHUNK = before
+        stream._CHUNK = before
 
 
 @pytest.mark.parametrize(
@@ -381,10 +398,13 @@ def test_values_beyond_all_measure_are_one_clear_error(tmp_path, value: str) -> 
         audit_dataset(tmp_path)
 
 
-def test_numbers_that_no_picture_has_are_a_fault(tmp_path) -> None:
-    images = [{"id": 1, "file_name": "a.png", "width": 10**30, "height": 5}]
-    audit = audit_dataset(write_split(tmp_path / "s", {}, [], images=images), workers=1)
-    assert audit.splits[0].faults["malformed_image"].count == 1
+@pytest.mark.parametrize("width", [10**30, -5, 0, 1.5, float("nan"), "40", None, [40]])
+def test_numbers_that_no_picture_has_are_no_size(tmp_path, width: Any) -> None:
+    images = [{"id": 1, "file_name": "a.png", "width": width, "height": SIDE}]
+    audit = audit_dataset(write_split(tmp_path / "s", {"a.png": picture(1)}, [SOUND], images=images), workers=1)
+    assert found_in(audit) == {"no_size": 1}
+    write_clean(audit, tmp_path / "clean")
+    assert CocoFolder(tmp_path / "clean").repairs == {} and CocoFolder(tmp_path / "clean").image(0).width == SIDE
 
 
 @pytest.mark.parametrize("content", ["{}", '{"images": []}', '{"annotations": []}'])
@@ -466,4 +486,4 @@ def test_an_output_without_a_folder_is_said_before_the_work(faulty, tmp_path) ->
 def test_mapchallenge_tiles_have_the_faults_that_are_known(shared_data) -> None:
     audit = audit_dataset(shared_data / "mapchallenge", workers=1)
     assert {kind: fault.count for kind, fault in audit.splits[0].faults.items()} == {"crossing": 4, "tiny": 2, "no_area": 1}
-    assert not audit.pairs and audit.splits[0].annotations == 188
+    assert not audit.pairs and len(audit.splits[0].reader.annotations) == 188

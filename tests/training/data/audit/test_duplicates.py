@@ -25,8 +25,7 @@ from training.data.synthetic.town import SyntheticTown
 
 
 def pictures_of(thumbnails: np.ndarray) -> Pictures:
-    sizes = np.full((len(thumbnails), 2), SIDE, np.int32)
-    return Pictures(hash_orientations(thumbnails), thumbnails, sizes, is_blank(thumbnails))
+    return Pictures(hash_orientations(thumbnails), thumbnails, is_blank(thumbnails))
 
 
 def noise(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -131,8 +130,8 @@ def test_blank_pictures_are_not_compared(tmp_path) -> None:
 def test_any_kind_of_picture_is_read(tmp_path, mode: str) -> None:
     grey = noise(np.random.default_rng(1), 1)[0]
     image = Image.fromarray(grey.astype(np.uint16) * 100) if mode == "I;16" else Image.fromarray(grey).convert(mode)
-    thumbnail, size = read_thumbnail(save(tmp_path, "p.tif", image))
-    assert thumbnail.shape == (SIDE, SIDE) and thumbnail.dtype == np.uint8 and size == (SIDE, SIDE)
+    thumbnail = read_thumbnail(save(tmp_path, "p.tif", image))
+    assert thumbnail.shape == (SIDE, SIDE) and thumbnail.dtype == np.uint8
 
 
 def test_what_is_no_picture_is_said_and_the_rest_is_read(town, tmp_path) -> None:
@@ -140,8 +139,13 @@ def test_what_is_no_picture_is_said_and_the_rest_is_read(town, tmp_path) -> None
     paths[2].write_text("not a picture")
     paths[3].write_bytes(save(tmp_path, "whole.jpg", town[1]).read_bytes()[:900])
     pictures = read_pictures(paths, workers=2)
-    assert pictures.unreadable.keys() == {1, 2, 3} and pictures.unreadable[1] == "is not there"
-    assert pictures.sizes[0].tolist() == [200, 200] and pictures.blank.tolist() == [False, True, True, True]
+    assert [file.fault for file in pictures.files] == ["", "missing", "unreadable", "unreadable"]
+    assert (pictures.files[0].width, pictures.files[0].height) == (200, 200) and pictures.blank.tolist() == [
+        False,
+        True,
+        True,
+        True,
+    ]
 
 
 @settings(max_examples=10)

@@ -99,7 +99,9 @@ def test_annotations_of_unknown_images_and_categories_are_left_out(tmp_path: Pat
 
 
 def test_a_file_of_which_no_annotation_can_be_used_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match=r"annotation\.json: an annotation has a category that the file does not list"):
+    with pytest.raises(
+        ArgumentError, match=r"annotation\.json can be used: an annotation has a category that the file does not list"
+    ):
         CocoFolder(write_folder(tmp_path, [{"segmentation": [SQUARE], "category_id": 1}]))
 
 

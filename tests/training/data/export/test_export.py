@@ -22,7 +22,7 @@ from rasterio.transform import Affine
 from engine.errors import ArgumentError, CancelledError, MaskDinoError, OutputError, VectorError
 from training.data.audit.audit import audit_dataset
 from training.data.coco.folder import CocoFolder
-from training.data.coco.rings import polygon_of_rings, rings_of
+from training.data.coco.outlines import polygon_of_rings, rings_of
 from training.data.export.export import export_dataset
 from training.data.export.plan import Layout, plan_tiles, spans
 
@@ -212,7 +212,7 @@ def test_an_audit_of_what_was_exported_finds_nothing(tmp_path) -> None:
     layer = write_layer(tmp_path / "l.gpkg", blocks(7, count=30), transform=TURNED)
     export_dataset(tmp_path / "r.tif", layer, tmp_path / "out", layout=Layout(32, share=0.7, margin=2), min_area=12)
     audit = audit_dataset(tmp_path / "out", workers=1)
-    assert [split.name for split in audit.splits] == ["train", "val"] and audit.splits[1].annotations > 3
+    assert [split.name for split in audit.splits] == ["train", "val"] and len(audit.splits[1].reader.annotations) > 3
     assert not audit.shared_ground and not audit.pairs
     assert not any(split.faults or split.drop.any() for split in audit.splits)
 

@@ -10,8 +10,9 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from training.data.crop import Crop
 from training.data.scenes.scene import Scene, SceneWindows
-from training.data.view import View, burn_masks
+from training.data.view import View, burn_layers
 
 
 def make_scene(size: int = 200, **keywords: object) -> Scene:
@@ -46,8 +47,8 @@ def test_masks_lie_on_the_painted_houses_in_every_view(x: float, y: float, zoom:
 def test_small_remains_at_the_border_are_dropped() -> None:
     scene = make_scene()
     view = View(56 + 32, 50, 64, 1.0)  # four columns of the first house are seen: 160 pixels
-    assert len(scene.crop(view, smallest=160).masks) == 2
-    assert len(scene.crop(view, smallest=161).masks) == 1
+    assert len(scene.crop(view).sample(smallest=160).masks) == 2
+    assert len(scene.crop(view).sample(smallest=161).masks) == 1
 
 
 def test_views_are_drawn_within_the_area() -> None:
@@ -100,7 +101,9 @@ def test_pixels_without_an_image_take_the_value_asked_for() -> None:
 
 def test_outlines_that_overlap_keep_their_own_masks() -> None:
     outlines = [shapely.box(2, 2, 12, 12), shapely.box(8, 8, 20, 20), shapely.box(22, 2, 30, 9)]
-    masks, seen = burn_masks(outlines, View(16, 16, 32, 1.0))
-    assert seen.tolist() == [0, 1, 2]
+    outlines.insert(1, shapely.box(40, 40, 50, 50))
+    layers, seen = burn_layers(outlines, View(16, 16, 32, 1.0))
+    assert seen.tolist() == [0, 2, 3] and layers.shape == (2, 32, 32)
+    masks = Crop(np.zeros((32, 32, 3), np.uint8), layers, np.zeros(3, np.int64)).masks
     assert masks.sum(axis=(1, 2)).tolist() == [100, 144, 56]
     assert (masks[0] & masks[1]).sum() == 16

@@ -10,7 +10,7 @@ from engine.model.families.maskdino.config import MaskDinoConfig
 from engine.model.outputs import Prediction
 from engine.model.postprocess import ImageInstances, image_instances
 from training.data.sample import Sample
-from training.evaluation.coco.mask_scores import score_model, tally_model
+from training.evaluation.coco.mask_scores import MaskTally, score_model, tally_model
 from training.run.score_calibration import balance_scores
 
 SIZE = 64
@@ -96,3 +96,28 @@ def test_a_detection_on_unlabelled_ground_counts_for_nothing() -> None:
     scores = tally_model(model, [sample]).scores(boundary=True)
     assert (scores.buildings, scores.detections, scores.precision, scores.recall) == (1, 1, 1, 1)
     assert scores.ap == pytest.approx(1, abs=1e-9) and scores.boundary_ap == pytest.approx(1, abs=1e-9)
+
+
+def test_scores_by_place_are_those_of_the_places_alone() -> None:
+    answers = [[(3.0, _house(0)), (1.0, _house(32))], [(2.0, _house(16))], [(-9.0, _house(0))], [(1.5, _house(40))]]
+    tally = tally_model(KnownAnswers(answers), [_sample(0, 0, 32), _sample(1, 18), _sample(2, 0), _sample(3, 8)])
+    places = {"first": range(2), "nothing found": range(2, 3), "last": range(3, 4), "empty": range(0), "all": range(4)}
+    whole, by_place = tally.scores_by_place(places)
+    assert whole == tally.scores() == by_place["all"]
+    assert list(by_place) == list(places)
+    for name, numbers in places.items():
+        assert repr(by_place[name]) == repr(tally.scores(numbers=numbers)), name  # NaN is NaN
+    assert by_place["first"].f1 == 1 and by_place["last"].f1 == by_place["nothing found"].f1 == 0
+
+
+def test_more_instances_than_a_byte_counts_are_kept() -> None:
+    image = np.zeros((SIZE, SIZE, 3), dtype=np.uint8)
+    masks = np.zeros((SIZE * 8, SIZE * SIZE), dtype=bool)
+    for number, mask in enumerate(masks):
+        mask[8 * number : 8 * number + 5] = True
+    masks = masks.reshape(-1, SIZE, SIZE)
+    ones = torch.ones(len(masks))
+    tally = MaskTally()
+    tally.add(0, Sample(image, masks), ImageInstances(ones, ones.long(), torch.zeros(len(masks), 4), torch.from_numpy(masks)))
+    scores = tally.scores()
+    assert (scores.buildings, scores.detections, scores.recall, scores.precision) == (512, 512, 1, 1)

@@ -14,10 +14,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from engine.errors import ArgumentError
+from tests.training.data.coco.coco_folder import repaired
 from training.evaluation.coco.boundary_masks import boundary_of
 from training.evaluation.coco.predictions import read_results
 from training.evaluation.coco.table import COLUMNS, DECIMALS, CocoRow, coco_row
-from training.evaluation.coco.truth import CocoTruth, read_truth
+from training.evaluation.coco.truth import NO_PIXEL, CocoTruth, read_truth
 
 SIDE = 300
 
@@ -201,7 +202,7 @@ def test_wrong_boxes_and_areas_are_made_anew(folder):
 
     edit(folder, spoil)
     spoilt, results = read(folder)
-    assert spoilt.repairs["boxes made anew"] > 40 and spoilt.repairs["areas made anew"] == 45
+    assert repaired(spoilt.repairs, "has a bbox") > 40 and repaired(spoilt.repairs, "has an area") == 45
     for before, kind in zip(right, ("box", "mask"), strict=True):
         assert coco_row(spoilt.dataset, results, kind).values() == pytest.approx(before.values(), abs=0.03)
 
@@ -210,22 +211,24 @@ def test_ids_that_occur_again_lose_no_object(folder):
     edit(folder, lambda content: [annotation.update(id=0) for annotation in content["annotations"]])
     truth, results = read(folder)
     assert truth.objects == 44
-    assert truth.repairs == {"ids that occur again": 44}
+    assert truth.repairs == {"an annotation has an id that another annotation has, or none; numbered again": 44}
     assert coco_row(truth.dataset, results, "mask").ap > 0.05
 
 
-def test_objects_that_cover_nothing_count_as_misses(folder):
+def test_objects_that_cover_no_pixel_count_as_misses_and_what_encloses_nothing_does_not(folder):
     before = coco_row(*_of(read(folder)), "mask").ar
 
-    def empty(content):
-        for annotation, segmentation in zip(content["annotations"][10:], ([], None, [[1, 1, 2, 2]], [[float("nan")] * 6])):  # noqa: B905
+    def shrink(content):
+        outlines = ([], None, [[1, 1, 2, 2]], [[float("nan")] * 6], [[4.5, 4.5, 4.52, 4.5, 4.52, 4.52]])
+        for annotation, segmentation in zip(content["annotations"][10:], outlines, strict=False):
             annotation["segmentation"] = segmentation
 
-    edit(folder, empty)
+    edit(folder, shrink)
     truth, results = read(folder)
-    assert truth.objects == 44
-    assert truth.repairs["objects that cover no pixel, which count as misses"] == 4
-    assert coco_row(truth.dataset, results, "mask").ar < before
+    assert truth.objects == 40 and truth.repairs[NO_PIXEL] == 1
+    assert repaired(truth.repairs, "no segmentation") == repaired(truth.repairs, "neither rings") == 2
+    shown = {annotation["image_id"] for annotation in truth.dataset["annotations"] if not annotation["area"]}
+    assert len(shown) == 1 and coco_row(truth.dataset, results, "mask").ar < before
 
 
 def _of(pair):
@@ -260,7 +263,8 @@ def test_run_lengths_are_read_in_both_spellings(folder):
             "gone.jpg .id 9",
         ),
         (lambda content: content.pop("annotations"), "has no images or no annotations"),
-        (lambda content: content["images"][0].pop("width"), "has no 'width'"),
+        (lambda content: content["images"][0].update(width=301), "is 300x300 pixels, its annotation says 301x300"),
+        (lambda content: content["images"][0].pop("id"), "has no id or no file_name"),
     ],
 )
 def test_files_that_cannot_be_measured_by_are_refused(folder, change, named):
