@@ -24,7 +24,7 @@ import engine
 from engine.model.instance_model import InstanceModel
 from training.data.synthetic.town import write_town
 
-# Threads of the model, tiles a call of it, workers beside it.
+# Threads of the model, tiles per call of it, workers beside it.
 FIRST = (1, 1, 1)
 RUNS = {"again": (1, 1, 1), "2 workers": (1, 1, 2), "2 threads": (2, 1, 1), "batches of 4": (1, 4, 1), "both": (2, 4, 1)}
 

@@ -25,7 +25,7 @@ from engine.detection import Instances, Predictor
 from engine.detection.pipeline import model_predictor
 from engine.device import share_the_cores
 
-RATES = (25, 50, 100, 200, None)  # tiles a second; None: at once
+RATES = (25, 50, 100, 200, None)  # tiles per second; None: at once
 
 
 class Recorder:
@@ -88,7 +88,7 @@ def main(raster: Path | None = typer.Argument(None), model: str = "maskdino_lite
         each = instances / summary.tiles_seen
         print(f"{raster.name}: {summary.tiles_seen} tiles of {known.tile_size} pixels, {each:.0f} instances per tile")
         print(machine())
-        print(f"{'tiles a second':>16}{'kept up with':>14}{'waited':>9}{'processor ms a tile':>21}{'of its processes':>18}")
+        print(f"{'tiles per second':>16}{'kept up with':>14}{'waited':>9}{'processor ms per tile':>21}{'of its processes':>18}")
         for rate in RATES:
             stand_in, before = StandIn(known, rate), _processor_seconds()
             engine.detect(raster, output, predictor=stand_in, workers=workers)

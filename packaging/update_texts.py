@@ -1,4 +1,4 @@
-"""Collect the plugin's texts for translators: ``qgis_maskdino/i18n/maskdino_<language>.ts``, one file a language.
+"""Collect the plugin's texts for translators: ``qgis_maskdino/i18n/maskdino_<language>.ts``, one file per language.
 
     python packaging/update_texts.py de fr    # begin or bring up to date what Qt Linguist opens; what is translated stays
     lrelease qgis_maskdino/i18n/*.ts          # Qt's program: makes the .qm files that the plugin loads and `make plugin` packs

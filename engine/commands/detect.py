@@ -54,7 +54,7 @@ def command(
     ),
     bands: str | None = typer.Option(None, help="Bands for red, green and blue, counted from 1.", metavar="1,2,3"),
     gsd: float | None = typer.Option(
-        None, help="Detect at this ground sampling distance, in metres a pixel.", metavar="METRES"
+        None, help="Detect at this ground sampling distance, in metres per pixel.", metavar="METRES"
     ),
     score: float = typer.Option(0.5, help="Keep what the model is at least this sure of, 0 to 1."),
     classes: str | None = typer.Option(

@@ -184,7 +184,7 @@ def small_detection(device: str = "auto", job: Job | None = None) -> dict[str, A
 
 
 def _write_scene(path: Path) -> None:
-    """Write a georeferenced 256 x 256 raster with a few bright roofs on grass, 0.3 m a pixel."""
+    """Write a georeferenced 256 x 256 raster with a few bright roofs on grass, 0.3 m per pixel."""
     import numpy as np
     import rasterio
     from rasterio.transform import from_origin

@@ -118,7 +118,7 @@ def convert(
     drop_classes: bool = typer.Option(
         False, "--drop-classes", help="Leave the checkpoint's own classes out: its classifier must be trained again."
     ),
-    gsd: float | None = typer.Option(None, help="Metres a pixel that it was trained at."),
+    gsd: float | None = typer.Option(None, help="Metres per pixel that it was trained at."),
     tile_size: int | None = typer.Option(None, help="Side of the tiles to detect in, in pixels."),
     half: bool = typer.Option(False, "--half", help="Store as float16: half the size, about three decimal digits."),
 ) -> None:
@@ -180,7 +180,7 @@ def _checkpoint_document(path: Path, error: ModelFileError) -> dict[str, Any]:
 
 
 def _one_line(header: ModelHeader, path: Path) -> str:
-    gsd = f"{header.gsd:g} m a pixel" if header.gsd else "any resolution"
+    gsd = f"{header.gsd:g} m per pixel" if header.gsd else "any resolution"
     figures = f"; {_figures_text(header.training.figures)}" if header.training and header.training.figures else ""
     return f"{path.stem}: {_classes_text(header.classes)}, {gsd}, {path.stat().st_size / 1e6:.1f} MB{figures}"
 

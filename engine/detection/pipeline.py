@@ -50,7 +50,7 @@ class Summary:
         tiles: tiles of the grid.
         tiles_seen: tiles that the model saw in this run; the others hold no data, lie outside the area, or were resumed.
         megapixels: ground covered by the tiles done in this run, in pixels that the model sees.
-        gsd: metres a pixel that the model saw; None where unknown.
+        gsd: metres per pixel that the model saw; None where unknown.
         seconds: time in which work of each kind went on, side by side with the others; ``total`` is the wall time, loading
             included.
         device: where the model ran.

@@ -31,7 +31,7 @@ class ModelPredictor(Predictor):
     Args:
         model: on its device; a copy of it made for inference does the work.
         tile_size: side of the tiles in pixels.
-        gsd: metres a pixel that the model was trained at; None takes the raster's own.
+        gsd: metres per pixel that the model was trained at; None takes the raster's own.
         score: instances below it are left out, before the work that their masks would make.
         precision: ``auto``, ``float32`` or ``bfloat16``; see `engine.model.inference`.
         batch_size: tiles at once; None takes what serves the device best: a CPU gains nothing from more than one.

@@ -16,7 +16,7 @@ class Settings(BaseModel):
         aoi: a vector file; detect inside its polygons alone.
         extent: xmin, ymin, xmax, ymax in the raster's CRS; detect inside alone.
         bands: numbers of the bands to use, counted from 1; None chooses by colour interpretation.
-        gsd: metres a pixel to detect at; None takes what the model was trained at.
+        gsd: metres per pixel to detect at; None takes what the model was trained at.
         score: instances of a lower score are left out.
         classes: names of the model's classes, upper and lower case aside; objects of other classes are left out before
             anything else is made of them. None takes all.
@@ -32,9 +32,9 @@ class Settings(BaseModel):
         on_damage: whether a block of the raster that cannot be decoded ends the run (``fail``), or is taken for no data and
             named in the log (``skip``).
         local_only: refuse a raster that reads from the network or from outside its own folder, such as a VRT from a stranger.
-        batch_size: tiles a call of the model; None takes what suits the device.
+        batch_size: tiles per call of the model; None takes what suits the device.
         workers: threads that read tiles, and as many that crop what was found and that draw outlines; None takes one where the
-            model computes on the CPU, which it keeps busy by itself, else one a core, at most eight.
+            model computes on the CPU, which it keeps busy by itself, else one per core, at most eight.
         overlap: pixels shared by neighbouring tiles; None takes a quarter of a tile, at least 64 pixels. A building
             shorter than the overlap is whole in one tile at least; longer ones are joined.
     """

@@ -67,7 +67,7 @@ class ModelHeader(StrictModel):
         classes: a name for each class of the config.
         bands: what each input band shows, in order.
         values: what the input's 0..255 mean.
-        gsd: ground sampling distance that the model was trained at, in metres a pixel; None where there was no one
+        gsd: ground sampling distance that the model was trained at, in metres per pixel; None where there was no one
             distance: rasters are then taken at their own.
         tile_size: side of the square tiles to cut, in pixels.
         limits: what the model is not good for.

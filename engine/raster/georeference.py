@@ -20,7 +20,7 @@ from engine.errors import RasterFitError
 
 logger = logging.getLogger(__name__)
 
-# QGIS draws a picture without georeference like this: one unit a pixel, the first row on top.
+# QGIS draws a picture without georeference like this: one unit per pixel, the first row on top.
 PICTURE_TRANSFORM = Affine(1, 0, 0, 0, -1, 0)
 # A CRS whose units differ by less than this from metres on the ground keeps its nominal pixel size: a UTM raster of 0.3 m
 # is one of 0.3 m to everybody, though the map's scale there may be 0.9996.

@@ -74,7 +74,7 @@ class RasterSource:
             path: a file, or any name of a dataset that GDAL understands.
             bands: 1-based bands in the order of the model's; None chooses by colour interpretation, else the first ones.
             band_count: bands of the model; None takes 3, or 1 from a grey raster.
-            gsd: metres a pixel that the model wants; None reads the raster's own pixels, whatever they are. A raster that
+            gsd: metres per pixel that the model wants; None reads the raster's own pixels, whatever they are. A raster that
                 does not say how large its pixels are is read as it is, and taken to have this size.
             fill: what pixels without data become, 0..255, one value or one a band.
             on_damage: whether a block that cannot be decoded is an error, or has no data and is named in the log.
@@ -86,7 +86,7 @@ class RasterSource:
             RasterFitError: it opens, but no model can see buildings in it.
         """
         if gsd is not None and not 0 < gsd < float("inf"):
-            raise ArgumentError(f"gsd is {gsd}.", hint="Give metres a pixel, such as 0.3.")
+            raise ArgumentError(f"gsd is {gsd}.", hint="Give metres per pixel, such as 0.3.")
         self.name = display_name(path)
         self._path = path
         self._overview: int | None = None
@@ -120,7 +120,7 @@ class RasterSource:
 
     @property
     def gsd(self) -> float | None:
-        """Ground sampling distance of the working grid: metres a pixel, the mean of both axes; None where unknown."""
+        """Ground sampling distance of the working grid: metres per pixel, the mean of both axes; None where unknown."""
         return None if self.pixel_size is None else sum(self.pixel_size) / 2
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:

@@ -59,13 +59,13 @@ def choose_working_grid(place: Georeference, width: int, height: int, *, gsd: fl
     coarsest = max(place.pixel_size)
     if coarsest > COARSEST * gsd:
         raise RasterFitError(
-            f"{name} has pixels of {coarsest:.3g} m; to a model of {gsd:.3g} m a pixel that is too coarse to see buildings.",
+            f"{name} has pixels of {coarsest:.3g} m; to a model of {gsd:.3g} m per pixel that is too coarse to see buildings.",
             hint=f"Give a finer raster, or look at its own pixels with --gsd {coarsest:.3g}.",
         )
     columns, rows = (max(1, round(length * size / gsd)) for length, size in zip((width, height), place.pixel_size, strict=True))
     across, down = width / columns, height / rows
     a, b, c, d, e, f = place.transform[:6]
-    logger.info("%s: resampled from %.3g x %.3g m to %.3g m a pixel.", name, *place.pixel_size, gsd)
+    logger.info("%s: resampled from %.3g x %.3g m to %.3g m per pixel.", name, *place.pixel_size, gsd)
     return WorkingGrid(
         columns,
         rows,

@@ -22,7 +22,7 @@ class ModelCard:
     """A model in words and figures.
 
     Attributes:
-        gsd: metres a pixel that it wants to see; None for any.
+        gsd: metres per pixel that it wants to see; None for any.
         description: a sentence; empty where there is none.
         figures: what it reached, by name.
         evaluated_on: what the figures were measured on.

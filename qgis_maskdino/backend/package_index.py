@@ -1,4 +1,4 @@
-"""Where the engine's packages come from: PyTorch is published in several builds, one a kind of machine."""
+"""Where the engine's packages come from: PyTorch is published in several builds, one per kind of machine."""
 
 from __future__ import annotations
 

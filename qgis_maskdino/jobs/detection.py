@@ -31,7 +31,7 @@ class DetectionRequest:
         output: a .gpkg; it is replaced when the detection is done.
         area: None detects in all of the layer.
         bands: numbers of the bands to use, counted from 1; empty leaves the choice to the engine.
-        gsd: metres a pixel; None is what the model was trained at.
+        gsd: metres per pixel; None is what the model was trained at.
         min_area: square metres; None leaves the choice to the engine.
         classes: names of the model's classes to find, with commas between them; empty for all.
     """

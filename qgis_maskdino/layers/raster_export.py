@@ -56,7 +56,7 @@ def export_raster(
         source: the layer.
         path: a .tif that is not there yet.
         area: in the layer's CRS; None takes all of the layer.
-        gsd: metres a pixel that a model wants; None takes the layer's own pixels.
+        gsd: metres per pixel that a model wants; None takes the layer's own pixels.
         margin: pixels to see around the area, where the layer goes on.
         on_event: takes ``progress`` events, with the unit ``UNIT``, and ``log`` events.
         is_cancelled: asked several times a second.

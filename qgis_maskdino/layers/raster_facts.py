@@ -30,7 +30,7 @@ class RasterFacts:
         width: pixels; 0 where the layer has no size of its own, as one from the web.
         height: pixels.
         bands: how many.
-        gsd: metres a pixel in the middle of the layer; None where nothing says so.
+        gsd: metres per pixel in the middle of the layer; None where nothing says so.
         crs: the name of the coordinate reference system; empty where there is none.
     """
 

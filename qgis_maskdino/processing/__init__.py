@@ -1,1 +1,1 @@
-"""The Processing algorithms, one a file."""
+"""The Processing algorithms, one per file."""

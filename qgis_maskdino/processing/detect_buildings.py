@@ -102,7 +102,7 @@ class DetectBuildings(LayerAlgorithm):
         """Define parameters and outputs."""
         self.add(
             QgsProcessingParameterRasterLayer(self.INPUT, tr("Image")),
-            tr("An aerial or satellite image in natural colours, best at 0.1 to 0.6 m a pixel. Files, web maps, databases."),
+            tr("An aerial or satellite image in natural colours, best at 0.1 to 0.6 m per pixel. Files, web maps, databases."),
         )
         self.add(
             QgsProcessingParameterExtent(self.EXTENT, tr("Extent"), optional=True),
@@ -164,7 +164,9 @@ class DetectBuildings(LayerAlgorithm):
                 optional=True,
                 minValue=0.001,
             ),
-            tr("Metres a pixel to look at the image with. Without one, what the model was trained at: rarely worth changing."),
+            tr(
+                "Metres per pixel to look at the image with. Without one, what the model was trained at: rarely worth changing."
+            ),
             advanced=True,
             decimals=3,
         )

@@ -102,7 +102,7 @@ class EvaluateDetections(LayerAlgorithm):
         )
         self.add(
             QgsProcessingParameterFeatureSource(self.ANNOTATIONS, tr("Known buildings"), polygons),
-            tr("Polygons of what really is there, one a building."),
+            tr("Polygons of what really is there, one per building."),
         )
         self.add(
             QgsProcessingParameterFeatureSource(self.AOI, tr("Area of interest"), polygons, optional=True),

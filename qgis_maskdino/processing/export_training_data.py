@@ -88,7 +88,7 @@ class ExportTrainingData(EngineAlgorithm):
         )
         self.add(
             QgsProcessingParameterFeatureSource(self.ANNOTATIONS, tr("Known buildings"), polygons),
-            tr("Polygons, one a building, in any CRS."),
+            tr("Polygons, one per building, in any CRS."),
         )
         self.add(
             QgsProcessingParameterFeatureSource(self.AOI, tr("Area of interest"), polygons, optional=True),
@@ -116,7 +116,7 @@ class ExportTrainingData(EngineAlgorithm):
         )
         self.add(
             QgsProcessingParameterNumber(self.GSD, tr("Ground sampling distance [m]"), real, optional=True, minValue=0.001),
-            tr("Metres a pixel of the tiles; by default the image's own pixels."),
+            tr("Metres per pixel of the tiles; by default the image's own pixels."),
             advanced=True,
             decimals=3,
         )

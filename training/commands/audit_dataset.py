@@ -27,7 +27,7 @@ def command(
     write: Path | None = typer.Option(
         None, help="Write a clean copy: mended annotations, no duplicates, nothing of validation in training.", metavar="DIR"
     ),
-    workers: int | None = typer.Option(None, help="Threads that read images; by default one a core."),
+    workers: int | None = typer.Option(None, help="Threads that read images; by default one per core."),
     outside_images: bool = typer.Option(
         False, "--outside-images", help="Read and copy images outside the data set's folder too, such as ../x.png."
     ),

@@ -26,7 +26,7 @@ def command(
     ),
     tile_size: int = typer.Option(300, help="Side of a tile in pixels."),
     stride: int | None = typer.Option(None, help="Pixels from tile to tile; by default the tile size, without overlap."),
-    gsd: float | None = typer.Option(None, help="Metres a pixel of the tiles; by default the raster's.", metavar="METRES"),
+    gsd: float | None = typer.Option(None, help="Metres per pixel of the tiles; by default the raster's.", metavar="METRES"),
     bands: str | None = typer.Option(None, help="Bands for red, green and blue, counted from 1.", metavar="1,2,3"),
     split: float | None = typer.Option(
         None, help="Share of the ground for training, such as 0.8: writes train/ and val/, which share no ground."

@@ -47,8 +47,8 @@ class ImageSource:
 
     Args:
         images: at least one.
-        gsd: metres a pixel of crops at a scale of 1, for images whose own is known; None, a pixel stays a pixel.
-        image_gsd: metres a pixel of the images; None takes what the annotation file says of each.
+        gsd: metres per pixel of crops at a scale of 1, for images whose own is known; None, a pixel stays a pixel.
+        image_gsd: metres per pixel of the images; None takes what the annotation file says of each.
         fit: at a scale of 1 an image just fits into the crop, whatever its size.
         labels: (C,) the class in the model of each class of the images; None, they are the same.
     """
@@ -188,9 +188,9 @@ class SyntheticSource:
 
     Args:
         count: of towns.
-        gsd: metres a pixel of crops at a scale of 1.
+        gsd: metres per pixel of crops at a scale of 1.
         size: side of a town in pixels.
-        town_gsd: range of metres a pixel of the towns, drawn for each.
+        town_gsd: range of metres per pixel of the towns, drawn for each.
         seed: of the first town; the others follow. Towns of one range of seeds are another data set than those of another.
         styles: weights of the styles; all alike by default.
         cache: a folder where painted towns are kept, shared by processes and runs.

@@ -10,7 +10,7 @@ Where both have a thing, but not of the same form:
 - DINO's decoder sees the levels of the memory from the finest to the coarsest, Mask DINO's the other way round. So the rows of
   its sampling offsets and attention weights, which stand level by level, change places. A level that DINO does not have (the
   checkpoint has four, the model five) starts fresh.
-- Mask DINO has one box head for all layers. So do the makers' models; detrex's have one a layer, of which that of the last
+- Mask DINO has one box head for all layers. So do the makers' models; detrex's have one per layer, of which that of the last
   decoder layer is taken: its boxes are the result. The same holds for the classifier.
 - The makers' classifier has 91 rows, one for each number up to COCO's largest category id. A model of COCO's 80 classes takes
   the 80 rows in use, a model of 91 classes all of them. Where the number of classes is another, classifier and label

@@ -65,7 +65,7 @@ def submit(config: TrainConfig, folder: Path, *, resume: bool, options: Sequence
             raise ConfigError(f"run.{name} is {asked}, and --slurm asks for {given}.", hint="Leave it out of the config.")
     run = config.run.model_copy(update={"nodes": nodes, "devices": processes})
     config = config.model_copy(update={"run": run})
-    # One task a process: Lightning finds its place among them in SLURM's environment.
+    # One task per process: Lightning finds its place among them in SLURM's environment.
     settings = {"name": config.name, "timeout_min": 24 * 60, "cpus_per_task": run.workers + 1, "tasks_per_node": processes}
     settings |= {name if name in _GENERAL else f"slurm_{name}": value for name, value in wanted.items()}
     folder = Path(folder).resolve()

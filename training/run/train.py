@@ -187,7 +187,7 @@ def _tensorboard(folder: RunFolder) -> TensorBoardLogger | bool:
 
 def _say_what_was_read(data: TrainingData) -> None:
     log.info(
-        "%d training images an epoch, %d validation images, classes: %s",
+        "%d training images per epoch, %d validation images, classes: %s",
         len(data.train), len(data.validation), ", ".join(data.classes),
     )  # fmt: skip
     for what, count in data.repairs.items():

@@ -66,7 +66,7 @@ def convert_published(
         num_classes: how many, where they have no names.
         drop_classes: leave the checkpoint's classifier and label embedding out and start fresh ones, for "building" alone
             where neither ``classes`` nor ``num_classes`` say otherwise. Such a model detects nothing before it is trained.
-        gsd: metres a pixel that the model was trained at.
+        gsd: metres per pixel that the model was trained at.
         tile_size: side of the tiles to detect in, in pixels.
         half: store as float16.
 

@@ -23,7 +23,7 @@ class EvaluatePage(Page):
         self.annotations = AnnotationsCombo()
         self.area = polygon_combo(optional=True)
         self.add(self.detections, label=tr("&Detections"), tip=tr("What was found: polygons, best with a field score."))
-        self.add(self.annotations, label=tr("&Annotations"), tip=tr("What is there: one polygon a building."))
+        self.add(self.annotations, label=tr("&Annotations"), tip=tr("What is there: one polygon per building."))
         self.add(
             self.area,
             label=tr("Compare &inside"),

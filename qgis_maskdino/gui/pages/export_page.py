@@ -52,7 +52,7 @@ class ExportPage(Page):
         self.result = note()
         self.result.hide()
         self.add(self.raster, label=tr("&Raster layer"))
-        self.add(self.annotations, label=tr("&Annotations"), tip=tr("One polygon a building, all of them in the area below."))
+        self.add(self.annotations, label=tr("&Annotations"), tip=tr("One polygon per building, all of them in the area below."))
         self.add(self.caution)
         self.add(
             self.area,

@@ -51,7 +51,7 @@ def test_all_four_are_listed_and_explained(qgis_process):
         assert f"maskdino:{name}" in listed
     explained = qgis_process("help", "maskdino:detectbuildings").stdout
     assert "GSD: Ground sampling distance [m]" in explained
-    assert "Metres a pixel to look at the image with" in explained
+    assert "Metres per pixel to look at the image with" in explained
 
 
 def test_the_main_job_on_real_ground(qgis_process, shared_data, tmp_path):

@@ -130,7 +130,7 @@ class CocoFolder(Sequence[Sample]):
 
     @property
     def gsd(self) -> float | None:
-        """Metres a pixel, where the file says it of all images and they are the same within 2 %."""
+        """Metres per pixel, where the file says it of all images and they are the same within 2 %."""
         known = self._table.gsds.values[self._images.values]
         middle = float(np.median(known)) if len(known) else np.nan
         return middle if (np.abs(known - middle) <= 0.02 * middle).all() and np.isfinite(middle) else None

@@ -42,7 +42,7 @@ class ExportSummary:
         images, annotations: how many, by side: ``train`` and ``val``, or all under an empty name.
         empty_tiles: tiles left out because the raster has no data there.
         unseen: annotations left out because the raster has no data on most of them.
-        tile_size, gsd: pixels, and metres a pixel where known.
+        tile_size, gsd: pixels, and metres per pixel where known.
         seconds: that it took.
     """
 
@@ -79,7 +79,7 @@ def export_dataset(
         aoi: polygons within which the annotations are complete; pixels outside are black and have no annotations. None takes
             the whole raster.
         bands: for red, green and blue, counted from 1.
-        gsd: metres a pixel of the tiles; None takes the raster's own pixels.
+        gsd: metres per pixel of the tiles; None takes the raster's own pixels.
         layout: of the tiles, and how they are split.
         min_area: square pixels; what a border leaves of a building below that is left out.
         image_format: ``png``, exact, or ``jpg``, smaller.

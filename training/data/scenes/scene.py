@@ -188,7 +188,7 @@ class SceneWindows(Sequence[Sample]):
     Args:
         scenes: in this order.
         size: side of a window in pixels.
-        gsd: metres a pixel.
+        gsd: metres per pixel.
         smallest: instances of fewer pixels are dropped.
     """
 

@@ -188,7 +188,7 @@ def _moved(polygon: shapely.Geometry, factor: int, x: float, y: float) -> shapel
 
 
 def _ground_sampling_distance(source: CocoFolder, index: int) -> float:
-    """Return metres a pixel on the ground: web mercator's metres are longer than real ones away from the equator."""
+    """Return metres per pixel on the ground: web mercator's metres are longer than real ones away from the equator."""
     entry = source.image(index)
     transform = rasterio.transform.from_bounds(*entry.bounds, entry.width, entry.height)
     return float(np.mean(ground_size(CRS.from_epsg(3857), transform, entry.width, entry.height)))

@@ -13,7 +13,7 @@ class Canvas:
     Attributes:
         colour: (H, W, 3) float32, display RGB in 0..1, as a surface looks in even light.
         height: (H, W) float32, metres over the ground.
-        gsd: metres a pixel.
+        gsd: metres per pixel.
         grain, fine, coarse, broad: (H, W) float32 noise about zero, standard deviation near one; features of one pixel,
             about 0.7 m, 3 m and 25 m.
     """

@@ -33,13 +33,13 @@ class SyntheticTown:
     Args:
         seed: any non-negative integer.
         size_px: side of the square image in pixels.
-        gsd: metres a pixel.
+        gsd: metres per pixel.
         style: a name from ``training.data.synthetic.style.STYLES``; None draws one.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
         footprints: polygons in pixel coordinates (column, row), origin at the top left corner of the top left pixel. They may
-            touch and do not overlap. A building cut by the border of the scene leaves one polygon a part.
+            touch and do not overlap. A building cut by the border of the scene leaves one polygon per part.
         style: the style's name.
 
     Raises:
@@ -106,7 +106,7 @@ def write_town(
         footprints_path: the GeoPackage, layer ``buildings``.
         seed: of the town.
         size: side in pixels.
-        gsd: metres a pixel.
+        gsd: metres per pixel.
         style: of the town; None draws one.
         crs: projected, in metres.
         origin: easting and northing of the top left corner.
@@ -150,6 +150,6 @@ def _check(seed: int, size_px: int, gsd: float, style: str | None) -> None:
     if not 1 <= size_px <= LARGEST_SIZE:
         raise ArgumentError(f"size_px is {size_px}.", hint=f"Give 1 to {LARGEST_SIZE} pixels.")
     if not 0.01 <= gsd <= 10:
-        raise ArgumentError(f"gsd is {gsd} metres a pixel.", hint="Give 0.01 to 10; buildings are drawn well at 0.1 to 0.6.")
+        raise ArgumentError(f"gsd is {gsd} metres per pixel.", hint="Give 0.01 to 10; buildings are drawn well at 0.1 to 0.6.")
     if style is not None and style not in STYLES:
         raise ArgumentError(f"style is {style!r}.", hint=f"The styles are {', '.join(STYLES)}.")

@@ -20,7 +20,7 @@ COLUMNS = ("mAP", "@50", "@75", "s", "m", "l", "mAR", "@50", "@75")
 DECIMALS = 12
 """Of the figures. pycocotools adds 2e-16 to the denominators of precision, faster-coco-eval does not; the rest is equal."""
 _COCO_NAMES = {"box": "bbox", "mask": "segm", "boundary": "segm"}
-_SMALLER = [1, 10]  # detections an image; pycocotools wants three counts, and only the last is used here
+_SMALLER = [1, 10]  # detections per image; pycocotools wants three counts, and only the last is used here
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from engine.model.postprocess import ImageInstances, best_pairs, draw_instances
 class DenoisingQueries:
     """Noised ground truth that enters the decoder beside the ordinary queries while training (DN-DETR, arXiv:2203.01305).
 
-    There are P = groups * group_size slots an image. Group g's copy of target t of an image stands in slot
+    There are P = groups * group_size slots per image. Group g's copy of target t of an image stands in slot
     ``g * group_size + t``. Slots of an image with fewer targets than ``group_size`` are padding.
 
     labels: (B, P) int64, noised class ids; anything where padding.
