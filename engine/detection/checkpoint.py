@@ -213,4 +213,4 @@ def _pack(instances: Sequence[TileInstance]) -> bytes:
 
 def _unpack(tile: Tile, blob: bytes) -> list[TileInstance]:
     found = unpacked(zlib.decompress(blob))
-    return [TileInstance(tile, each.col, each.row, each.mask, each.score, each.label) for each in found]
+    return [TileInstance(each.col, each.row, each.mask, each.score, each.label, tile) for each in found]

@@ -9,8 +9,8 @@ import numpy as np
 
 from engine.detection.merging.tile_instances import (
     Building,
+    OffsetMask,
     bounding_box,
-    bounds_of,
     crop_to,
     is_same_object,
     shared_bounds,
@@ -51,7 +51,7 @@ class Candidate:
             (col, row), (right, bottom) = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
             mask = np.zeros((bottom - row, right - col), dtype=bool)
             for node in nodes:
-                crop_to(_OffsetMask(col, row, mask), node.instance.bounds)[...] |= node.instance.mask
+                crop_to(OffsetMask(col, row, mask), node.instance.bounds)[...] |= node.instance.mask
         candidate = cls(nodes, nodes[0].order, col, row, mask, _mean_score(nodes), _class_of(nodes))
         for node in nodes:
             node.candidate = candidate
@@ -60,7 +60,8 @@ class Candidate:
     @property
     def bounds(self) -> tuple[int, int, int, int]:
         """Half-open pixel bounds ``(col0, row0, col1, row1)``."""
-        return bounds_of(self)
+        height, width = self.mask.shape
+        return self.col, self.row, self.col + width, self.row + height
 
     def is_decidable(self) -> bool:
         """Say whether all that claim its pixels are known, and the better ones among them decided."""
@@ -97,20 +98,13 @@ class Candidate:
     def _without(self, rivals: list[Building]) -> np.ndarray:
         mask = self.mask.copy()
         for rival in rivals:
-            shared = shared_bounds(self.bounds, bounds_of(rival))
-            crop_to(_OffsetMask(self.col, self.row, mask), shared)[...] &= ~crop_to(rival, shared)
+            shared = shared_bounds(self.bounds, rival.bounds)
+            crop_to(OffsetMask(self.col, self.row, mask), shared)[...] &= ~crop_to(rival, shared)
         return mask
 
     def _better_rivals(self) -> list[Candidate]:
         rivals = {contact.candidate for node in self.nodes for contact in node.contacts}
         return [rival for rival in rivals if rival is not None and rival is not self and rival.order < self.order]
-
-
-@dataclass(eq=False)
-class _OffsetMask:
-    col: int
-    row: int
-    mask: np.ndarray
 
 
 def united(kept: list[Node]) -> list[list[Node]]:

@@ -6,7 +6,6 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from scipy import ndimage
@@ -18,43 +17,25 @@ _HEAD = struct.Struct("<iiiidi")  # col, row, height, width, score, label; the p
 _EDGES = ndimage.generate_binary_structure(2, 1)  # pixels that share an edge are neighbours
 
 
-class OffsetMask(Protocol):
-    """Anything with a mask whose top-left pixel lies at (col, row) of the working grid."""
-
-    @property
-    def col(self) -> int: ...
-
-    @property
-    def row(self) -> int: ...
-
-    @property
-    def mask(self) -> np.ndarray: ...
-
-
 @dataclass(frozen=True, eq=False)
-class TileInstance:
-    """One instance of one tile.
+class OffsetMask:
+    """A mask with its place on the working grid.
 
     Attributes:
-        tile: the tile that showed it.
-        col: column of ``mask``'s left-most pixel in the working grid.
+        col: column of the mask's left-most pixel.
         row: row of its top-most pixel.
-        mask: (h, w) bool, cropped to its bounding box; it may have several parts.
-        score: confidence in 0..1.
-        label: class index.
+        mask: (h, w) bool, mostly cropped to its bounding box; it may have several parts.
     """
 
-    tile: Tile
     col: int
     row: int
     mask: np.ndarray
-    score: float
-    label: int
 
     @property
     def bounds(self) -> tuple[int, int, int, int]:
         """Half-open pixel bounds ``(col0, row0, col1, row1)``."""
-        return bounds_of(self)
+        height, width = self.mask.shape
+        return self.col, self.row, self.col + width, self.row + height
 
     @cached_property
     def area(self) -> int:
@@ -63,14 +44,31 @@ class TileInstance:
 
 
 @dataclass(frozen=True, eq=False)
-class Building:
-    """One building on the working grid, whole: the fields are those of ``TileInstance``, without a tile."""
+class Building(OffsetMask):
+    """One building, or object of another class, whole.
 
-    col: int
-    row: int
-    mask: np.ndarray
+    Attributes:
+        score: confidence in 0..1.
+        label: class index.
+    """
+
     score: float
     label: int
+
+
+@dataclass(frozen=True, eq=False)
+class TileInstance(OffsetMask):
+    """One instance of one tile.
+
+    Attributes:
+        score: confidence in 0..1.
+        label: class index.
+        tile: the tile that showed it.
+    """
+
+    score: float
+    label: int
+    tile: Tile
 
 
 def packed(given: Iterable[TileInstance | Building]) -> bytes:
@@ -105,7 +103,7 @@ def tile_instances_of(tile: Tile, instances: Instances) -> list[TileInstance]:
     tile_instances = []
     for index in range(len(masks)):
         instance = TileInstance(
-            tile, tile.col, tile.row, masks[index], float(instances.scores[index]), int(instances.labels[index])
+            tile.col, tile.row, masks[index], float(instances.scores[index]), int(instances.labels[index]), tile
         )
         cropped = cropped_instance(instance, masks[index])
         if cropped is not None:
@@ -140,12 +138,6 @@ def crop_to(given: OffsetMask, bounds: tuple[int, int, int, int]) -> np.ndarray:
     return given.mask[max(row0 - given.row, 0) : max(row1 - given.row, 0), max(col0 - given.col, 0) : max(col1 - given.col, 0)]
 
 
-def bounds_of(given: OffsetMask) -> tuple[int, int, int, int]:
-    """Return the half-open pixel bounds ``(col0, row0, col1, row1)`` of a mask."""
-    height, width = given.mask.shape
-    return given.col, given.row, given.col + width, given.row + height
-
-
 def shared_bounds(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     """Return the half-open rectangle that two rectangles share; it has no pixels where they share none."""
     return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
@@ -161,14 +153,14 @@ def meeting_boxes(firsts: Sequence[TileInstance], seconds: Sequence[TileInstance
 
 def shared_pixels(a: OffsetMask, b: OffsetMask) -> int:
     """Count the pixels that two masks share."""
-    bounds = shared_bounds(bounds_of(a), bounds_of(b))
+    bounds = shared_bounds(a.bounds, b.bounds)
     return int(np.count_nonzero(crop_to(a, bounds) & crop_to(b, bounds)))
 
 
 def is_same_object(a: OffsetMask, b: OffsetMask) -> bool:
     """Return whether two masks show one object: their intersection over union is more than half."""
     common = shared_pixels(a, b)
-    return common > 0 and 3 * common > np.count_nonzero(a.mask) + np.count_nonzero(b.mask)
+    return common > 0 and 3 * common > a.area + b.area
 
 
 def disjoint(tile_instances: Sequence[TileInstance]) -> list[TileInstance]:

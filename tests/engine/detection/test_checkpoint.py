@@ -185,7 +185,7 @@ from engine.raster.tile_grid import Tile
 checkpoint = Checkpoint(Path(sys.argv[1]), fingerprint={"raster": "town.tif", "score": "0.5"}, resume=False)
 for index in range(50):
     tile = Tile(index, 0, 0, 64, 64)
-    checkpoint.add(tile, [TileInstance(tile, 0, 0, np.ones((30, 30), bool), 0.5, 0)])
+    checkpoint.add(tile, [TileInstance(0, 0, np.ones((30, 30), bool), 0.5, 0, tile)])
 os.kill(os.getpid(), signal.SIGKILL)
 """
     path = tmp_path / "p"

@@ -63,7 +63,7 @@ def test_objects_that_lie_on_one_another_all_come_back_whole(seed: int, tile_siz
 
 
 def of_class(tile_instances: list[TileInstance], label: int) -> list[TileInstance]:
-    return [TileInstance(p.tile, p.col, p.row, p.mask, p.score, label) for p in tile_instances]
+    return [TileInstance(p.col, p.row, p.mask, p.score, label, p.tile) for p in tile_instances]
 
 
 @settings(max_examples=15)
