@@ -118,7 +118,7 @@ class Checkpoint:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("CREATE TABLE IF NOT EXISTS run (fingerprint TEXT NOT NULL)")
-            connection.execute("CREATE TABLE IF NOT EXISTS tiles (tile INTEGER PRIMARY KEY, instances BLOB NOT NULL)")
+            connection.execute("CREATE TABLE IF NOT EXISTS tiles (tile INTEGER PRIMARY KEY, pieces BLOB NOT NULL)")
         except sqlite3.Error:
             connection.close()
             raise
@@ -163,7 +163,7 @@ class Checkpoint:
     def load(self, tile: Tile) -> list[TileInstance] | None:
         """Return the instances of a tile that is done, None for one that is not."""
         with self._lock, self._errors():
-            row = self._connection.execute("SELECT instances FROM tiles WHERE tile = ?", [tile.index]).fetchone()
+            row = self._connection.execute("SELECT pieces FROM tiles WHERE tile = ?", [tile.index]).fetchone()
         if row is None:
             return None
         try:

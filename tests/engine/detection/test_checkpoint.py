@@ -114,7 +114,7 @@ def test_the_row_of_a_tile_that_is_damaged_is_as_good_as_none(tmp_path, caplog):
     checkpoint = Checkpoint(path, fingerprint=MADE_WITH, resume=False)
     checkpoint.add(TILE, [instance([[1]])])
     for each in spoilt:
-        checkpoint._connection.execute("update tiles set instances = ?", [each])
+        checkpoint._connection.execute("update tiles set pieces = ?", [each])
         found = checkpoint.load(TILE)
         assert found is None or same(found[0], whole)  # a few bits at the end of a compressed row mean nothing
     assert "is done again" in caplog.text
@@ -155,7 +155,7 @@ def test_a_file_of_somebody_else_is_left_alone(tmp_path, make, resume):
 def test_a_file_of_an_earlier_version_is_known_by_its_tables(tmp_path):
     with closing(sqlite3.connect(tmp_path / "p")) as database:
         database.execute("create table run (fingerprint text not null)")
-        database.execute("create table tiles (tile integer primary key, instances blob not null)")
+        database.execute("create table tiles (tile integer primary key, pieces blob not null)")
         database.commit()
     Checkpoint(tmp_path / "p", fingerprint=MADE_WITH, resume=True).close(keep=False)
     assert list(tmp_path.iterdir()) == []
