@@ -325,7 +325,7 @@ def test_the_baseline_goes_through_the_same_program(tmp_path: Path) -> None:
     trained = train(read_config(path), tmp_path / "run", job=quiet_job())
     assert {"loss_classifier", "loss_mask", "loss_objectness"} <= read_history(trained.folder / LOSSES)[0].keys()
     assert engine.load_model(trained.model).header.name == "houses"
-    with pytest.raises(ConfigError, match="calibrate needs a Mask DINO"):
+    with pytest.raises(ConfigError, match=r"scores can be shifted: Mask DINO \(it is Mask R-CNN\)"):
         train(read_config(path, ["run.calibrate=true"]), tmp_path / "other", job=quiet_job())
 
 
