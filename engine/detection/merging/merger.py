@@ -1,7 +1,7 @@
 """Join the instances of instances that tiles show into buildings, so that the tiles cannot be seen in the result.
 
 The result is a function of the set of instances: neither the order in which tiles arrive nor the moments at which finished
-buildings are taken away change it. The steps, on what ``seam_relations`` says of pairs of instances:
+buildings are taken away change it. The steps, on what ``relations`` says of pairs of instances:
 
 1. Instances that are related, directly or through others, form a *component*.
 2. Inside a component, the better instances drop poorer views of the same thing.
