@@ -126,6 +126,7 @@ def test_what_deterministic_does_not_go_with_is_one_line(other, scene, tiny_mode
 
 
 class TestDetect:
+    @pytest.mark.slow
     def test_it_writes_the_layer_and_says_so(self, scene, tiny_model, tmp_path):
         output = tmp_path / "Häuser 1.gpkg"
         done = maskdino("detect", scene, "-o", output, "--model", tiny_model, "--score", "0.01", "--min-area", "0")

@@ -319,6 +319,7 @@ class TestDetect:
         arguments = {"raster": str(raster), "output": str(tmp_path / "out.gpkg"), "model": str(tiny_model), **arguments}
         return {"id": "town", "command": "detect", "arguments": arguments}
 
+    @pytest.mark.slow
     def test_a_detection(self, service, scene, tiny_model, tmp_path):
         service.event()
         service.send(self.request(scene, tmp_path, tiny_model, score=0.0, min_area=0, outline="raw"))

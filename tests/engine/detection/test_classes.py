@@ -50,6 +50,7 @@ def truth_of(labels: np.ndarray, classes: tuple[str, ...], only: tuple[str, ...]
     return {row for row in rows if only is None or row[1] in only}
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(
     seed=st.integers(0, 10_000),
@@ -196,6 +197,7 @@ def vehicles(tmp_path_factory) -> Path:
     return save_model(tmp_path_factory.mktemp("model") / "vehicles.safetensors", model, header)
 
 
+@pytest.mark.slow
 def test_a_model_brings_its_classes_from_the_command_line_to_the_layer(tmp_path, scene, vehicles) -> None:
     found = {}
     for classes in (None, "CAR, bus"):

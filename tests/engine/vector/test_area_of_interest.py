@@ -315,7 +315,7 @@ def test_a_cadastre_takes_no_longer_than_it_takes_to_read(tmp_path: Path, crs: s
     assert len(area.polygons) > 40_000
     assert all(area.touches(tile, margin=8) for tile in TileGrid(200, 80, tile_size=50, overlap=0))
     assert area.keeps(shapely.box([20, 20], [20, 20], [24, 24], [20.2, 20.2])).shape == (2,)
-    assert time.process_time() - started < 5 * reading + 1
+    assert time.process_time() - started < 5 * reading + 4  # each with each would be 2.3 billion comparisons
 
 
 @given(st.integers(1, 199), st.lists(boxes, min_size=1, max_size=30))
