@@ -33,7 +33,7 @@ LOWEST_TESTS := tests/engine/test_cli.py $(addprefix tests/engine/,commands rast
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast test-fast-engine test-fast-others test-engine test-qgis test-processors test-processors-quick test-as-avx2 test-as-sse test-gpu test-lowest audit-dependencies docs lint benchmark plugin embedded-bundle gpu-report gpu-bundle clean
+.PHONY: demo test test-fast test-fast-detection test-fast-engine test-fast-others test-engine test-qgis test-processors test-processors-quick test-as-avx2 test-as-sse test-gpu test-lowest audit-dependencies docs lint benchmark plugin embedded-bundle gpu-report gpu-bundle clean
 
 demo: $(KERNEL)
 	$(BIN)/maskdino demo -o demo
@@ -45,16 +45,21 @@ test:
 test-engine: $(KERNEL)
 	$(BIN)/python -m pytest
 
-# Two processes, which two cores run in less than two minutes.
+# Two processes at a time, one for each of two cores.
+FAST := $(BIN)/python -m pytest -q -m 'not slow and not gpu'
+
 test-fast: $(KERNEL)
-	$(MAKE) --jobs=2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync) test-fast-engine test-fast-others
+	$(MAKE) --jobs=2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
+	  test-fast-others test-fast-detection test-fast-engine
+
+test-fast-detection: $(KERNEL)
+	$(FAST) tests/engine/detection
 
 test-fast-engine: $(KERNEL)
-	$(BIN)/python -m pytest -q -m 'not slow and not gpu' tests/engine
+	$(FAST) tests/engine --ignore=tests/engine/detection
 
 test-fast-others: $(KERNEL)
-	$(BIN)/python -m pytest -q -m 'not slow and not gpu' tests --ignore=tests/engine
-
+	$(FAST) tests --ignore=tests/engine
 
 # A processor without AVX-512 or AVX2 runs other kernels, which round otherwise. No result may hang on that. These variables make
 # oneDNN, torch and MKL take such kernels; arm64 has none of the three, and torch's compiler looks at the processor itself.

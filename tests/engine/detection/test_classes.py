@@ -216,6 +216,7 @@ def test_a_model_brings_its_classes_from_the_command_line_to_the_layer(tmp_path,
     assert {"Car", "bus"} >= found["CAR, bus"] > set()
 
 
+@pytest.mark.slow
 def test_the_service_takes_names_as_a_list_or_a_text(tmp_path, scene, vehicles) -> None:
     arguments = {"raster": str(scene), "output": str(tmp_path / "o.gpkg"), "model": str(vehicles), "score": 0.01, "min_area": 0}
     answers = [serve({**arguments, "classes": classes}, Job(report=lambda progress: None)) for classes in ("bus", ["bus"])]

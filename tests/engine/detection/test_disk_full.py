@@ -35,6 +35,7 @@ def small_disk(tmp_path):
         subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs is Linux's")
 @pytest.mark.parametrize("size", [40 * KIBIBYTE, 120 * KIBIBYTE, 160 * KIBIBYTE, 200 * KIBIBYTE])
 def test_one_clear_error_and_nothing_broken(small_disk, tmp_path, size):

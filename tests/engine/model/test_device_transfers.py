@@ -62,7 +62,9 @@ def on_a_fake_gpu(module: nn.Module) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize("name", ["maskdino_lite", "maskdino_r50", pytest.param("maskdino_swinl", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["maskdino_lite", *(pytest.param(name, marks=pytest.mark.slow) for name in ("maskdino_r50", "maskdino_swinl"))]
+)
 @pytest.mark.parametrize("kind", ["training", "inference", "inference in bfloat16"])
 def test_a_forward_pass_stays_on_its_device(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "can_pack", lambda *_: False)  # as it is on a GPU
