@@ -554,6 +554,7 @@ class Noise(LabelPredictor):
         return [Instances(np.full(5, 0.9, np.float32), np.zeros(5, np.int64), masks) for _ in tiles]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 8])
 def test_a_cancel_is_quick_whatever_the_masks_are(tmp_path, workers):
     raster = write_label_raster(tmp_path / "town.tif", np.zeros((1500, 1500), int))

@@ -40,6 +40,7 @@ def found(module: TrainingModule, samples: list[Sample], *, at_once: int) -> dic
     return {number: instances for number, (_, instances) in sorted(module.first_found.items())}
 
 
+@pytest.mark.slow
 def test_images_together_give_the_figures_of_one_at_a_time(module: TrainingModule, samples: list[Sample]) -> None:
     """Sums are added in another order: scores agree to 1e-3, masks but for pixels whose logit is nearly nought."""
     together, alone = (found(module, samples, at_once=count) for count in (8, 1))

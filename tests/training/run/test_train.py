@@ -197,6 +197,7 @@ def test_a_run_that_is_killed_in_its_last_validation_leaves_a_model(ending: sign
     assert not (tmp_path / "run" / VALIDATION).exists()
 
 
+@pytest.mark.slow
 def test_a_run_by_the_clock_keeps_time_for_its_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_run(tmp_path)
     look = TrainingModule._find

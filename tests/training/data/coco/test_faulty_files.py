@@ -110,6 +110,7 @@ def refusal(read: Callable[[], Any]) -> str:
     return ""
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(content=contents)
 def test_a_clean_copy_needs_no_repair(tmp_path_factory: pytest.TempPathFactory, pictures: Path, content: Any) -> None:
@@ -131,6 +132,7 @@ def test_outlines_that_are_the_same_once_they_are_cut_are_written_once(tmp_path:
     assert CocoFolder(tmp_path / "clean").repairs == {}
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(content=contents)
 def test_all_three_take_the_same_annotations(tmp_path_factory: pytest.TempPathFactory, pictures: Path, content: Any) -> None:
