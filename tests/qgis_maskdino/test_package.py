@@ -82,9 +82,9 @@ class TestRulesOfTheRepository:
         for part in ("PyTorch", "about 1.6 GB", "asks", "a folder of its own"):
             assert part in metadata["about"]
 
-    def test_owner_and_addresses_are_in_two_files_and_their_list(self, project):
+    def test_owner_and_addresses_are_in_a_few_files_and_their_list(self, project):
         """Whoever publishes the project changes them there, and nowhere else."""
-        listed = {"metadata.txt", "pyproject.toml"}
+        listed = {"metadata.txt", "pyproject.toml", "CITATION.cff", "mkdocs.yml"}
         placeholder = re.compile(r"github\.com/qgis-maskdino|@qgis-maskdino\.|qgis-maskdino\.org|qgis-maskdino maintainers")
         paths = [path for folder in FOLDERS for path in (project / folder).rglob("*")]
         texts = [path for path in (*paths, *project.glob("*")) if path.suffix in TEXTS and path.is_file()]
