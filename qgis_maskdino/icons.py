@@ -35,5 +35,5 @@ def icon(name: str) -> QIcon:
 
 
 def is_dark() -> bool:
-    """Say whether windows are dark now."""
+    """Return whether windows are dark now."""
     return QApplication.palette().color(QPalette.ColorRole.Window).lightness() < 128

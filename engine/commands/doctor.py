@@ -131,7 +131,7 @@ def devices() -> dict[str, str]:
 
 
 def operator() -> dict[str, Any]:
-    """Say which kernel runs the attention operator, and why."""
+    """Return which kernel runs the attention operator, and why."""
     from engine.ops import kernel_report
 
     return kernel_report()

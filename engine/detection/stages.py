@@ -33,7 +33,7 @@ class Channel(Generic[T]):
         self._stops = stops
 
     def stopped(self) -> bool:
-        """Say whether one of its stop events is set."""
+        """Return whether one of its stop events is set."""
         return any(stop.is_set() for stop in self._stops)
 
     def put(self, item: T) -> None:
@@ -163,7 +163,7 @@ class Stages:
                     self._seconds[what] = self._seconds.get(what, 0.0) + time.perf_counter() - self._since[what]
 
     def running(self, *names: str) -> bool:
-        """Say whether any of these threads is still at work."""
+        """Return whether any of these threads is still at work."""
         return any(self._threads[name].is_alive() for name in names)
 
     def join(self, *names: str, timeout: float | None = None) -> None:

@@ -236,7 +236,7 @@ def _real(path: Path) -> str:
 
 
 def _is_full(folder: Path, error: Exception) -> bool:
-    """Say whether a write failed for want of room. GDAL rarely says why; the system does."""
+    """Return whether a write failed for want of room. GDAL rarely says why; the system does."""
     number = getattr(error, "errno", None)
     if number is not None:
         return number in (errno.ENOSPC, errno.EDQUOT)

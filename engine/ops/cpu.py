@@ -38,7 +38,7 @@ def description() -> tuple[str, str]:
 
 
 def takes(value: Tensor, locations: Tensor, weights: Tensor) -> bool:
-    """Tell whether the kernel is made for such tensors: all of one of DTYPES."""
+    """Return whether the kernel is made for such tensors: all of one of DTYPES."""
     return value.dtype in DTYPES and value.dtype == locations.dtype == weights.dtype
 
 

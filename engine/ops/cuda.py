@@ -34,7 +34,7 @@ def description(device: int) -> tuple[str, str]:
 
 
 def takes(value: Tensor, locations: Tensor, weights: Tensor) -> bool:
-    """Tell whether the kernel is made for such tensors: all of one type, or the other two float32 beside a half type."""
+    """Return whether the kernel is made for such tensors: all of one type, or the other two float32 beside a half type."""
     levels, points = weights.shape[3:]
     beside = (value.dtype, torch.float32) if value.dtype.itemsize == 2 else (value.dtype,)
     known = value.dtype in DTYPES and locations.dtype in beside and weights.dtype == locations.dtype

@@ -16,7 +16,7 @@ from engine.errors import KernelError
 
 
 def how_to_install() -> str:
-    """Say how the bindings are installed: their major version is that of the CUDA that torch was built with."""
+    """Return how the bindings are installed: their major version is that of the CUDA that torch was built with."""
     major = (torch.version.cuda or "13").split(".")[0]
     return f"pip install 'cuda-bindings=={major}.*'"
 

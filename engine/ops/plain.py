@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 
 def takes(value: Tensor, locations: Tensor, weights: Tensor) -> bool:
-    """Tell whether the kernel is made for such tensors: all of one type."""
+    """Return whether the kernel is made for such tensors: all of one type."""
     return value.dtype == locations.dtype == weights.dtype
 
 

@@ -45,7 +45,7 @@ class Georeference:
 
 
 def needs_warping(dataset: DatasetReader | WarpedVRT) -> bool:
-    """Say whether ground control points tie an open dataset to the ground in a way that no affine can."""
+    """Return whether ground control points tie an open dataset to the ground in a way that no affine can."""
     points, _ = dataset.gcps
     return dataset.transform.is_identity and len(points) >= 3 and _affine_of_points(points) is None
 

@@ -63,7 +63,7 @@ def check_values(dtypes: Sequence[str], *, name: str) -> None:
 
 
 def is_plausible(pixels: np.ndarray) -> np.ndarray:
-    """Say which float values, of any shape, are numbers that a sensor or a product can have meant."""
+    """Return which float values, of any shape, are numbers that a sensor or a product can have meant."""
     return np.abs(pixels) < ABSURD
 
 

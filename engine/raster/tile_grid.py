@@ -149,7 +149,7 @@ class TileGrid(Sequence[Tile]):
         return [row * len(self._cols) + col for row in rows for col in cols]
 
     def inner_sides(self, tile: Tile) -> Sides:
-        """Say which sides of a tile lie inside the grid, where a building may go on; the others are its edge."""
+        """Return which sides of a tile lie inside the grid, where a building may go on; the others are its edge."""
         col0, row0, col1, row1 = tile.bounds
         left, top, right, bottom = self.bounds
         return Sides(left=col0 > left, top=row0 > top, right=col1 < right, bottom=row1 < bottom)

@@ -127,11 +127,11 @@ class AreaOfInterest:
         return col0, row0, col1, row1
 
     def touches(self, tile: Tile, *, margin: float = 0) -> bool:
-        """Say whether a tile comes within ``margin`` pixels of the area, so that it may show a building to keep."""
+        """Return whether a tile comes within ``margin`` pixels of the area, so that it may show a building to keep."""
         return self._index.comes_within(shapely.box(*tile.bounds), margin)
 
     def keeps(self, footprints: Sequence[shapely.Geometry] | np.ndarray) -> np.ndarray:
-        """Say which footprints, in pixels, lie inside by more than half of their area: (N,) bool."""
+        """Return which footprints, in pixels, lie inside by more than half of their area: (N,) bool."""
         return self._index.holds_most_of(np.asarray(footprints, dtype=object))
 
 

@@ -33,7 +33,7 @@ class EngineError(Exception):
 
 
 def explain_death(exit_code: int, *, crashed: bool, stderr: str) -> EngineError:
-    """Say why an engine ended that nobody had asked to end.
+    """Return why an engine ended that nobody had asked to end.
 
     Args:
         exit_code: its exit status; the number of the signal where it was ended by one and the system tells.

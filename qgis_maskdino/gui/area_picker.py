@@ -109,7 +109,7 @@ class AreaPicker(QWidget):
         return (tr("whole layer"), tr("map view"), tr("rectangle"), inside)[self.choice.currentIndex()]
 
     def why_not(self) -> str:
-        """Say why there is no area yet; empty when there is one."""
+        """Return why there is no area yet; empty when there is one."""
         kind = self.choice.currentIndex()
         if kind == RECTANGLE and self._drawn is None:
             return tr("Draw the rectangle on the map.")

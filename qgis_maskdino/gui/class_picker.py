@@ -61,7 +61,7 @@ class ClassPicker(QWidget):
         return {} if len(ticked) == self.list.count() else {"CLASSES": ",".join(ticked)}
 
     def why_not(self) -> str:
-        """Say why nothing can be looked for; empty when something can."""
+        """Return why nothing can be looked for; empty when something can."""
         return tr("Tick at least one class.") if self.list.count() and not self.ticked() else ""
 
     def _items(self) -> list[QListWidgetItem]:

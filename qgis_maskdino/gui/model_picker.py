@@ -58,7 +58,7 @@ class ModelPicker(QWidget):
         return {"MODEL_FILE": model} if os.path.isabs(model) else {"MODEL": model}
 
     def why_not(self) -> str:
-        """Say why there is no model; empty when there is one."""
+        """Return why there is no model; empty when there is one."""
         model = self.model()
         gone = os.path.isabs(model) and not os.path.isfile(model)
         return tr("The model file {} is not there any more.").format(model) if gone else ""

@@ -49,7 +49,7 @@ class RasterPicker(QWidget):
         return layer if isinstance(layer, QgsRasterLayer) else None
 
     def why_not(self) -> str:
-        """Say why there is no layer; empty when there is one."""
+        """Return why there is no layer; empty when there is one."""
         layer = self.layer()
         if layer is None:
             return tr("Add a raster layer to the project first, or choose a file with the … button.")

@@ -82,7 +82,7 @@ class Job:
         """Hear, in the main thread, that the job was cancelled, where being asked is not enough."""
 
     def kept(self) -> str:
-        """Say what a cancel leaves; empty where that is nothing."""
+        """Return what a cancel leaves; empty where that is nothing."""
         return ""
 
     def summary(self) -> str:

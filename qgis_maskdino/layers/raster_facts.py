@@ -70,7 +70,7 @@ def ground_sampling_distance(layer: QgsRasterLayer) -> float | None:
 
 
 def ground_megapixels(area: QgsRectangle, crs: QgsCoordinateReferenceSystem, gsd: float) -> float | None:
-    """Say how many million pixels of a size cover a rectangle on the ground; None where that cannot be measured."""
+    """Return how many million pixels of a size cover a rectangle on the ground; None where that cannot be measured."""
     if not crs.isValid() or area.isEmpty():
         return None
     measure = _measure(crs)

@@ -92,7 +92,7 @@ class LayerSource:
 
 
 def has_pixels(provider: QgsRasterDataProvider) -> bool:
-    """Say whether a layer has pixels of its own, as files and coverages do; a web map is drawn as fine as it is asked for."""
+    """Return whether a layer has pixels of its own, as files and coverages do; a web map is drawn as fine as asked for."""
     return bool(provider.capabilities() & QgsRasterInterface.Capability.Size) and provider.xSize() > 0
 
 

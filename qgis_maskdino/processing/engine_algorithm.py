@@ -52,7 +52,7 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         return icon_path(self.ICON)
 
     def canExecute(self) -> tuple[bool, str]:
-        """Say whether there is an engine, and if not, how to get one."""
+        """Return whether there is an engine, and if not, how to get one."""
         condition = EngineEnvironment().condition()
         return condition.state is State.READY, "" if condition.state is State.READY else condition.sentence
 

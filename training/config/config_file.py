@@ -43,7 +43,7 @@ def read_config(source: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
 
 
 def describe(error: ValidationError) -> str:
-    """Say what is wrong with a config, and name the nearest known key for each unknown one."""
+    """Return what is wrong with a config, and name the nearest known key for each unknown one."""
     return " ".join(_fault(dict(fault)) for fault in error.errors()[:8])
 
 

@@ -212,7 +212,7 @@ class _Opened:
         return SceneWindows(scenes, size=self.data.size, gsd=self.data.gsd, smallest=self.data.smallest)
 
     def _labels(self, names: Sequence[str], where: object) -> list[int]:
-        """Say which of the model's classes each class of a source is.
+        """Return which of the model's classes each class of a source is.
 
         Raises:
             ConfigError: it is none of them.

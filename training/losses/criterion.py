@@ -190,7 +190,7 @@ class Criterion(nn.Module):
         return supervised
 
     def _denoising_layers(self, outputs: Outputs) -> dict[str, int]:
-        """Say which denoising predictions are supervised, by the suffix of their losses' names."""
+        """Return which denoising predictions are supervised, by the suffix of their losses' names."""
         if self.config.denoising.mode == "no":
             return {}
         # The official criterion leaves the prediction before layer 1 out where there is no two-stage selection.

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.model.host_transfer import finish_copies, start_copy
+
 
 def to_device(indices: np.ndarray, device: torch.device) -> Tensor:
     """Copy indices to a device as int64, without waiting for it."""
@@ -18,9 +20,6 @@ def to_device(indices: np.ndarray, device: torch.device) -> Tensor:
 
 def to_host(tensor: Tensor) -> np.ndarray:
     """Copy from a device, and wait for it."""
-    copy = tensor.to("cpu", non_blocking=tensor.is_cuda)  # into pinned memory where the source is on a GPU
-    if tensor.is_cuda:
-        copied = torch.cuda.Event()
-        copied.record(torch.cuda.current_stream(tensor.device))
-        copied.synchronize()
+    copy = start_copy(tensor)
+    finish_copies(tensor.device)
     return copy.numpy()

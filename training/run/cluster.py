@@ -34,7 +34,7 @@ class ClusterTraining:
         return None if trained is None else str(trained.model)
 
     def checkpoint(self) -> Any:
-        """Say what is to be queued when the time is up or another job goes first: the same run, resumed."""
+        """Return what is to be queued when the time is up or another job goes first: the same run, resumed."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(ClusterTraining(self.config, self.folder, resume=RunFolder(self.folder).config.exists()))

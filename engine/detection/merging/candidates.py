@@ -64,7 +64,7 @@ class Candidate:
         return self.col, self.row, self.col + width, self.row + height
 
     def is_decidable(self) -> bool:
-        """Say whether all that claim its pixels are known, and the better ones among them decided."""
+        """Return whether all that claim its pixels are known, and the better ones among them decided."""
         return all(contact.resolved for node in self.nodes for contact in node.contacts) and all(
             rival.decided for rival in self._better_rivals()
         )

@@ -67,7 +67,7 @@ class Node:
         self.drops, self.agrees, self.contacts = [], [], []
 
     def is_unconfirmed(self, covering_tiles: CoveringTiles) -> bool:
-        """Say whether it is a strip along a border, and a tile that sees across that border shows no such building.
+        """Return whether it is a strip along a border, and a tile that sees across that border shows no such building.
 
         A strip less than half as deep as it is long shows less of a building than it hides; and of what lies in the
         margin of a border alone, nothing is certain.
@@ -166,7 +166,7 @@ def _depths(instance: TileInstance) -> Sides:
 
 
 def _looks_across(tile: Tile, other: Tile, side: int) -> bool:
-    """Say whether a tile sees both sides of another one's left, top, right or bottom border."""
+    """Return whether a tile sees both sides of another one's left, top, right or bottom border."""
     line = other.bounds[side]
     low, high = (tile.bounds[0], tile.bounds[2]) if side % 2 == 0 else (tile.bounds[1], tile.bounds[3])
     return low < line < high

@@ -123,14 +123,14 @@ def _relations(
 
 
 def lies_within(instance: TileInstance, tile: Tile) -> bool:
-    """Say whether a tile shows every pixel of an instance."""
+    """Return whether a tile shows every pixel of an instance."""
     col0, row0, col1, row1 = instance.bounds
     left, top, right, bottom = tile.bounds
     return left <= col0 and top <= row0 and col1 <= right and row1 <= bottom
 
 
 def ends_before(instance: TileInstance, other: Tile) -> bool:
-    """Say whether an instance ends before every border of its own tile that the other tile looks across."""
+    """Return whether an instance ends before every border of its own tile that the other tile looks across."""
     low_col, low_row, high_col, high_row = other.bounds
     left, top, right, bottom = instance.tile.bounds
     across = Sides(low_col < left < high_col, low_row < top < high_row, low_col < right < high_col, low_row < bottom < high_row)

@@ -242,7 +242,7 @@ def crop_to_canvas(canvas: np.ndarray, tile: Tile, instance: TileInstance) -> np
 
 
 def what_remains(whole: np.ndarray, remaining: np.ndarray) -> np.ndarray | None:
-    """Say what is left of a mask that gave up pixels to better ones.
+    """Return what is left of a mask that gave up pixels to better ones.
 
     None where more than half of it went: it was the same thing, or a blob over several. Where a part of it was split,
     the largest fragment of that part stays, so that no slivers are left beside a neighbour's wall.

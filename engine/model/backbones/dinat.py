@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
+from engine.model.backbones.hierarchical import HierarchicalTransformer, Stage
 from engine.model.config import DinatConfig
 from engine.model.layers.neighborhood_attention import NeighborhoodAttention
 
 
-class DinatTransformer(nn.Module):
+class DinatTransformer(HierarchicalTransformer):
     """DiNAT (arXiv 2209.15001) that takes any image size and gives every stage's map, normalised."""
 
     def __init__(self, config: DinatConfig, *, names: tuple[str, ...]) -> None:
@@ -36,28 +35,16 @@ class DinatTransformer(nn.Module):
                 for index, dilation in enumerate(dilations)
             ]
             last = stage == len(config.depths) - 1
-            self.levels.append(DinatStage(blocks, None if last else Downsampler(width)))
+            self.levels.append(Stage(blocks, None if last else Downsampler(width)))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) normalised -> res2 to res5."""
-        x = self.patch_embed(images)  # (B, H/4, W/4, C)
-        outputs = {}
-        for name, stage, norm in zip(self.names, self.levels, self.norms, strict=True):
-            for block in stage.blocks:
-                x = block(x)
-            outputs[name] = norm(x).permute(0, 3, 1, 2).contiguous()
-            if stage.downsample is not None:
-                x = stage.downsample(x)
-        return outputs
-
-    def repeated_parts(self) -> Iterator[nn.Module]:
-        """Yield the blocks."""
-        yield from (block for stage in self.levels for block in stage.blocks)
+    @property
+    def stages(self) -> nn.ModuleList:
+        return self.levels
 
 
 class Tokenizer(nn.Module):
@@ -84,15 +71,6 @@ class Downsampler(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.reduction(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
-
-
-class DinatStage(nn.Module):
-    """The blocks of one resolution, and the convolution that leads to the next."""
-
-    def __init__(self, blocks: list[DinatBlock], downsample: Downsampler | None) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.downsample = downsample
 
 
 class DinatBlock(nn.Module):

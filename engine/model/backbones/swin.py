@@ -7,19 +7,18 @@ The parts that do agree (window attention, patch embedding, patch merging, MLP) 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from timm.layers import DropPath, Mlp, PatchEmbed
 from timm.models.swin_transformer import PatchMerging, WindowAttention, window_partition, window_reverse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.model.backbones.hierarchical import HierarchicalTransformer, Stage
 from engine.model.config import SwinConfig
 from engine.model.layers.cached_constants import cached
 
 
-class SwinTransformer(nn.Module):
+class SwinTransformer(HierarchicalTransformer):
     """Swin Transformer (arXiv 2103.14030) that takes any image size and gives every stage's map, normalised."""
 
     def __init__(self, config: SwinConfig, *, names: tuple[str, ...]) -> None:
@@ -47,33 +46,12 @@ class SwinTransformer(nn.Module):
                 for index in range(depth)
             ]
             last = stage == len(config.depths) - 1
-            self.layers.append(SwinStage(blocks, None if last else PatchMerging(width, 2 * width)))
+            self.layers.append(Stage(blocks, None if last else PatchMerging(width, 2 * width)))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) normalised -> res2 to res5."""
-        x = self.patch_embed(images)  # (B, H/4, W/4, C)
-        outputs = {}
-        for name, stage, norm in zip(self.names, self.layers, self.norms, strict=True):
-            for block in stage.blocks:
-                x = block(x)
-            outputs[name] = norm(x).permute(0, 3, 1, 2).contiguous()
-            if stage.downsample is not None:
-                x = stage.downsample(x)
-        return outputs
-
-    def repeated_parts(self) -> Iterator[nn.Module]:
-        """Yield the blocks."""
-        yield from (block for stage in self.layers for block in stage.blocks)
-
-
-class SwinStage(nn.Module):
-    """The blocks of one resolution, and the merging that leads to the next."""
-
-    def __init__(self, blocks: list[SwinBlock], downsample: PatchMerging | None) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.downsample = downsample
+    @property
+    def stages(self) -> nn.ModuleList:
+        return self.layers
 
 
 class SwinBlock(nn.Module):

@@ -244,7 +244,7 @@ class DetectPage(Page):
         return ground_megapixels(layer.extent() if area is None else area.intersect(layer.extent()), layer.crs(), gsd)
 
     def _estimate(self) -> str:
-        """Say how much there is to look at, and how long that took this machine the last time, the engine's start included."""
+        """Return how much there is to look at, and how long that took here the last time, the engine's start included."""
         facts, gsd, megapixels = raster_facts(self.raster.layer()), self._gsd(), self._megapixels()
         if megapixels is None:
             return ""

@@ -142,7 +142,7 @@ class FirstStartPage(QWidget):
 
 
 def _what(environment: EngineEnvironment) -> str:
-    """Say what will be installed, where, and how large it is."""
+    """Return what will be installed, where, and how large it is."""
     gigabytes = environment.size_estimate() / 1e9
     torch = tr("PyTorch for your NVIDIA graphics card") if cuda_of_driver() else tr("PyTorch for the processor")
     how = tr("with uv") if find_uv() else tr("with pip")

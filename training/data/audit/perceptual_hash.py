@@ -40,7 +40,7 @@ def read_thumbnail(path: str | Path) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def is_blank(thumbnails: np.ndarray) -> np.ndarray:
-    """Say which thumbnails (N, SIDE, SIDE) show nothing that could be told apart: (N,) bool."""
+    """Return which thumbnails (N, SIDE, SIDE) show nothing that could be told apart: (N,) bool."""
     return (_blocks(thumbnails.astype(np.float32)).std(axis=(-2, -1)) > _FLAT).sum(axis=-1) < 2
 
 

@@ -222,7 +222,7 @@ def _crs_name(crs: Any) -> str:
 
 
 def _info(source: RasterSource, annotations: str | Path, aoi: str | Path | None, layout: Layout, side: str) -> dict[str, Any]:
-    """Say where a data set came from, by file names without folders: it may be passed on."""
+    """Return where a data set came from, by file names without folders: it may be passed on."""
     return {
         "description": f"Building footprints on {source.name}",
         "annotations": Path(annotations).name,

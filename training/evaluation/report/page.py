@@ -110,7 +110,7 @@ def _misses(evaluation: LayerEvaluation) -> list[dict[str, Any]]:
 
 
 def _places(evaluation: LayerEvaluation, rows: np.ndarray) -> list[str]:
-    """Say where annotations are: latitude and longitude, or their own coordinates where nobody knows."""
+    """Return where annotations are: latitude and longitude, or their own coordinates where nobody knows."""
     middles = shapely.get_coordinates(shapely.point_on_surface(evaluation.annotated[rows]))
     if evaluation.plane.crs is None:
         return [f"{x:.10g} {y:.10g}" for x, y in middles]
