@@ -1,4 +1,4 @@
-"""Charts as SVG text: nothing but shapes and letters, so that a page with them needs nothing from elsewhere."""
+"""Charts as SVG text with a caption: nothing but shapes and letters, so that a page needs nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -123,4 +123,4 @@ def _frame(title: str, across: Axis, up: Axis, body: str) -> str:
     parts.append(f'<text class="middle name" x="{middle:.0f}" y="{HEIGHT - 6}">{escape(across.label)}</text>')
     centre = (_TOP + base) / 2
     parts.append(f'<text class="middle name" transform="translate(12 {centre:.0f}) rotate(-90)">{escape(up.label)}</text>')
-    return "".join([*parts, "</svg>"])
+    return "".join([*parts, f"</svg><figcaption>{escape(title)}</figcaption>"])
