@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,13 @@ class History(lightning.Callback):
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
         path = self.folder / name
-        new = not path.exists()
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, row)
+        if not path.exists():
+            writer.writeheader()
+        writer.writerow(row)
         with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, row)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+            file.write(text.getvalue())
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
@@ -69,12 +71,16 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 
 def _forget_after(path: Path, step: int) -> None:
-    """Drop the rows of steps that a kill undid."""
+    """Drop the rows of steps that a kill undid, and the line that it cut short; a table without a whole header goes."""
     if not path.exists():
         return
     with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    kept = [row for row in rows if row and int(row[0]) <= step]
+        rows = list(csv.reader(line for line in file if line.endswith("\n")))
+    if not rows:
+        path.unlink()
+        return
+    header, *rows = rows
+    kept = [row for row in rows if len(row) == len(header) and row[0].isdigit() and int(row[0]) <= step]
     with OutputFile(path) as output:
         with output.part.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([header, *kept])
