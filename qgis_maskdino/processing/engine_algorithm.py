@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -95,7 +96,11 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         """Turn an engine's error into the exception that Processing shows, its details into lines of the log."""
         try:
             yield
+        except QgsProcessingException as error:
+            _release_locals(error)
+            raise
         except EngineError as error:
+            _release_locals(error)
             if feedback is not None and error.details:
                 feedback.pushDebugInfo(error.details)
             # Processing has one text for all of it; the panel's feedback keeps sentence and way out apart.
@@ -112,6 +117,17 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
             return f"'{labels[name]}'" if name in labels else option[0]
 
         return re.sub(r"--([a-z]+(?:-[a-z]+)*)", label, message)
+
+
+def _release_locals(error: BaseException | None) -> None:
+    """Drop the local variables of the functions that an error came through.
+
+    QGIS never lets go of the traceback of an exception that an algorithm raises. A layer in one would keep its file open until
+    Python ends, and be deleted only then, after GDAL: that crashes.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def device_options() -> list[str]:

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from qgis.core import QgsSettings
+from qgis.core import QgsMapLayer, QgsProject, QgsSettings
+from qgis.PyQt import sip
 from qgis.PyQt.QtCore import QSettings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -102,9 +103,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def layers_go_before_qgis(qgis_app) -> Iterator[None]:
-    """What a traceback still holds of QGIS's objects goes while QGIS is there; later it takes the process down."""
+    """Layers are gone before QGIS: one that Python deletes afterwards closes its file in a GDAL that is gone, and crashes."""
     yield
+    QgsProject.instance().clear()
     gc.collect()
+    layers = [each for each in gc.get_objects() if issubclass(type(each), QgsMapLayer) and not sip.isdeleted(each)]
+    assert not layers, f"still held by someone: {[layer.source() for layer in layers]}"
 
 
 @pytest.fixture(scope="session")
