@@ -24,6 +24,7 @@ class MaskDinoPlugin:
         self._translator: QTranslator | None = install_translator()
         self._provider: MaskDinoProvider | None = None
         self._options = None
+        self._exit_question = None
         self.dock = None
         self._menu: QMenu | None = None
         self._toggle: QAction | None = None
@@ -39,6 +40,7 @@ class MaskDinoPlugin:
     def initGui(self) -> None:
         """Take the plugin's place in QGIS's window."""
         from qgis_maskdino.gui.dock import MaskDinoDock
+        from qgis_maskdino.gui.exit_question import ExitQuestion
         from qgis_maskdino.gui.pages.options_page import OptionsFactory
 
         self.initProcessing()
@@ -50,6 +52,8 @@ class MaskDinoPlugin:
         self._iface.registerOptionsWidgetFactory(self._options)
 
         window = self._iface.mainWindow()
+        self._exit_question = ExitQuestion(self.dock.queue, window)
+        self._iface.registerApplicationExitBlocker(self._exit_question)
         self._toggle = QAction(icon(LOGO), tr("Detect buildings"), window)
         self._toggle.setObjectName("mActionMaskDino")
         self._toggle.setCheckable(True)
@@ -75,10 +79,11 @@ class MaskDinoPlugin:
             self._iface.removeToolBarIcon(self._toggle)
             self._iface.rasterMenu().removeAction(self._menu.menuAction())
             self._iface.unregisterOptionsWidgetFactory(self._options)
+            self._iface.unregisterApplicationExitBlocker(self._exit_question)
             self._iface.removeDockWidget(self.dock)
             for thing in (self._menu, self._on_layer, self._toggle, self._settings, self.dock):
                 thing.deleteLater()
-            self._options = self.dock = self._menu = self._toggle = self._settings = self._on_layer = None
+            self._options = self._exit_question = self.dock = self._menu = self._toggle = self._settings = self._on_layer = None
         if self._provider is not None:
             QgsApplication.processingRegistry().removeProvider(self._provider)
             self._provider = None

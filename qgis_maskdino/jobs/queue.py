@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from qgis.core import QgsApplication, QgsTask
 from qgis.PyQt.QtCore import QObject, pyqtSignal
 
 from qgis_maskdino.translation import tr
@@ -98,7 +98,10 @@ class Job:
 
 
 class JobQueue(QObject):
-    """Runs one job at a time, each in a task of QGIS, in the order in which they were added.
+    """Runs one job at a time, each in a thread of its own, in the order in which they were added.
+
+    They are no tasks of QGIS's task manager: until 3.26 QGIS announces the end of a task that took a while in the message
+    bar ("Task complete", for a cancelled one too), on top of what the panel says.
 
     Signals:
         changed: a job was added, began or ended.
@@ -109,17 +112,22 @@ class JobQueue(QObject):
     changed = pyqtSignal()
     event_received = pyqtSignal(object, dict)
     ended = pyqtSignal(object)
+    # Emitted in the thread of a job, received in the main thread.
+    _thread_spoke = pyqtSignal(object, dict)
+    _thread_ended = pyqtSignal(object)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._waiting: list[Job] = []
-        self._task: _JobTask | None = None
+        self._thread: _JobThread | None = None
         self._closed = False
+        self._thread_spoke.connect(self._on_event)
+        self._thread_ended.connect(self._on_thread_ended)
 
     @property
     def running(self) -> Job | None:
         """The job that runs."""
-        return self._task.job if self._task is not None else None
+        return self._thread.job if self._thread is not None else None
 
     @property
     def waiting(self) -> list[Job]:
@@ -134,8 +142,8 @@ class JobQueue(QObject):
 
     def cancel(self, job: Job) -> None:
         """Cancel a job that runs or waits; one that has ended is left as it is."""
-        if self._task is not None and job is self._task.job:
-            self._task.cancel()
+        if self._thread is not None and job is self._thread.job:
+            self._thread.cancel()
         elif job in self._waiting:
             self._waiting.remove(job)
             self._end(job, JobState.CANCELLED)
@@ -145,13 +153,13 @@ class JobQueue(QObject):
         """Cancel everything and wait until no job runs any more. Nothing is heard of them after that."""
         self._closed = True
         self._waiting.clear()
-        if self._task is not None:
-            self._task.cancel()
-            self._task.has_ended.wait(CLOSE_WITHIN)
-            self._task = None
+        if self._thread is not None:
+            self._thread.cancel()
+            self._thread.join(CLOSE_WITHIN)
+            self._thread = None
 
     def _start_next(self) -> None:
-        while self._task is None and self._waiting and not self._closed:
+        while self._thread is None and self._waiting and not self._closed:
             job = self._waiting.pop(0)
             try:
                 job.prepare()
@@ -160,20 +168,20 @@ class JobQueue(QObject):
                 self._end(job, JobState.FAILED)
                 continue
             job.state = JobState.RUNNING
-            self._task = _JobTask(job, on_event=self._on_event, ended=self._task_ended)
-            QgsApplication.taskManager().addTask(self._task)
+            self._thread = _JobThread(job, on_event=self._thread_spoke.emit, on_end=self._thread_ended.emit)
+            self._thread.start()
 
     def _on_event(self, job: Job, event: dict[str, Any]) -> None:
         if not self._closed:
             self.event_received.emit(job, event)
 
-    def _task_ended(self, task: _JobTask) -> None:
-        if self._closed or task is not self._task:
+    def _on_thread_ended(self, thread: _JobThread) -> None:
+        if self._closed or thread is not self._thread:
             return
-        self._task = None
-        job = task.job
-        state = JobState.CANCELLED if task.isCanceled() else JobState.DONE
-        if job.error is None and not task.answered and state is JobState.DONE:
+        self._thread = None
+        job = thread.job
+        state = JobState.CANCELLED if thread.cancelled.is_set() else JobState.DONE
+        if job.error is None and not thread.answered and state is JobState.DONE:
             job.error = JobError(tr("The job ended without an answer; QGIS's log of Python errors says why."))
         if job.error is None:
             try:
@@ -189,41 +197,37 @@ class JobQueue(QObject):
         self.ended.emit(job)
 
 
-# The panel tells the end of a job itself, with more to say; QGIS before 3.26 does so too.
-_FLAGS = QgsTask.Flag.CanCancel | getattr(QgsTask.Flag, "Silent", QgsTask.Flag.CanCancel)
+class _JobThread(threading.Thread):
+    """A job at work.
 
+    Attributes:
+        job: which.
+        cancelled: set once it is to end.
+        answered: whether it came to an end that it had foreseen.
+    """
 
-class _JobTask(QgsTask):
-    """A job in a thread of QGIS's task manager, which shows it in the status bar too."""
-
-    spoke = pyqtSignal(object, dict)
-
-    def __init__(self, job: Job, *, on_event: Callable[[Job, dict], None], ended: Callable[[_JobTask], None]) -> None:
-        super().__init__(job.title, _FLAGS)
+    def __init__(
+        self, job: Job, *, on_event: Callable[[Job, dict[str, Any]], None], on_end: Callable[[_JobThread], None]
+    ) -> None:
+        super().__init__(name="maskdino-job", daemon=True)  # QGIS can end while one hangs
         self.job = job
+        self.cancelled = threading.Event()
         self.answered = False
-        self.has_ended = threading.Event()
-        self._ended = ended
-        self.spoke.connect(on_event)
+        self._on_event = on_event
+        self._on_end = on_end
 
-    def run(self) -> bool:
+    def run(self) -> None:
         try:
-            self.job.results = self.job.work(self._on_event, self.isCanceled)
+            self.job.results = self.job.work(lambda event: self._on_event(self.job, event), self.cancelled.is_set)
             self.answered = True
         except JobError as error:
             self.job.error = error
+        except Exception:
+            sys.excepthook(*sys.exc_info())  # QGIS logs what comes here; Python would print it where nobody looks
         finally:
-            self.has_ended.set()
-        return self.answered
-
-    def finished(self, result: bool) -> None:
-        self._ended(self)
+            self._on_end(self)
 
     def cancel(self) -> None:
-        super().cancel()
+        """Let the job end. To be called in the main thread."""
+        self.cancelled.set()
         self.job.cancel()
-
-    def _on_event(self, event: dict[str, Any]) -> None:
-        if event.get("event") == "progress" and event.get("total"):
-            self.setProgress(100.0 * event["done"] / event["total"])
-        self.spoke.emit(self.job, event)

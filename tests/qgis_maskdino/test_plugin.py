@@ -128,3 +128,74 @@ def scenario():
 """,
     )
     assert told == {"at first": False, "then": True, "layer": "first"}
+
+
+def test_the_end_of_a_job_is_told_once(tmp_path):
+    told = run_in_qgis(
+        tmp_path,
+        """
+import time
+from qgis_maskdino.jobs.queue import Job
+
+class Long(Job):
+    def work(self, on_event, is_cancelled):
+        until = time.monotonic() + 7
+        while time.monotonic() < until and not is_cancelled():
+            time.sleep(0.05)
+        return {}
+
+def scenario():
+    assert qgis.utils.loadPlugin("qgis_maskdino") and qgis.utils.startPlugin("qgis_maskdino")
+    dock = qgis.utils.plugins["qgis_maskdino"].dock
+    done, cancelled = Long("Done"), Long("Cancelled")
+    for job in (done, cancelled):
+        dock._submit(job, dock.train_page)
+    yield 13500  # QGIS announces tasks of more than five seconds
+    dock.queue.cancel(cancelled)
+    yield 1000
+    told["states"] = [done.state.value, cancelled.state.value]
+    told["titles"] = [item.title() for item in iface.messageBar().items()]
+""",
+    )
+    assert told["states"] == ["done", "cancelled"]
+    assert told["titles"] == ["Mask DINO", "Mask DINO"]
+
+
+def test_qgis_asks_before_it_closes_while_a_job_runs(tmp_path):
+    told = run_in_qgis(
+        tmp_path,
+        """
+from qgis_maskdino.jobs.queue import Job
+
+class Endless(Job):
+    def work(self, on_event, is_cancelled):
+        while not is_cancelled():
+            QThread.msleep(20)
+        return {}
+
+def answer(button):
+    def click():
+        box = QApplication.activeModalWidget()
+        told.setdefault("asked", []).append(box.text())
+        box.button(button).click()
+    QTimer.singleShot(1000, click)
+
+def scenario():
+    assert qgis.utils.loadPlugin("qgis_maskdino") and qgis.utils.startPlugin("qgis_maskdino")
+    dock = qgis.utils.plugins["qgis_maskdino"].dock
+    job = Endless("Buildings of town")
+    dock.queue.add(job)
+    yield 500
+    answer(QMessageBox.No)
+    iface.mainWindow().close()
+    told["still there"] = iface.mainWindow().isVisible() and dock.queue.running is job
+    dock.queue.cancel(job)
+    yield 500
+    told["running"] = dock.queue.running is not None
+""",
+    )
+    assert told == {
+        "asked": ["Buildings of town is still running. Close QGIS and cancel it?"],
+        "still there": True,
+        "running": False,
+    }

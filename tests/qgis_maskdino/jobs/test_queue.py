@@ -76,15 +76,25 @@ def test_two_jobs_queue(queue, ended):
     assert ended == [first, second]
 
 
-def test_events_are_heard_in_the_main_thread_and_the_task_manager_knows_the_progress(queue):
+def test_events_are_heard_in_the_main_thread(queue):
     go, heard = threading.Event(), []
     queue.event_received.connect(lambda job, event: heard.append((job, event, threading.current_thread())))
     job = Work(until=go)
     queue.add(job)
     wait_for(lambda: heard)
     assert heard == [(job, {"event": "progress", "done": 1, "total": 2}, threading.main_thread())]
-    assert [round(task.progress()) for task in QgsApplication.taskManager().activeTasks()] == [50]
     go.set()
+
+
+def test_a_job_is_no_task_of_qgis_which_would_announce_its_end(queue, ended):
+    added = []
+    QgsApplication.taskManager().taskAdded.connect(added.append)
+    try:
+        queue.add(Work())
+        wait_for(lambda: ended)
+    finally:
+        QgsApplication.taskManager().taskAdded.disconnect(added.append)
+    assert added == []
 
 
 def test_a_job_that_runs_and_one_that_waits_can_be_cancelled(queue, ended):
@@ -137,7 +147,7 @@ def test_closing_ends_what_runs_and_nothing_is_heard_of_it(queue, ended):
     queue.add(waiting)
     wait_for(lambda: running.threads)
     queue.close()
-    wait_for(lambda: not QgsApplication.taskManager().activeTasks())
     assert queue.running is None
+    assert not running.threads[0].is_alive()
     assert not waiting.threads
     assert ended == []
