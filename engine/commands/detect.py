@@ -90,13 +90,16 @@ def command(
     layer: str | None = typer.Option(
         None, help="Add the buildings to an existing GeoPackage, as a layer of this name.", metavar="NAME"
     ),
+    append: bool = typer.Option(
+        False, "--append", help="Add the buildings to the layer that --layer names, or to the one of an earlier run."
+    ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a GeoPackage that holds other layers too."),
     resume: bool = typer.Option(False, "--resume", help="Go on where a killed or cancelled run ended."),
     json_lines: bool = typer.Option(False, "--json-lines", help="Print progress and result as JSON Lines."),
 ) -> None:
     """Find the buildings of a raster, or the objects of a model's classes, and write them as polygons."""
-    if layer is not None and overwrite:
-        raise typer.BadParameter("give --layer, which keeps what is there, or --overwrite, not both")
+    if overwrite and (append or layer is not None):
+        raise typer.BadParameter("give --layer or --append, which keep what is there, or --overwrite, not both")
     if aoi is not None and extent is not None:
         raise typer.BadParameter("give --aoi or --extent, not both")
     arguments = {
@@ -105,7 +108,7 @@ def command(
         "precision": precision.value,
         "deterministic": deterministic, "compile": compile,
         "on_damage": on_damage.value, "local_only": local_only, "batch_size": batch_size,
-        "workers": workers, "overlap": overlap, "layer": layer, "overwrite": overwrite, "resume": resume,
+        "workers": workers, "overlap": overlap, "layer": layer, "append": append, "overwrite": overwrite, "resume": resume,
     }  # fmt: skip
     if json_lines:
         _with_events(arguments)

@@ -2,7 +2,8 @@
 
 A GeoPackage is written as the footprints come; the other formats cannot grow, so their rows (some 300 bytes each) wait in
 memory for the end. A layer that is added to a GeoPackage with others grows in a file beside it and is copied at the end, in one
-transaction of SQLite's: a kill at any moment leaves the others, and all of the new one or nothing.
+transaction of SQLite's: a kill at any moment leaves the others, and all of the new one or nothing. So do rows that are appended
+to a layer, see ``layer_to_append_to``.
 
 GeoJSON keeps the raster's CRS in the ``crs`` member that GDAL and QGIS write and read: RFC 7946 would have longitude and
 latitude with seven decimals, and the outlines are exact here.
@@ -24,6 +25,7 @@ from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldE
 from pyogrio.util import vsi_path
 
 from engine.detection.classes import BUILDING, layer_name
+from engine.detection.layer_to_append_to import append_rows, check_fit, check_layer_to_append_to
 from engine.errors import ArgumentError, MaskDinoError, OutputError
 from engine.files.geopackage import check_new_layer, layers_of, refuse_to_lose_layers
 from engine.files.output_file import OutputFile, explained
@@ -50,13 +52,19 @@ def check_output(path: Path) -> None:
 
 
 def reserve_layer(
-    path: str | os.PathLike[str], *, layer: str | None = None, overwrite: bool = False, own: str = layer_name(BUILDING)
+    path: str | os.PathLike[str],
+    *,
+    layer: str | None = None,
+    append: bool = False,
+    overwrite: bool = False,
+    own: str = layer_name(BUILDING),
 ) -> OutputFile:
     """Reserve the file of a layer.
 
     Args:
         path: of the file.
         layer: what the layer is to be called, beside the others of a GeoPackage; None for a file of its own.
+        append: the layer is there already, and gets more rows.
         overwrite: also replace a GeoPackage that holds other layers than its ``own``.
         own: what the layer of such a file is called.
 
@@ -79,7 +87,9 @@ def reserve_layer(
             hint="Write elsewhere.",
         )
     try:
-        if layer is not None:
+        if append:
+            check_layer_to_append_to(file.target, layer or own)
+        elif layer is not None:
             check_new_layer(file.target, layer)
         elif not overwrite:
             refuse_to_lose_layers(file.target, own=own)
@@ -95,6 +105,10 @@ class LayerWriter:
     Fields are ``score`` (0..1), ``class`` (the name, where there is more than one) and ``area_m2`` (null where nothing says
     how large a pixel is); geometries are polygons in the raster's CRS. A GeoPackage has a spatial index, and the metadata as
     the layer's own, where QGIS shows it.
+
+    Attributes:
+        layer: its name.
+        appends: whether the rows are for a layer that is there already.
     """
 
     def __init__(
@@ -105,6 +119,7 @@ class LayerWriter:
         classes: Sequence[str] = BUILDING,
         metadata: dict[str, str] | None = None,
         layer: str | None = None,
+        append: bool = False,
     ) -> None:
         """Begin the file.
 
@@ -116,14 +131,16 @@ class LayerWriter:
             metadata: what to keep of how the layer came to be.
             layer: its name where it is added to what the GeoPackage holds already; None for ``buildings`` or,
                 of other classes than that, ``instances``, alone in its file.
+            append: add the rows to that layer, which is there already and keeps its metadata.
 
         Raises:
-            ArgumentError, OutputError: as ``reserve_layer``, or it cannot be begun.
+            ArgumentError, OutputError: as ``reserve_layer`` and ``check_fit``, or it cannot be begun.
         """
         self._is_own = not isinstance(output, OutputFile)
         own = layer_name(classes)
-        self._file = reserve_layer(output, layer=layer, own=own) if self._is_own else output
+        self._file = reserve_layer(output, layer=layer, append=append, own=own) if self._is_own else output
         self.layer = layer or own
+        self.appends = append
         self._is_added = layer is not None and bool(layers_of(self._file.target))
         self.path = self._file.path
         self.rows = 0
@@ -136,6 +153,8 @@ class LayerWriter:
         self._rows_waiting = 0
         if self._driver == "GPKG":
             with self._undone_on_error():
+                if append:
+                    check_fit(self._file.target, self.layer, fields=self._fields_of(None), crs=self._crs)
                 self._write_ogr(append=False)
 
     def write(self, footprints: Footprints) -> None:
@@ -164,10 +183,12 @@ class LayerWriter:
                 self._write_parquet()
             elif self._driver != "GPKG" or self._rows_waiting:
                 self._write_ogr(append=self._driver == "GPKG")
-            self._verify(self._file.part)
-            if self._is_added:
+            self._verify(self._file.part, self.rows)
+            if self.appends:
+                self._verify(self._file.target, append_rows(self._file.part, self._file.target, self.layer))
+            elif self._is_added:
                 self._copy_to_target()
-                self._verify(self._file.target)
+                self._verify(self._file.target, self.rows)
             else:
                 self._file.finish()
         self._let_go()
@@ -273,13 +294,13 @@ class LayerWriter:
         )
         pyarrow.parquet.write_table(table, self._file.part)
 
-    def _verify(self, file: Path) -> None:
+    def _verify(self, file: Path, rows: int) -> None:
         """Read back how many rows there are: a full disk is not always noticed while a database is being closed."""
         if self._driver == "Parquet":
             return
         found = pyogrio.read_info(file, layer=self.layer, force_feature_count=True)["features"]
-        if found != self.rows:
-            raise OSError(f"{found} of {self.rows} rows arrived")
+        if found != rows:
+            raise OSError(f"{found} of {rows} rows are there")
 
 
 def _arrow_array(values: np.ndarray) -> Any:

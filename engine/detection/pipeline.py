@@ -97,6 +97,7 @@ def detect(
     workers: int | None = None,
     overlap: int | None = None,
     layer: str | None = None,
+    append: bool = False,
     overwrite: bool = False,
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -112,6 +113,8 @@ def detect(
         predictor: what finds the instances in a tile, in place of a model.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         layer: add the buildings to an existing GeoPackage, as a layer of this name, which it must not have yet.
+        append: the GeoPackage has that layer (without ``layer``: the one that it would be written to), and gets the buildings
+            in it. A run that fails or is cancelled adds none.
         overwrite: replace a GeoPackage that holds other layers too.
         resume: go on with the progress file of a killed or cancelled run, if there is one.
         progress: called in this thread a few times a second.
@@ -161,10 +164,12 @@ def detect(
     with ExitStack() as meanwhile:
         if settings.deterministic:
             meanwhile.enter_context(single_threaded())
-        file = meanwhile.enter_context(reserve_layer(output, layer=layer, overwrite=overwrite, own=own))
+        file = meanwhile.enter_context(reserve_layer(output, layer=layer, append=append, overwrite=overwrite, own=own))
         with stages.timed("loading"):
             opened = _interruptible(open_all, wants_cancel)
-        run = _set_up(os.fspath(raster), file, *opened, settings, classes=names, layer=layer, resume=resume, stages=stages)
+        run = _set_up(
+            os.fspath(raster), file, *opened, settings, classes=names, layer=layer, append=append, resume=resume, stages=stages
+        )
         run.run(progress=progress, wants_cancel=wants_cancel)
     return Summary(
         output=str(output),
@@ -258,6 +263,7 @@ def _set_up(
     *,
     classes: Sequence[str],
     layer: str | None,
+    append: bool,
     resume: bool,
     stages: Stages,
 ) -> DetectionRun:
@@ -282,7 +288,7 @@ def _set_up(
         checkpoint = Checkpoint(progress, fingerprint=fingerprint, resume=resume)
         undo.callback(lambda: checkpoint.close(keep=len(checkpoint) > 0))
         metadata = _metadata(source, fingerprint["model"], settings)
-        writer = LayerWriter(output, crs=source.crs, classes=classes, metadata=metadata, layer=layer)
+        writer = LayerWriter(output, crs=source.crs, classes=classes, metadata=metadata, layer=layer, append=append)
         undo.callback(writer.abort)
         run = DetectionRun(
             raster=raster,

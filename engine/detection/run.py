@@ -29,7 +29,7 @@ from engine.detection.merging.tile_instances import Building, TileInstance, disj
 from engine.detection.outline_workers import OutlineWorkers
 from engine.detection.settings import Settings
 from engine.detection.stages import Channel, Stages, ThreadPool, results_of
-from engine.errors import ArgumentError, RasterError
+from engine.errors import ArgumentError, CancelledError, RasterError
 from engine.job import Progress
 from engine.raster.source import RasterSource
 from engine.raster.tile_grid import Tile, TileGrid
@@ -146,6 +146,9 @@ class DetectionRun:
             stages.start("writing", lambda: self._write(to_writing))
             self._watch(progress, wants_cancel)
             stages.raise_error()
+            if self.cancelled.is_set() and self._writer.appends:
+                # Nobody could tell the part that was found from what is there, and a resumed run would add it again.
+                raise CancelledError(f"Nothing was appended to {self._writer.layer}; --resume goes on.")
             with stages.timed("writing"):
                 self._writer.close()
         except BaseException as error:
