@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from qgis.core import QgsProject
-from qgis.PyQt.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLineEdit, QRadioButton, QVBoxLayout, QWidget
+from qgis.PyQt.QtWidgets import QComboBox, QDialog, QDialogButtonBox, QLabel, QLineEdit, QRadioButton, QVBoxLayout, QWidget
 
 from qgis_maskdino.layers.output_file import (
+    appended_output,
     free_file,
     free_layer_name,
     layer_output,
     layers_of,
+    layers_to_append_to,
     layers_using,
     shown_names,
     why_not_a_new_layer,
@@ -20,25 +23,30 @@ from qgis_maskdino.layers.output_file import (
 from qgis_maskdino.translation import tr
 
 
-def output_parameters(path: str, parent: QWidget) -> dict[str, Any] | None:
+def output_parameters(path: str, parent: QWidget, *, fields: Sequence[str]) -> dict[str, Any] | None:
     """Return the output as parameters of ``maskdino:detectbuildings``; None where the user would rather not.
 
     Args:
         path: an absolute path; where there is something, the user is asked.
+        fields: that the detection writes.
     """
     if not os.path.exists(path):
         return {"OUTPUT": path}
-    dialog = ExistingOutputDialog(path, parent)
+    dialog = ExistingOutputDialog(path, parent, fields=fields)
     return dialog.parameters() if dialog.exec() == QDialog.DialogCode.Accepted else None
 
 
 class ExistingOutputDialog(QDialog):
-    """Offers to add a layer to a GeoPackage, to write beside a file, or to replace it where the project does not use it."""
+    """Offers to append to a layer of a GeoPackage, to add a layer to it, to write beside a file, or to replace it.
 
-    def __init__(self, path: str, parent: QWidget | None = None) -> None:
+    Only layers that have the detection's fields are offered. A file that the project uses is not replaced.
+    """
+
+    def __init__(self, path: str, parent: QWidget | None = None, *, fields: Sequence[str]) -> None:
         super().__init__(parent)
         self.setWindowTitle(tr("The output exists"))
         self._path = path
+        self._fields = fields
         self._beside = free_file(path)
         layers, used_by = layers_of(path), layers_using(path, QgsProject.instance())
         self.text = QLabel(_what_is_there(path, layers, used_by))
@@ -46,6 +54,10 @@ class ExistingOutputDialog(QDialog):
         self.add = QRadioButton(tr("&Add a layer to this GeoPackage, called"))
         self.layer_name = QLineEdit(free_layer_name(path, "buildings"))
         self.layer_name.setAccessibleName(tr("Name of the new layer"))
+        self.append = QRadioButton(tr("A&ppend to its layer"))
+        self.layer_there = QComboBox()
+        self.layer_there.addItems(layers_to_append_to(path, fields))
+        self.layer_there.setAccessibleName(tr("Layer to append to"))
         self.beside = QRadioButton(tr("&Write {} beside it").format(os.path.basename(self._beside)))
         self.replace = QRadioButton(tr("&Replace the file and all that is in it"))
         self.replace.setEnabled(not used_by)
@@ -55,14 +67,19 @@ class ExistingOutputDialog(QDialog):
         self.buttons.accepted.connect(self.accept)
         self.buttons.rejected.connect(self.reject)
         layout = QVBoxLayout(self)
-        for widget in (self.text, self.add, self.layer_name, self.beside, self.replace, self.reason, self.buttons):
+        for widget in (self.text, self.add, self.layer_name, self.append, self.layer_there, self.beside, self.replace):
             layout.addWidget(widget)
+        layout.addWidget(self.reason)
+        layout.addWidget(self.buttons)
+        for widget in (self.append, self.layer_there):
+            widget.setVisible(self.layer_there.count() > 0)
         for widget in (self.add, self.layer_name):
             widget.setVisible(bool(layers))
         (self.add if layers else self.beside).setChecked(True)
         self.layer_name.textEdited.connect(lambda text: self.add.setChecked(True))
         self.layer_name.textChanged.connect(lambda text: self._refresh())
-        for button in (self.add, self.beside, self.replace):
+        self.layer_there.activated.connect(lambda index: self.append.setChecked(True))
+        for button in (self.add, self.append, self.beside, self.replace):
             button.toggled.connect(lambda on: self._refresh())
         self._refresh()
 
@@ -70,6 +87,8 @@ class ExistingOutputDialog(QDialog):
         """Return what was chosen as parameters of ``maskdino:detectbuildings``."""
         if self.add.isChecked():
             return {"OUTPUT": layer_output(self._path, self.layer_name.text().strip())}
+        if self.append.isChecked():
+            return {"OUTPUT": appended_output(self._path, self.layer_there.currentText(), self._fields)}
         if self.replace.isChecked():
             return {"OUTPUT": self._path, "OVERWRITE": True}
         return {"OUTPUT": self._beside}

@@ -15,8 +15,8 @@ from qgis_maskdino.jobs.algorithm import AlgorithmJob
 from qgis_maskdino.jobs.progress_text import duration
 from qgis_maskdino.jobs.queue import JobError, JobState
 from qgis_maskdino.layers.detections import mark_as_detections
-from qgis_maskdino.layers.output_file import free_file, layers_using
-from qgis_maskdino.layers.results import open_result
+from qgis_maskdino.layers.output_file import appends, free_file, layers_using
+from qgis_maskdino.layers.results import layer_name, open_result, project_layer
 from qgis_maskdino.layers.style import CLASS_FIELD, DETECTIONS
 from qgis_maskdino.translation import tr
 
@@ -39,6 +39,7 @@ class BuildingsJob(AlgorithmJob):
         parts = [tr("Buildings of {}").format(layer_name), area, datetime.now().strftime("%H:%M:%S")]
         super().__init__("maskdino:detectbuildings", parameters, title=" · ".join(parts))
         self.layer: QgsVectorLayer | None = None
+        self._appended = False
         self._raster = layer_id
         self._asked_device = str(parameters.get("DEVICE", "auto"))
         self._speed: float | None = None
@@ -47,6 +48,9 @@ class BuildingsJob(AlgorithmJob):
     def prepare(self) -> None:
         """Get ready; a file that came into being or into use while the job waited is left alone, for nobody was asked of it."""
         output = self.parameters["OUTPUT"]
+        if appends(output):
+            super().prepare()
+            return
         agreed = self.parameters.get("OVERWRITE") and not layers_using(output, QgsProject.instance())
         if os.path.exists(output) and not agreed:
             self.parameters["OUTPUT"] = free_file(output)
@@ -67,18 +71,29 @@ class BuildingsJob(AlgorithmJob):
 
     def finish(self) -> None:
         super().finish()
-        source = self.results.get("OUTPUT")
+        source = str(self.results.get("OUTPUT") or "")
         if not source:
             return  # cancelled before there was anything
-        name = self.title if not self.is_cancelled() else f"{self.title} · {tr('partial')}"
-        self.layer = open_result(str(source), name=name, style=DETECTIONS)
-        if self.layer is None:
-            raise JobError(tr("The buildings are in {}, which QGIS cannot open.").format(source), details=self.details())
+        self._appended = appends(self.parameters["OUTPUT"]) and not self.is_cancelled()
+        self.layer = project_layer(source) if self._appended else None
+        if self.layer is not None:
+            self.layer.reload()
+        else:
+            self._show_new(source)
+        mark_as_detections(self.layer)
         if self._speed is not None:
             settings.remember_speed(self._asked_device, self._speed)
         if self._start is not None:
             settings.remember_start(self._start)
-        mark_as_detections(self.layer)
+
+    def _show_new(self, source: str) -> None:
+        if self._appended:  # which has a name and a style
+            self.layer = open_result(source, name=layer_name(source))
+        else:
+            name = self.title if not self.is_cancelled() else f"{self.title} · {tr('partial')}"
+            self.layer = open_result(source, name=name, style=DETECTIONS)
+        if self.layer is None:
+            raise JobError(tr("The buildings are in {}, which QGIS cannot open.").format(source), details=self.details())
         self.show_layer(self.layer, beside=self._raster)
 
     def kept(self) -> str:
@@ -96,7 +111,7 @@ class BuildingsJob(AlgorithmJob):
             count = tr("Cancelled: {} so far").format(count)
         elif number == 0:
             count = tr("No building found. A lower minimum score finds more")
-        parts = [count]
+        parts = [count if not self._appended else tr("{} appended to {}").format(count, self.layer.name())]
         if self.results.get("AREA"):
             parts.append(_ground(float(self.results["AREA"])))
         if self.results.get("SECONDS"):

@@ -8,6 +8,7 @@ from qgis.core import QgsMapLayer, QgsVectorLayer
 
 _DETECTED_AT = "maskdino/detected_at"  # a custom property, which is saved with the project
 SCORE_FIELD = "score"
+AREA_FIELD = "area_m2"
 
 
 def mark_as_detections(layer: QgsVectorLayer) -> None:

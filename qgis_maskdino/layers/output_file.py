@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from qgis.core import QgsDataSourceUri, QgsProject, QgsProviderRegistry, QgsVectorFileWriter
+from qgis.core import (
+    QgsDataSourceUri,
+    QgsExpression,
+    QgsProcessingOutputLayerDefinition,
+    QgsProject,
+    QgsProperty,
+    QgsProviderRegistry,
+    QgsRemappingSinkDefinition,
+    QgsVectorFileWriter,
+    QgsVectorLayer,
+    QgsWkbTypes,
+)
 
 from qgis_maskdino.translation import tr
 
@@ -124,7 +135,7 @@ def free_layer_name(path: str, name: str) -> str:
 
 
 def layer_output(path: str, name: str) -> str:
-    """Return the output of an algorithm that adds a layer to a GeoPackage."""
+    """Return how an algorithm's output names a layer of a GeoPackage."""
     uri = QgsDataSourceUri()
     uri.setDataSource("", name, "geom")
     uri.setDatabase(path)
@@ -132,10 +143,52 @@ def layer_output(path: str, name: str) -> str:
 
 
 def layer_of_output(output: str) -> tuple[str, str] | None:
-    """Return the file and the layer of an output that adds a layer to a GeoPackage; None for any other."""
+    """Return the file and the layer of an output that is one of a GeoPackage's; None for any other."""
     kind, _, rest = output.partition(":")
     uri = QgsDataSourceUri(rest) if kind == "ogr" else QgsDataSourceUri()
     return (uri.database(), uri.table()) if uri.database() and uri.table() else None
+
+
+def layers_to_append_to(path: str, fields: Sequence[str]) -> list[str]:
+    """Return the layers of a GeoPackage that polygons with some fields can be appended to."""
+    return [name for name in layers_of(path) if _takes(_layer_in(path, name), fields)]
+
+
+def appended_output(path: str, name: str, fields: Sequence[str]) -> QgsProcessingOutputLayerDefinition:
+    """Return the output of an algorithm that appends polygons with some fields to a layer of a GeoPackage.
+
+    QGIS brings them into the CRS of that layer; fields that it has besides stay empty.
+    """
+    layer = _layer_in(path, name)
+    remapping = QgsRemappingSinkDefinition()
+    remapping.setDestinationCrs(layer.crs())
+    remapping.setDestinationFields(layer.fields())
+    remapping.setDestinationWkbType(layer.wkbType())
+    remapping.setFieldMap({field: QgsProperty.fromExpression(QgsExpression.quotedColumnRef(field)) for field in fields})
+    definition = QgsProcessingOutputLayerDefinition(layer_output(path, name))
+    definition.setRemappingDefinition(remapping)
+    return definition
+
+
+def why_not_an_existing_layer(path: str, name: str) -> str:
+    """Return why nothing can be appended to a layer of a GeoPackage; empty where something can."""
+    if name in layers_of(path):
+        return ""
+    return tr("The GeoPackage {path} has no layer {name} to append to.").format(path=path, name=name)
+
+
+def appends(output: object) -> bool:
+    """Return whether the output of an algorithm adds to a layer that is there."""
+    return isinstance(output, QgsProcessingOutputLayerDefinition) and output.useRemapping()
+
+
+def _layer_in(path: str, name: str) -> QgsVectorLayer:
+    return QgsVectorLayer(f"{path}|layername={name}", name, "ogr")
+
+
+def _takes(layer: QgsVectorLayer, fields: Sequence[str]) -> bool:
+    is_of_polygons = layer.isValid() and layer.geometryType() == QgsWkbTypes.GeometryType.PolygonGeometry
+    return is_of_polygons and all(layer.fields().indexOf(field) >= 0 for field in fields)
 
 
 def _endings() -> Iterator[str]:

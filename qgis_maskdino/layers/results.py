@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-from qgis.core import QgsProject, QgsVectorLayer
+import os
+
+from qgis.core import QgsProject, QgsProviderRegistry, QgsVectorLayer
 
 from qgis_maskdino.layers.style import apply_style
 
 
-def open_result(source: str, *, name: str, style: str) -> QgsVectorLayer | None:
+def open_result(source: str, *, name: str, style: str | None = None) -> QgsVectorLayer | None:
     """Open a layer that a job wrote; None where it cannot be opened.
 
     Args:
         source: a file, or a file and a layer in it as OGR names them.
         name: in the layer tree.
-        style: one of ``layer_style``.
+        style: one of ``layers.style``; None for the one that it has.
     """
     layer = QgsVectorLayer(source, name, "ogr")
     if not layer.isValid():
         return None
-    apply_style(layer, style)
+    if style is not None:
+        apply_style(layer, style)
     return layer
+
+
+def project_layer(source: str) -> QgsVectorLayer | None:
+    """Return the layer of the project that shows a layer of a file; None where it has none."""
+    path, name = _place(source)
+    for layer in QgsProject.instance().mapLayers().values():
+        if isinstance(layer, QgsVectorLayer) and layer.providerType() == "ogr":
+            other_path, other_name = _place(layer.source())
+            if other_name == name and os.path.exists(other_path) and os.path.samefile(path, other_path):
+                return layer
+    return None
+
+
+def layer_name(source: str) -> str:
+    """Return the name of a layer in its file."""
+    return _place(source)[1]
+
+
+def _place(source: str) -> tuple[str, str]:
+    """Return the file and the layer in it that a source of OGR's names."""
+    parts = QgsProviderRegistry.instance().decodeUri("ogr", source)
+    return str(parts.get("path") or ""), str(parts.get("layerName") or "")
 
 
 def add_result(layer: QgsVectorLayer, *, beside: str = "") -> None:

@@ -23,6 +23,7 @@ from qgis.core import (
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterLayer,
     QgsProcessingParameterString,
+    QgsProcessingUtils,
     QgsVectorLayer,
     QgsWkbTypes,
 )
@@ -33,6 +34,7 @@ from qgis_maskdino.backend.work_folder import work_folder
 from qgis_maskdino.jobs.detection import DetectionRequest, DetectionResult, detect
 from qgis_maskdino.jobs.progress_text import duration
 from qgis_maskdino.layers.detection_area import DetectionArea
+from qgis_maskdino.layers.output_file import appends
 from qgis_maskdino.layers.polygon_file import copied_features, fields_of
 from qgis_maskdino.layers.source import has_pixels
 from qgis_maskdino.layers.style import DETECTIONS, style_when_loaded
@@ -312,6 +314,11 @@ class DetectBuildings(LayerAlgorithm):
         columns = ["score:double", "class:string", "area_m2:double"]
         fields = fields_of(*(column for column in columns if layer.fields().indexOf(column.partition(":")[0]) >= 0))
         rows = copied_features(layer, fields)
+        if result.cancelled and appends(parameters[self.OUTPUT]):
+            # Nobody could tell the part that was found from what is there.
+            beside = QgsProcessingUtils.generateTempFilename("buildings.gpkg")
+            parameters = {**parameters, self.OUTPUT: beside}
+            feedback.pushWarning(tr("Nothing was appended; what was found is in {path}.").format(path=beside))
         try:
             return self.write_layer(
                 rows,

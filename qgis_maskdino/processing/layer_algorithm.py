@@ -11,8 +11,10 @@ from typing import Any
 
 from qgis.core import (
     QgsCoordinateReferenceSystem,
+    QgsExpressionContext,
     QgsFeature,
     QgsFeatureSink,
+    QgsFeatureStore,
     QgsFields,
     QgsProcessingContext,
     QgsProcessingException,
@@ -23,12 +25,15 @@ from qgis.core import (
     QgsProject,
     QgsProviderConnectionException,
     QgsProviderRegistry,
+    QgsRemappingProxyFeatureSink,
+    QgsRemappingSinkDefinition,
     QgsVectorFileWriter,
     QgsVectorLayer,
     QgsWkbTypes,
 )
 
 from qgis_maskdino.layers.output_file import (
+    appends,
     free_file,
     free_layer_name,
     layer_of_output,
@@ -39,6 +44,7 @@ from qgis_maskdino.layers.output_file import (
     why_not_a_layer_file,
     why_not_a_new_layer,
     why_not_a_place,
+    why_not_an_existing_layer,
 )
 from qgis_maskdino.layers.polygon_file import BATCH
 from qgis_maskdino.processing.engine_algorithm import EngineAlgorithm
@@ -65,9 +71,11 @@ class LayerAlgorithm(EngineAlgorithm):
             replace: whether a GeoPackage may be replaced with all of its layers.
         """
         output = _output(parameters, name)
-        added = layer_of_output(output)
-        if added is not None:
-            return why_not_a_place(added[0]) or why_not_a_new_layer(*added)
+        in_geopackage = layer_of_output(output)
+        if appends(parameters.get(name)):
+            return why_not_an_existing_layer(*in_geopackage) if in_geopackage is not None else ""
+        if in_geopackage is not None:
+            return why_not_a_place(in_geopackage[0]) or why_not_a_new_layer(*in_geopackage)
         if not os.path.isabs(output):
             return ""  # memory, a database, or for QGIS to decide
         if why_not_a_place(output):
@@ -76,7 +84,7 @@ class LayerAlgorithm(EngineAlgorithm):
             layer = self.parameterAsLayer(parameters, read, context)
             if layer is not None and _same_file(output, layer.source().partition("|")[0]):
                 return tr("The output {path} is read too, and would be lost. Name another file.").format(path=output)
-        if not isinstance(self.parameterDefinition(name), QgsProcessingParameterFeatureSink) or _appends(parameters, name):
+        if not isinstance(self.parameterDefinition(name), QgsProcessingParameterFeatureSink):
             return ""
         return why_not_a_layer_file(output) or _why_not_replaced(output, context.project(), with_others=replace)
 
@@ -94,6 +102,8 @@ class LayerAlgorithm(EngineAlgorithm):
     ) -> str:
         """Write features to an output; a file takes its place when it is whole, and what was there stays until then.
 
+        Features for a layer that a GeoPackage has are appended in one transaction.
+
         Args:
             name: of the output.
             fields: of the features.
@@ -107,7 +117,10 @@ class LayerAlgorithm(EngineAlgorithm):
         """
         output = _output(parameters, name)
         as_sink = (fields, geometry, crs)
-        if not os.path.isabs(output) or _appends(parameters, name):
+        there = layer_of_output(output)
+        if there is not None and appends(parameters.get(name)):
+            return _append(features, there, parameters[name].remappingDefinition(), context, fields=fields, crs=crs)
+        if not os.path.isabs(output):
             return self._add_layer(features, parameters, name, context, as_sink)
         output = os.path.realpath(output)
         folder = tempfile.mkdtemp(prefix=".maskdino-", dir=os.path.dirname(output))
@@ -189,12 +202,6 @@ def _output(parameters: dict[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _appends(parameters: dict[str, Any], name: str) -> bool:
-    """Return whether features are to be added to a layer that is there."""
-    value = parameters.get(name)
-    return isinstance(value, QgsProcessingOutputLayerDefinition) and value.useRemapping()
-
-
 def _with_output(output: Any, place: str, *, loaded: bool = True) -> QgsProcessingOutputLayerDefinition:
     """Return an output that goes to another place, in the same way."""
     definition = QgsProcessingOutputLayerDefinition(place)
@@ -219,6 +226,36 @@ def _why_not_replaced(path: str, project: QgsProject | None, *, with_others: boo
             "The project uses the output {path} in its layer {layers}. Name another file, or remove the layer from the project."
         ).format(path=path, layers=shown_names(used_by))
     return ""
+
+
+def _append(
+    features: Iterable[QgsFeature],
+    there: tuple[str, str],
+    remapping: QgsRemappingSinkDefinition,
+    context: QgsProcessingContext,
+    *,
+    fields: QgsFields,
+    crs: QgsCoordinateReferenceSystem,
+) -> str:
+    """Append features to a layer of a GeoPackage, all or none. QGIS's own sink makes a transaction of each."""
+    path, name = there
+    layer = QgsVectorLayer(f"{path}|layername={name}", name, "ogr")
+    if not layer.isValid():
+        raise QgsProcessingException(why_not_an_existing_layer(path, name))
+    remapping = QgsRemappingSinkDefinition(remapping)
+    remapping.setSourceCrs(crs)
+    expressions = QgsExpressionContext(context.expressionContext())
+    expressions.setFields(fields)  # that the expressions of the mapping name
+    rows = QgsFeatureStore(layer.fields(), layer.crs())
+    sink = QgsRemappingProxyFeatureSink(remapping, rows)
+    sink.setExpressionContext(expressions)
+    sink.setTransformContext(context.transformContext())
+    sink.addFeatures(list(features))
+    added, _ = layer.dataProvider().addFeatures(rows.features())
+    if not added:
+        error = layer.dataProvider().lastError() or "; ".join(layer.dataProvider().errors())
+        raise QgsProcessingException(tr("Nothing was appended to {name}: {error}.").format(name=name, error=error))
+    return layer.source()
 
 
 def _batches(features: Iterable[QgsFeature]) -> Iterator[list[QgsFeature]]:

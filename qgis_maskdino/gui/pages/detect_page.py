@@ -19,9 +19,11 @@ from qgis_maskdino.gui.pages.page import Page, form, note
 from qgis_maskdino.gui.raster_picker import RasterPicker
 from qgis_maskdino.jobs.buildings import BuildingsJob
 from qgis_maskdino.jobs.progress_text import duration
+from qgis_maskdino.layers.detections import AREA_FIELD, SCORE_FIELD
 from qgis_maskdino.layers.export_grid import LARGEST
 from qgis_maskdino.layers.output_file import absolute_output, why_not_a_layer_file, why_not_a_place
 from qgis_maskdino.layers.raster_facts import ground_megapixels, raster_facts
+from qgis_maskdino.layers.style import CLASS_FIELD
 from qgis_maskdino.translation import tr
 
 _COARSE = 2.0  # times the model's ground sampling distance
@@ -55,7 +57,7 @@ class DetectPage(Page):
         self.refresh()
 
     def job(self) -> BuildingsJob | None:
-        layer, output = self.raster.layer(), output_parameters(self._output_file(), self)
+        layer, output = self.raster.layer(), output_parameters(self._output_file(), self, fields=self._fields())
         if output is None:
             return None
         settings.remember("score", self.score.value())
@@ -199,6 +201,12 @@ class DetectPage(Page):
     def _bands(self) -> list[int]:
         bands = [combo.currentBand() for combo in self.bands]
         return bands if all(band > 0 for band in bands) else []
+
+    def _fields(self) -> list[str]:
+        """Return the names of the fields that the layer will have."""
+        card = self.model.card
+        several = card is not None and len(card.classes) > 1
+        return [SCORE_FIELD, *([CLASS_FIELD] if several else []), AREA_FIELD]
 
     def _output_file(self) -> str:
         path = self.output.filePath().strip()

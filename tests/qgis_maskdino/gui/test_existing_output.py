@@ -12,9 +12,11 @@ from qgis.PyQt.QtWidgets import QDialog, QDialogButtonBox
 from qgis_maskdino.gui.existing_output import ExistingOutputDialog
 from qgis_maskdino.jobs.queue import JobState
 from qgis_maskdino.layers.output_file import layers_of
-from tests.qgis_maskdino.gui.panel_window import DETECTS, wait_for, write_buildings
+from tests.qgis_maskdino.gui.panel_window import DETECTS, DETECTS_UNTIL_CANCELLED, wait_for, write_buildings
 
 pytestmark = pytest.mark.usefixtures("provider")
+
+FIELDS = ["score", "area_m2"]
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ class TestAsking:
         assert features(f"{register}|layername=buildings") == 3
 
     def test_a_name_that_is_taken_is_not_accepted(self, page, register):
-        dialog = ExistingOutputDialog(str(register), page)
+        dialog = ExistingOutputDialog(str(register), page, fields=FIELDS)
         accept = dialog.buttons.button(QDialogButtonBox.StandardButton.Ok)
         assert accept.isEnabled()
         dialog.layer_name.setText("Buildings")
@@ -120,14 +122,56 @@ class TestAsking:
 
     def test_a_file_that_the_project_uses_cannot_be_replaced(self, page, register):
         QgsProject.instance().addMapLayer(QgsVectorLayer(str(register), "Surveyed", "ogr"))
-        dialog = ExistingOutputDialog(str(register), page)
+        dialog = ExistingOutputDialog(str(register), page, fields=FIELDS)
         assert not dialog.replace.isEnabled()
         assert "The project uses it in: Surveyed" in dialog.text.text()
 
     def test_a_file_of_one_layer_is_not_offered_another(self, page, tmp_path):
         path = write_buildings(tmp_path / "found.geojson", 2)
-        dialog = ExistingOutputDialog(str(path), page)
+        dialog = ExistingOutputDialog(str(path), page, fields=FIELDS)
         assert dialog.add.isHidden() and dialog.beside.isChecked() and dialog.replace.isEnabled()
+
+
+class TestAppending:
+    @pytest.fixture
+    def district(self, tmp_path) -> Path:
+        """What an earlier run found on the sheet beside."""
+        return write_buildings(tmp_path / "district.gpkg", 3, shift=200)
+
+    def test_buildings_are_added_to_a_layer_that_the_project_shows(self, page, ended, answering, district):
+        shown = QgsVectorLayer(f"{district}|layername=buildings", "District", "ogr")
+        QgsProject.instance().addMapLayer(shown)
+        count, east = shown.featureCount(), shown.extent().xMaximum()
+        answering(pick("append"))
+        start(page, district)
+        wait_for(lambda: ended)
+        assert ended[0].state is JobState.DONE, ended[0].error
+        assert (count, features(district), layers_of(str(district))) == (3, 8, ["buildings"])
+        assert ended[0].layer is shown and shown.featureCount() == 8 and shown.extent().xMaximum() == east
+        assert shown.extent().xMinimum() < 500_100
+        assert len(QgsProject.instance().mapLayers()) == 2  # this one and the image
+        assert ended[0].summary().startswith("5 buildings appended to District")
+
+    def test_the_layer_comes_into_the_project_where_it_is_not(self, page, ended, answering, district):
+        answering(pick("append"))
+        start(page, district)
+        wait_for(lambda: ended)
+        assert (ended[0].layer.name(), ended[0].layer.featureCount()) == ("buildings", 8)
+
+    def test_only_layers_with_the_fields_are_offered(self, page, register):
+        dialog = ExistingOutputDialog(str(register), page, fields=FIELDS)
+        assert dialog.append.isHidden() and dialog.layer_there.isHidden()
+
+    def test_a_cancelled_detection_appends_nothing_and_shows_what_it_found(self, page, dock, fake, ended, answering, district):
+        fake(DETECTS_UNTIL_CANCELLED, count=2)
+        answering(pick("append"))
+        start(page, district)
+        wait_for(lambda: dock.strip.bar.maximum() > 0)
+        dock.queue.cancel(dock.queue.running)
+        wait_for(lambda: ended)
+        assert ended[0].state is JobState.CANCELLED
+        assert (features(district), ended[0].layer.featureCount()) == (3, 2)
+        assert ended[0].layer.name().endswith("partial")
 
 
 def test_jobs_that_wait_for_one_another_lose_nothing_of_one_another(page, ended, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,14 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
-from qgis_maskdino.layers.output_file import layer_output, layers_of
+from qgis_maskdino.layers.output_file import appended_output, layer_output, layers_of
 from tests.qgis_maskdino.processing.algorithm_runs import failure, polygon_layer, refusal, run
 from tests.qgis_maskdino.processing.finding_engine import finds
 
 pytestmark = pytest.mark.usefixtures("provider")
 
 DETECT = "maskdino:detectbuildings"
+FIELDS = ["score", "area_m2"]
 SQUARE = "POLYGON((500000 5000000, 500010 5000000, 500010 4999990, 500000 4999990, 500000 5000000))"
 
 
@@ -52,6 +54,11 @@ def shown():
 
     yield add
     QgsProject.instance().clear()
+
+
+def rows(path: Path) -> list[tuple]:
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("SELECT * FROM buildings ORDER BY fid").fetchall()
 
 
 def count(source: Path | str) -> int:
@@ -149,6 +156,52 @@ class TestWriting:
         details = done.context.layerToLoadOnCompletionDetails(str(path))
         assert (details.name, details.outputName) == ("Buildings", "OUTPUT")
         assert details.postProcessor() is not None
+
+
+class TestAppending:
+    @pytest.fixture
+    def district(self, engine, scene, tmp_path) -> Path:
+        engine(finds(3))
+        run(DETECT, {"INPUT": str(scene), "OUTPUT": layer_output(str(tmp_path / "district.gpkg"), "buildings")})
+        return tmp_path / "district.gpkg"
+
+    def test_rows_are_added_to_those_that_are_there(self, engine, scene, district):
+        before = rows(district)
+        engine(finds(2500))
+        run(DETECT, {"INPUT": str(scene), "OUTPUT": appended_output(str(district), "buildings", FIELDS)})
+        after = rows(district)
+        assert (len(after), after[:3]) == (2503, before)
+        assert after[3][2:] == before[0][2:]  # fields by their names
+
+    def test_into_the_crs_of_the_layer(self, engine, scene, tmp_path):
+        path = tmp_path / "degrees.gpkg"
+        layer = polygon_layer("EPSG:4326", fields="&field=status:string&field=area_m2:double&field=score:double")
+        options = QgsVectorFileWriter.SaveVectorOptions()
+        QgsVectorFileWriter.writeAsVectorFormatV3(layer, str(path), layer.transformContext(), options)
+        engine(finds(3))
+        run(DETECT, {"INPUT": str(scene), "OUTPUT": appended_output(str(path), "degrees", FIELDS)})
+        layer = QgsVectorLayer(str(path), "degrees", "ogr")
+        assert [feature["score"] for feature in layer.getFeatures()] == [0.9] * 3
+        assert abs(layer.extent().center().x() - 15) < 1e-3
+
+    def test_a_row_that_is_refused_leaves_none_of_the_others(self, engine, scene, district):
+        with closing(sqlite3.connect(district)) as database:
+            database.execute(
+                "CREATE TRIGGER full BEFORE INSERT ON buildings WHEN (SELECT count(*) FROM buildings) >= 2000 "
+                "BEGIN SELECT RAISE(ABORT, 'no more'); END"
+            )
+            database.commit()
+        before = rows(district)
+        engine(finds(2500))
+        words = failure(DETECT, {"INPUT": str(scene), "OUTPUT": appended_output(str(district), "buildings", FIELDS)})
+        assert rows(district) == before
+        kept = words.rpartition("are kept in ")[2].strip().splitlines()[0].removesuffix(".")
+        assert count(kept) == 2500
+
+    def test_a_layer_that_is_gone_is_noticed_before_any_work(self, scene, district):
+        output = appended_output(str(district), "buildings", FIELDS)
+        district.unlink()
+        assert "has no layer buildings to append to" in refusal(DETECT, {"INPUT": str(scene), "OUTPUT": output})
 
 
 class TestFailures:
