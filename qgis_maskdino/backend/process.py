@@ -136,6 +136,11 @@ class EngineProcess:
         return self._process.processId()
 
     @property
+    def version(self) -> str:
+        """The engine's version; empty before it has said hello."""
+        return str((self._hello or {}).get("version", ""))
+
+    @property
     def details(self) -> str:
         """The end of what the engine wrote to standard error."""
         return "\n".join(self._stderr)

@@ -9,13 +9,12 @@ from typing import Any
 from qgis.core import QgsProject
 from qgis.PyQt.QtWidgets import QComboBox, QDialog, QDialogButtonBox, QLabel, QLineEdit, QRadioButton, QVBoxLayout, QWidget
 
+from qgis_maskdino.layers.appending import appended_output, layers_to_append_to
 from qgis_maskdino.layers.output_file import (
-    appended_output,
     free_file,
     free_layer_name,
     layer_output,
     layers_of,
-    layers_to_append_to,
     layers_using,
     shown_names,
     why_not_a_new_layer,

@@ -14,8 +14,9 @@ from qgis_maskdino import settings
 from qgis_maskdino.jobs.algorithm import AlgorithmJob
 from qgis_maskdino.jobs.progress_text import duration
 from qgis_maskdino.jobs.queue import JobError, JobState
+from qgis_maskdino.layers.appending import appends
 from qgis_maskdino.layers.detections import mark_as_detections
-from qgis_maskdino.layers.output_file import appends, free_file, layers_using
+from qgis_maskdino.layers.output_file import free_file, layers_using
 from qgis_maskdino.layers.results import layer_name, open_result, project_layer
 from qgis_maskdino.layers.style import CLASS_FIELD, DETECTIONS
 from qgis_maskdino.translation import tr

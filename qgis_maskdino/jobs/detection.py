@@ -87,6 +87,7 @@ class DetectionResult:
         megapixels: that the model saw.
         device: on which; empty where it did not come so far.
         cancelled: whether it was cut short; what was found until then is in the file.
+        version: of the engine.
     """
 
     path: str | None
@@ -97,6 +98,7 @@ class DetectionResult:
     megapixels: float
     device: str
     cancelled: bool
+    version: str
 
 
 def detect(
@@ -137,6 +139,7 @@ def detect(
         megapixels=float(answer.get("megapixels") or 0),
         device=str(answer.get("device") or ""),
         cancelled=bool(answer.get("cancelled")),
+        version=engine.version,
     )
 
 

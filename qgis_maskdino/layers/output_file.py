@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from qgis.core import (
-    QgsDataSourceUri,
-    QgsExpression,
-    QgsProcessingOutputLayerDefinition,
-    QgsProject,
-    QgsProperty,
-    QgsProviderRegistry,
-    QgsRemappingSinkDefinition,
-    QgsVectorFileWriter,
-    QgsVectorLayer,
-    QgsWkbTypes,
-)
+from qgis.core import QgsDataSourceUri, QgsProject, QgsProviderRegistry, QgsVectorFileWriter, QgsVectorLayer
 
 from qgis_maskdino.translation import tr
 
@@ -149,46 +138,15 @@ def layer_of_output(output: str) -> tuple[str, str] | None:
     return (uri.database(), uri.table()) if uri.database() and uri.table() else None
 
 
-def layers_to_append_to(path: str, fields: Sequence[str]) -> list[str]:
-    """Return the layers of a GeoPackage that polygons with some fields can be appended to."""
-    return [name for name in layers_of(path) if _takes(_layer_in(path, name), fields)]
+def in_file(output: str) -> bool:
+    """Return whether an output names a file, or a layer in one."""
+    return os.path.isabs(output) or layer_of_output(output) is not None
 
 
-def appended_output(path: str, name: str, fields: Sequence[str]) -> QgsProcessingOutputLayerDefinition:
-    """Return the output of an algorithm that appends polygons with some fields to a layer of a GeoPackage.
-
-    QGIS brings them into the CRS of that layer; fields that it has besides stay empty.
-    """
-    layer = _layer_in(path, name)
-    remapping = QgsRemappingSinkDefinition()
-    remapping.setDestinationCrs(layer.crs())
-    remapping.setDestinationFields(layer.fields())
-    remapping.setDestinationWkbType(layer.wkbType())
-    remapping.setFieldMap({field: QgsProperty.fromExpression(QgsExpression.quotedColumnRef(field)) for field in fields})
-    definition = QgsProcessingOutputLayerDefinition(layer_output(path, name))
-    definition.setRemappingDefinition(remapping)
-    return definition
-
-
-def why_not_an_existing_layer(path: str, name: str) -> str:
-    """Return why nothing can be appended to a layer of a GeoPackage; empty where something can."""
-    if name in layers_of(path):
-        return ""
-    return tr("The GeoPackage {path} has no layer {name} to append to.").format(path=path, name=name)
-
-
-def appends(output: object) -> bool:
-    """Return whether the output of an algorithm adds to a layer that is there."""
-    return isinstance(output, QgsProcessingOutputLayerDefinition) and output.useRemapping()
-
-
-def _layer_in(path: str, name: str) -> QgsVectorLayer:
-    return QgsVectorLayer(f"{path}|layername={name}", name, "ogr")
-
-
-def _takes(layer: QgsVectorLayer, fields: Sequence[str]) -> bool:
-    is_of_polygons = layer.isValid() and layer.geometryType() == QgsWkbTypes.GeometryType.PolygonGeometry
-    return is_of_polygons and all(layer.fields().indexOf(field) >= 0 for field in fields)
+def opened(output: str) -> QgsVectorLayer:
+    """Open the layer that an output in a file names; it is not valid where there is none."""
+    path, name = layer_of_output(output) or (output, "")
+    return QgsVectorLayer(f"{path}|layername={name}" if name else path, name, "ogr")
 
 
 def _endings() -> Iterator[str]:

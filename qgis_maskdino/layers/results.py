@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from qgis.core import QgsProject, QgsProviderRegistry, QgsVectorLayer
+from qgis.core import QgsLayerMetadata, QgsNotSupportedException, QgsProject, QgsProviderRegistry, QgsVectorLayer
 
+from qgis_maskdino.layers.output_file import layers_of
 from qgis_maskdino.layers.style import apply_style
 
 
@@ -39,6 +40,24 @@ def project_layer(source: str) -> QgsVectorLayer | None:
 def layer_name(source: str) -> str:
     """Return the name of a layer in its file."""
     return _place(source)[1]
+
+
+def store_metadata(source: str, metadata: QgsLayerMetadata) -> str:
+    """Store metadata with a layer of a GeoPackage.
+
+    Args:
+        source: the layer, as OGR names it.
+
+    Returns:
+        What went wrong; empty where nothing did.
+    """
+    path, name = _place(source)
+    layer = f"{path}|layername={name or layers_of(path)[0]}"  # without a name QGIS stores it for none
+    try:
+        stored, error = QgsProviderRegistry.instance().saveLayerMetadata("ogr", layer, metadata)
+    except QgsNotSupportedException as unsupported:
+        return str(unsupported)
+    return "" if stored else error
 
 
 def _place(source: str) -> tuple[str, str]:

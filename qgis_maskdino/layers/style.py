@@ -25,6 +25,7 @@ DETECTIONS = "detections"
 MATCHES = "matches"
 CLASS_FIELD = "class"
 _CLASS_TIP = f"""<b>[% replace("{CLASS_FIELD}", '<', '&lt;') %]</b><br>"""  # a name comes from whoever made the model
+_STORED = "Mask DINO"  # name of the style in a GeoPackage
 _GOLDEN_ANGLE = 137.508  # degrees: however many hues are taken this far apart, neighbours in the list differ
 _FILL = 36  # of 255: the roof below stays visible
 
@@ -44,6 +45,19 @@ def apply_style(layer: QgsVectorLayer, name: str) -> None:
         for index, text in enumerate((tr("Hit"), tr("False detection"), tr("Missed building"))):  # in the order of the file
             layer.renderer().updateCategoryLabel(index, text)
     layer.triggerRepaint()
+
+
+def store_style(layer: QgsVectorLayer) -> str:
+    """Store a layer's style in its GeoPackage, as the one that it opens with everywhere.
+
+    Returns:
+        What went wrong; empty where nothing did.
+    """
+    _, ids, names, _, _ = layer.listStylesInDatabase()
+    for index, name in enumerate(names):
+        if name == _STORED:  # of an earlier layer of this name; QGIS would ask in a dialog
+            layer.deleteStyleFromDatabase(ids[index])
+    return layer.saveStyleToDatabase(_STORED, "", True, "")
 
 
 def _by_class(layer: QgsVectorLayer) -> QgsCategorizedSymbolRenderer:

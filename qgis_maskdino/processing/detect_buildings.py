@@ -33,11 +33,12 @@ from qgis_maskdino.backend.model_choice import DEFAULT, model_argument, model_na
 from qgis_maskdino.backend.work_folder import work_folder
 from qgis_maskdino.jobs.detection import DetectionRequest, DetectionResult, detect
 from qgis_maskdino.jobs.progress_text import duration
+from qgis_maskdino.jobs.provenance import provenance
+from qgis_maskdino.layers.appending import appends
 from qgis_maskdino.layers.detection_area import DetectionArea
-from qgis_maskdino.layers.output_file import appends
 from qgis_maskdino.layers.polygon_file import copied_features, fields_of
 from qgis_maskdino.layers.source import has_pixels
-from qgis_maskdino.layers.style import DETECTIONS, style_when_loaded
+from qgis_maskdino.layers.style import DETECTIONS
 from qgis_maskdino.processing.engine_algorithm import (
     device_options,
     listener,
@@ -258,8 +259,9 @@ class DetectBuildings(LayerAlgorithm):
     ) -> dict[str, Any]:
         """Detect, and hand the buildings over to the sink."""
         with work_folder() as folder, self.explained(feedback):
+            request = self._request(parameters, folder, context)
             result = detect(
-                self._request(parameters, folder, context),
+                request,
                 on_event=listener(feedback, end=_DETECTED),
                 is_cancelled=feedback.isCanceled,
                 on_log=log_to(feedback),
@@ -268,7 +270,8 @@ class DetectBuildings(LayerAlgorithm):
             if result.path is None:
                 return {}
             destination = self._hand_over(result, parameters, context, feedback)
-        style_when_loaded(destination, DETECTIONS, context)
+        if result.cancelled or not appends(parameters[self.OUTPUT]):
+            self.dress(destination, DETECTIONS, context, metadata=provenance(request, result))
         return {
             self.OUTPUT: destination,
             self.COUNT: result.count,

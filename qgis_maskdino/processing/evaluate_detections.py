@@ -26,7 +26,7 @@ from qgis.core import (
 from qgis_maskdino.backend.environment import EngineEnvironment
 from qgis_maskdino.backend.work_folder import work_folder
 from qgis_maskdino.layers.polygon_file import copied_features, write_polygons
-from qgis_maskdino.layers.style import MATCHES, style_when_loaded
+from qgis_maskdino.layers.style import MATCHES
 from qgis_maskdino.processing.engine_algorithm import listener, log_to, number, shown_file
 from qgis_maskdino.processing.layer_algorithm import LayerAlgorithm
 from qgis_maskdino.translation import tr
@@ -201,7 +201,7 @@ class EvaluateDetections(LayerAlgorithm):
                 **{name: _shown(figures[name]) for name in ("precision", "recall", "f1", "ap50")}
             )
         )
-        style_when_loaded(destination, MATCHES, context)
+        self.dress(destination, MATCHES, context)
         results: dict[str, Any] = {name: number(figures, figure) for name, figure in FIGURES.items()}
         results[self.OUTPUT] = destination
         if report:

@@ -11,11 +11,10 @@ from typing import Any
 
 from qgis.core import (
     QgsCoordinateReferenceSystem,
-    QgsExpressionContext,
     QgsFeature,
     QgsFeatureSink,
-    QgsFeatureStore,
     QgsFields,
+    QgsLayerMetadata,
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
@@ -25,17 +24,16 @@ from qgis.core import (
     QgsProject,
     QgsProviderConnectionException,
     QgsProviderRegistry,
-    QgsRemappingProxyFeatureSink,
-    QgsRemappingSinkDefinition,
     QgsVectorFileWriter,
     QgsVectorLayer,
     QgsWkbTypes,
 )
 
+from qgis_maskdino.layers.appending import append, appends, why_not_appended
 from qgis_maskdino.layers.output_file import (
-    appends,
     free_file,
     free_layer_name,
+    in_file,
     layer_of_output,
     layer_output,
     layers_using,
@@ -44,15 +42,18 @@ from qgis_maskdino.layers.output_file import (
     why_not_a_layer_file,
     why_not_a_new_layer,
     why_not_a_place,
-    why_not_an_existing_layer,
 )
 from qgis_maskdino.layers.polygon_file import BATCH
+from qgis_maskdino.layers.results import open_result, store_metadata
+from qgis_maskdino.layers.style import store_style, style_when_loaded
 from qgis_maskdino.processing.engine_algorithm import EngineAlgorithm
 from qgis_maskdino.translation import tr
 
 
 class LayerAlgorithm(EngineAlgorithm):
     """An algorithm of the engine with a layer among its outputs."""
+
+    _dressed: tuple[str, str, QgsLayerMetadata | None] | None = None  # a layer in a GeoPackage, its style and metadata
 
     def why_not_written(
         self,
@@ -73,7 +74,7 @@ class LayerAlgorithm(EngineAlgorithm):
         output = _output(parameters, name)
         in_geopackage = layer_of_output(output)
         if appends(parameters.get(name)):
-            return why_not_an_existing_layer(*in_geopackage) if in_geopackage is not None else ""
+            return why_not_appended(output)
         if in_geopackage is not None:
             return why_not_a_place(in_geopackage[0]) or why_not_a_new_layer(*in_geopackage)
         if not os.path.isabs(output):
@@ -102,7 +103,7 @@ class LayerAlgorithm(EngineAlgorithm):
     ) -> str:
         """Write features to an output; a file takes its place when it is whole, and what was there stays until then.
 
-        Features for a layer that a GeoPackage has are appended in one transaction.
+        Features for a layer that a file has are appended in one transaction.
 
         Args:
             name: of the output.
@@ -117,10 +118,9 @@ class LayerAlgorithm(EngineAlgorithm):
         """
         output = _output(parameters, name)
         as_sink = (fields, geometry, crs)
-        there = layer_of_output(output)
-        if there is not None and appends(parameters.get(name)):
-            return _append(features, there, parameters[name].remappingDefinition(), context, fields=fields, crs=crs)
-        if not os.path.isabs(output):
+        if appends(parameters.get(name)) and in_file(output):
+            return append(features, output, parameters[name].remappingDefinition(), context, fields=fields, crs=crs)
+        if not os.path.isabs(output) or appends(parameters.get(name)):
             return self._add_layer(features, parameters, name, context, as_sink)
         output = os.path.realpath(output)
         folder = tempfile.mkdtemp(prefix=".maskdino-", dir=os.path.dirname(output))
@@ -140,6 +140,32 @@ class LayerAlgorithm(EngineAlgorithm):
             feedback.pushWarning(text.format(path=output, other=destination))
         self._load_when_done(destination, parameters[name], name, context)
         return destination
+
+    def dress(
+        self, destination: str, style: str, context: QgsProcessingContext, *, metadata: QgsLayerMetadata | None = None
+    ) -> None:
+        """Let a new layer have a style where QGIS loads it, and both style and metadata in its GeoPackage, for others.
+
+        Args:
+            destination: where it is, as ``write_layer`` returns it.
+            style: one of ``layers.style``.
+            metadata: how it came to be.
+        """
+        style_when_loaded(destination, style, context)
+        if destination.partition("|")[0].lower().endswith(".gpkg"):
+            self._dressed = (destination, style, metadata)
+
+    def postProcessAlgorithm(self, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> dict[str, Any]:
+        """Write style and metadata. Processing calls this in the main thread, where styles belong."""
+        if self._dressed is not None:
+            destination, style, metadata = self._dressed
+            layer = open_result(destination, name="", style=style)
+            errors = [store_style(layer) if layer is not None else ""]
+            if metadata is not None:
+                errors.append(store_metadata(destination, metadata))
+            for error in filter(None, errors):
+                feedback.pushWarning(tr("The layer's style or metadata was not stored in its file: {}.").format(error))
+        return {}
 
     def _add_layer(
         self,
@@ -226,36 +252,6 @@ def _why_not_replaced(path: str, project: QgsProject | None, *, with_others: boo
             "The project uses the output {path} in its layer {layers}. Name another file, or remove the layer from the project."
         ).format(path=path, layers=shown_names(used_by))
     return ""
-
-
-def _append(
-    features: Iterable[QgsFeature],
-    there: tuple[str, str],
-    remapping: QgsRemappingSinkDefinition,
-    context: QgsProcessingContext,
-    *,
-    fields: QgsFields,
-    crs: QgsCoordinateReferenceSystem,
-) -> str:
-    """Append features to a layer of a GeoPackage, all or none. QGIS's own sink makes a transaction of each."""
-    path, name = there
-    layer = QgsVectorLayer(f"{path}|layername={name}", name, "ogr")
-    if not layer.isValid():
-        raise QgsProcessingException(why_not_an_existing_layer(path, name))
-    remapping = QgsRemappingSinkDefinition(remapping)
-    remapping.setSourceCrs(crs)
-    expressions = QgsExpressionContext(context.expressionContext())
-    expressions.setFields(fields)  # that the expressions of the mapping name
-    rows = QgsFeatureStore(layer.fields(), layer.crs())
-    sink = QgsRemappingProxyFeatureSink(remapping, rows)
-    sink.setExpressionContext(expressions)
-    sink.setTransformContext(context.transformContext())
-    sink.addFeatures(list(features))
-    added, _ = layer.dataProvider().addFeatures(rows.features())
-    if not added:
-        error = layer.dataProvider().lastError() or "; ".join(layer.dataProvider().errors())
-        raise QgsProcessingException(tr("Nothing was appended to {name}: {error}.").format(name=name, error=error))
-    return layer.source()
 
 
 def _batches(features: Iterable[QgsFeature]) -> Iterator[list[QgsFeature]]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import sqlite3
 import time
+from contextlib import closing
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,7 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QTimer
 
 from qgis_maskdino import settings
+from qgis_maskdino.layers.output_file import layer_output
 from tests.qgis_maskdino.processing.algorithm_runs import Feedback, Run, failure, process_events, run
 from tests.qgis_maskdino.processing.finding_engine import finds
 
@@ -56,6 +60,42 @@ def test_what_is_not_given_is_left_to_the_engine(engine, scene, tmp_path):
     run(DETECT, {"INPUT": str(scene), "OUTPUT": "memory:"})
     arguments = json.loads(told.read_text())["arguments"]
     assert arguments.keys() == {"raster", "output", "model", "score", "outline", "device"}
+
+
+class TestWhatGoesWithTheLayer:
+    """In another QGIS: without our plugin, from the file alone."""
+
+    @pytest.mark.parametrize("output", ["town.gpkg", "register.gpkg"])
+    def test_it_opens_styled_and_says_how_it_came_to_be(self, engine, scene, tmp_path, output):
+        engine(finds(3))
+        path = str(tmp_path / output)
+        parameters = {"INPUT": str(scene), "SCORE": 0.25, "EXTENT": "500010,500050,4999950,4999990 [EPSG:32633]"}
+        run(DETECT, {**parameters, "OUTPUT": path})
+        if output == "register.gpkg":  # as a second layer of the file
+            run(DETECT, {**parameters, "OUTPUT": layer_output(path, "buildings")})
+            path += "|layername=buildings"
+        layer = QgsVectorLayer(path, "anything", "ogr")
+        assert layer.renderer().type() == "graduatedSymbol" and layer.renderer().classAttribute() == "score"
+        history = "\n".join(layer.metadata().history())
+        for fact in ("Model: maskdino_lite", f"({scene})", "score=0.25", "500010, 4999950, 500050, 4999990 EPSG:32633", "cpu"):
+            assert fact in history
+        assert datetime.now(timezone.utc).strftime("%Y-%m-%d") in history
+        assert layer.metadata().title() == "Buildings of scene"
+
+    def test_a_style_that_a_layer_of_this_name_left_is_replaced(self, engine, scene, tmp_path):
+        path = str(tmp_path / "town.gpkg")
+        engine(finds(3))
+        run(DETECT, {"INPUT": str(scene), "OUTPUT": path})
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("UPDATE layer_styles SET f_table_name = 'buildings'")
+            database.commit()
+        run(DETECT, {"INPUT": str(scene), "OUTPUT": layer_output(path, "buildings")})  # QGIS would ask, and wait
+        assert QgsVectorLayer(f"{path}|layername=buildings", "", "ogr").listStylesInDatabase()[0] == 1
+
+    def test_nothing_is_laid_beside_a_file_of_another_format(self, engine, scene, tmp_path):
+        engine(finds(3))
+        run(DETECT, {"INPUT": str(scene), "OUTPUT": str(tmp_path / "town.geojson")})
+        assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["town.geojson"]
 
 
 OF_CLASSES = """

@@ -16,7 +16,8 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
-from qgis_maskdino.layers.output_file import appended_output, layer_output, layers_of
+from qgis_maskdino.layers.appending import appended_output
+from qgis_maskdino.layers.output_file import layer_output, layers_of
 from tests.qgis_maskdino.processing.algorithm_runs import failure, polygon_layer, refusal, run
 from tests.qgis_maskdino.processing.finding_engine import finds
 
@@ -201,7 +202,7 @@ class TestAppending:
     def test_a_layer_that_is_gone_is_noticed_before_any_work(self, scene, district):
         output = appended_output(str(district), "buildings", FIELDS)
         district.unlink()
-        assert "has no layer buildings to append to" in refusal(DETECT, {"INPUT": str(scene), "OUTPUT": output})
+        assert "There is no layer" in refusal(DETECT, {"INPUT": str(scene), "OUTPUT": output})
 
 
 class TestFailures:
