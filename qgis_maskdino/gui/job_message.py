@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from qgis.core import Qgis
 from qgis.gui import QgsMessageBar
 from qgis.PyQt.QtGui import QFontDatabase
@@ -17,7 +19,7 @@ _SECONDS = 8
 def show_error(bar: QgsMessageBar, error: JobError) -> None:
     """Tell an error in the message bar, in one sentence; it stays until it is closed. The way out stands in the details."""
     details = "\n\n".join(part for part in (error.hint, error.details) if part)
-    _show(bar, error.message, Qgis.MessageLevel.Critical, seconds=0, details=details)
+    _show(bar, error.message, Qgis.MessageLevel.Critical, details=details)
 
 
 def show_end(bar: QgsMessageBar, job: Job) -> None:
@@ -26,13 +28,26 @@ def show_end(bar: QgsMessageBar, job: Job) -> None:
     text = f"{job.title}: {job.summary() or (tr('done') if done else tr('cancelled'))}"
     level = Qgis.MessageLevel.Success if done else Qgis.MessageLevel.Info
     if job.warnings:
-        _show(bar, f"{text} ⚠ {job.warnings[0]}", Qgis.MessageLevel.Warning, seconds=0, details="\n".join(job.warnings))
+        details = "\n".join(job.warnings)
+        _show(bar, f"{text} ⚠ {job.warnings[0]}", Qgis.MessageLevel.Warning, details=details, offer=job.offer)
     else:
-        _show(bar, text, level, seconds=_SECONDS, details="")
+        _show(bar, text, level, seconds=_SECONDS)
 
 
-def _show(bar: QgsMessageBar, text: str, level: Qgis.MessageLevel, *, seconds: int, details: str) -> None:
+def _show(
+    bar: QgsMessageBar,
+    text: str,
+    level: Qgis.MessageLevel,
+    *,
+    seconds: int = 0,
+    details: str = "",
+    offer: tuple[str, Callable[[], None]] | None = None,
+) -> None:
     item = bar.createMessage(TITLE, text)
+    if offer is not None:
+        wanted = QPushButton(offer[0])
+        wanted.clicked.connect(lambda: (offer[1](), bar.popWidget(item)))
+        item.layout().addWidget(wanted)
     if details:
         button = QPushButton(tr("Details"))
         button.clicked.connect(lambda: DetailsDialog(text, details, bar.window()).open())

@@ -18,7 +18,7 @@ from qgis.core import (
 )
 
 from qgis_maskdino.jobs.queue import Job, JobError
-from qgis_maskdino.layers.results import add_result
+from qgis_maskdino.layers.results import add_result, open_result
 from qgis_maskdino.translation import tr
 
 LOG_TAG = "Mask DINO"
@@ -134,7 +134,7 @@ class AlgorithmJob(Job):
         return self._feedback is not None and self._feedback.isCanceled()
 
     def show_layer(self, layer: QgsVectorLayer, *, beside: str) -> None:
-        """Add a layer to the project that the job was started in; where that was closed, say where the layer is.
+        """Add a layer to the project that the job was started in; where that was closed, say so, and offer to add it.
 
         Args:
             beside: the id of the layer that it was made of.
@@ -142,8 +142,11 @@ class AlgorithmJob(Job):
         if not self._project_is_closed:
             add_result(layer, beside=beside)
             return
-        where = layer.source().partition("|")[0]
+        source, name = layer.source(), layer.name()
+        where = source.partition("|")[0]
         self.warnings.insert(0, tr("The project that it was started in was closed. The layer is in {}.").format(where))
+        # Opened again, with the style in its file: a message that nobody answers holds no layer.
+        self.offer = (tr("Add it to this project"), lambda: add_result(open_result(source, name=name)))
 
     def _leave_project(self) -> None:
         self._project_is_closed = True

@@ -50,6 +50,7 @@ class Job:
         error: why it failed.
         results: what it brought; of a cancelled job, what it brought until then.
         warnings: what people should know of a job that did not fail.
+        offer: what may be done about its result, and only if the user wants it: the text of a button, and what that does.
     """
 
     def __init__(self, title: str) -> None:
@@ -58,6 +59,7 @@ class Job:
         self.error: JobError | None = None
         self.results: dict[str, Any] = {}
         self.warnings: list[str] = []
+        self.offer: tuple[str, Callable[[], None]] | None = None
 
     def prepare(self) -> None:
         """Get ready, in the main thread: what the thread will need of layers and project is copied now.

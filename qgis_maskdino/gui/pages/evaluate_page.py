@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+
 from qgis.core import QgsProcessingUtils
 from qgis.PyQt.QtCore import Qt, QUrl
 from qgis.PyQt.QtGui import QDesktopServices
-from qgis.PyQt.QtWidgets import QAbstractItemView, QHeaderView, QPushButton, QTableWidget, QTableWidgetItem, QWidget
+from qgis.PyQt.QtWidgets import (
+    QAbstractItemView,
+    QFileDialog,
+    QHeaderView,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
 
 from qgis_maskdino.gui.layer_choice import AnnotationsCombo, DetectionsCombo, chosen, polygon_combo
-from qgis_maskdino.gui.pages.page import Page
+from qgis_maskdino.gui.pages.page import Page, note
 from qgis_maskdino.jobs.evaluation import EvaluationJob
 from qgis_maskdino.jobs.queue import Job, JobState
 from qgis_maskdino.translation import tr
@@ -41,10 +51,15 @@ class EvaluatePage(Page):
         self.report_button = QPushButton(tr("Open the report"))
         self.report_button.setToolTip(tr("One page with figures, curves and pictures, in your browser."))
         self.report_button.clicked.connect(self._open_report)
-        self.report_button.hide()
+        self.save_button = QPushButton(tr("Save the report …"))
+        self.save_button.setToolTip(tr("Keep the page: it is one file, and gone when QGIS is closed unless it is saved."))
+        self.save_button.clicked.connect(self._save_report)
+        self.saved = note()
         self._report = ""
         self.add(self.figures)
-        self.add(self.report_button)
+        for widget in (self.report_button, self.save_button, self.saved):
+            widget.hide()
+            self.add(widget)
         self.end_column()
         for combo in (self.detections, self.annotations, self.area):
             combo.layerChanged.connect(lambda layer: self.refresh())
@@ -91,7 +106,22 @@ class EvaluatePage(Page):
         frame = 2 * self.figures.frameWidth()
         self.figures.setFixedHeight(self.figures.verticalHeader().length() + self.figures.horizontalHeader().height() + frame)
         self._report = job.report
-        self.report_button.setVisible(bool(self._report))
+        for button in (self.report_button, self.save_button):
+            button.setVisible(bool(self._report))
+        self.saved.hide()
 
     def _open_report(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(self._report))
+
+    def _save_report(self) -> None:
+        pages = tr("Web pages (*.html)")
+        path, _ = QFileDialog.getSaveFileName(self, tr("Save the report"), "evaluation.html", pages)
+        if not path:
+            return
+        try:
+            shutil.copyfile(self._report, path)
+        except OSError as error:
+            self.saved.setText(tr("{path} cannot be written: {error}.").format(path=path, error=error.strerror))
+        else:
+            self.saved.setText(tr("Written: {path}").format(path=path))
+        self.saved.show()

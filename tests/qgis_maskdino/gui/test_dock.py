@@ -138,6 +138,12 @@ class TestDetection:
         assert QgsVectorLayer(where, "left", "ogr").featureCount() == 12
         assert f"The layer is in {where}." in last_message(iface)
         assert where in dock.strip.status.text()
+        button = next(each for each in iface.messageBar().findChildren(QPushButton) if each.text() == "Add it to this project")
+        button.click()
+        (layer,) = results()
+        assert layer.featureCount() == 12 and layer.name().endswith("partial")
+        assert layer.renderer().type() == "graduatedSymbol"
+        assert iface.messageBar().currentItem() is None
 
     def test_two_jobs_queue_and_one_that_waits_can_be_taken_out(self, dock, town, fake, ended):
         fake(DETECTS_UNTIL_CANCELLED)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from qgis.core import QgsProject, QgsRasterLayer, QgsVectorLayer
+from qgis.PyQt.QtWidgets import QFileDialog
 
 from qgis_maskdino.backend.environment import EngineEnvironment
 from qgis_maskdino.jobs.queue import JobState
@@ -93,6 +94,19 @@ class TestEvaluate:
         assert not page.run_button.isEnabled()
         assert "same layer" in page.reason.text()
 
+    def test_the_report_can_be_kept(self, dock, tmp_path, monkeypatch):
+        page = dock.evaluate_page
+        report = tmp_path / "evaluation.html"
+        report.write_text("<p>figures</p>")
+        page._report = str(report)
+        kept = tmp_path / "town.html"
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *arguments: (str(kept), ""))
+        page.save_button.click()
+        assert kept.read_text() == "<p>figures</p>" and str(kept) in page.saved.text()
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *arguments: (str(tmp_path / "no" / "folder.html"), ""))
+        page.save_button.click()
+        assert "cannot be written" in page.saved.text()
+
     @pytest.mark.slow
     def test_the_figures_are_those_of_the_engine(self, dock, layers, ended):
         page = dock.evaluate_page
@@ -103,7 +117,8 @@ class TestEvaluate:
         shown = {page.figures.item(row, 0).text(): page.figures.item(row, 1).text() for row in range(page.figures.rowCount())}
         assert (shown["Precision"], shown["Recall"]) == ("0.75", "0.60")
         assert (shown["Hits"], shown["False detections"], shown["Missed"]) == ("6", "2", "4")
-        assert page.report_button.isVisible() and os.path.getsize(ended[0].report) > 1000
+        assert page.report_button.isVisible() and page.save_button.isVisible()
+        assert os.path.getsize(ended[0].report) > 1000
         (matches,) = (one for one in QgsProject.instance().mapLayers().values() if one.name() == "Hits and misses: found")
         assert matches.featureCount() == 12
         assert dock.strip.status.text() == "precision 0.75 · recall 0.60 · F1 0.67"
