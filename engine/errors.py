@@ -65,6 +65,12 @@ class RasterError(MaskDinoError, OSError):
     code = "raster"
 
 
+class NotLocalError(RasterError):
+    """A raster reads from the network or from outside its own folder, which was forbidden."""
+
+    code = "not_local"
+
+
 class RasterFitError(MaskDinoError, ValueError):
     """A raster opens, but does not fit the model: bands, type, georeference, resolution."""
 
