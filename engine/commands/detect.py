@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import asdict
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,6 +20,7 @@ from engine.json_lines import EventHandler, EventStream
 from engine.request import option
 
 if TYPE_CHECKING:
+    from engine.detection.last_predictor import LastPredictor
     from engine.detection.pipeline import Summary
 
 
@@ -39,14 +41,21 @@ def command(request: TerminalRequest) -> None:
 
 @service_command(DetectRequest)
 def serve(request: DetectRequest, job: Job) -> dict[str, Any]:
-    """Answer a request of the service: the summary."""
-    return asdict(_run(request, job))
+    """Answer a request of the service: the summary. The model stays in memory for the next request."""
+    return asdict(_run(request, job, make_predictor=_last_predictor()))
 
 
-def _run(request: DetectRequest, job: Job) -> Summary:
+@cache
+def _last_predictor() -> LastPredictor:
+    from engine.detection.last_predictor import LastPredictor
+
+    return LastPredictor()
+
+
+def _run(request: DetectRequest, job: Job, *, make_predictor: LastPredictor | None = None) -> Summary:
     from engine.detection.pipeline import run_detection
 
-    return run_detection(request, progress=job.report, cancel=job.cancelled)
+    return run_detection(request, make_predictor=make_predictor, progress=job.report, cancel=job.cancelled)
 
 
 def _on_terminal(request: DetectRequest) -> None:

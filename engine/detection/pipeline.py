@@ -136,6 +136,7 @@ def run_detection(
     *,
     model: InstanceModel | None = None,
     predictor: Predictor | None = None,
+    make_predictor: Callable[..., Predictor] | None = None,
     progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | Callable[[], bool] | None = None,
 ) -> Summary:
@@ -143,6 +144,7 @@ def run_detection(
 
     Args:
         model: a loaded model, in place of the one that the request names.
+        make_predictor: makes a predictor of a model; None for `model_predictor`.
     """
     started = time.perf_counter()
     settings, output = request.settings(), request.output
@@ -166,7 +168,8 @@ def run_detection(
         source, area = _open(request.raster, settings, wanted)
         try:
             refuse_inputs({"output": output}, source.files)
-            return given or model_predictor(described, device=request.device, settings=settings), source, area
+            make = make_predictor or model_predictor
+            return given or make(described, device=request.device, settings=settings), source, area
         except BaseException:
             source.close()
             raise

@@ -14,7 +14,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
 from typing import Any
 
@@ -26,6 +26,7 @@ from qgis_maskdino.backend.error import EngineError
 from qgis_maskdino.backend.installer import Installer
 from qgis_maskdino.backend.package_index import cuda_of_driver
 from qgis_maskdino.backend.process import EngineProcess
+from qgis_maskdino.backend.warm_engine import warm_engine
 from qgis_maskdino.translation import tr
 
 FOLDER_VARIABLE = "MASKDINO_ENVIRONMENT"
@@ -110,8 +111,8 @@ class EngineEnvironment:
             return self._chosen(by_variable, PYTHON_VARIABLE, installable=False)
         return self._private_condition()
 
-    def engine(self, *, on_log: Callable[[str], None] | None = None) -> EngineProcess:
-        """Start an engine, to be used in this thread.
+    def engine(self, *, on_log: Callable[[str], None] | None = None) -> AbstractContextManager[EngineProcess]:
+        """Start an engine, to be used in this thread and closed; where the thread keeps one, lend that.
 
         Raises:
             EngineError: there is no environment that is ready, or it could not be started.
@@ -119,7 +120,8 @@ class EngineEnvironment:
         condition = self.condition()
         if condition.state is not State.READY or condition.python is None:
             raise EngineError(condition.sentence, code="missing")
-        return EngineProcess(condition.python, sources=self.source_folder(), on_log=on_log)
+        start = EngineProcess if warm_engine() is None else warm_engine().lend
+        return start(condition.python, sources=self.source_folder(), on_log=on_log)
 
     def check(self, *, is_cancelled: Callable[[], bool] | None = None) -> dict[str, Any]:
         """Return what ``maskdino doctor`` says: libraries, devices, models, and whether a small detection succeeds.

@@ -26,8 +26,10 @@ PROTOCOL = 1
 SLICE = 100  # milliseconds between two looks at whether the job was cancelled
 HELLO_WITHIN = 60.0  # seconds; a cold disk on a laptop needs ten
 CANCEL_WITHIN = 2.0  # seconds that the engine has to end a job in good order; the contract of the protocol
+_DYING = 20  # milliseconds in which an engine that is about to end does so
 CLOSE_WITHIN = 2500  # milliseconds; the engine gives its job 1.8 s
 STDERR_LINES = 200
+_LAST_EVENTS = ("result", "error", "cancelled")
 
 
 class EngineProcess:
@@ -46,6 +48,7 @@ class EngineProcess:
         self._on_log = on_log
         self._hello: dict[str, Any] | None = None
         self._requests = 0
+        self._is_asked = False  # a request waits for its answer
         self._output = LineBuffer()
         self._errors = LineBuffer()
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
@@ -107,13 +110,25 @@ class EngineProcess:
                 if self._hello is not None or self._said_hello(deadline):
                     self._requests += 1
                     number = self._requests
+                    self._is_asked = True
                     self._send({"id": number, "command": command, "arguments": arguments})
                 continue
             event = self._next_event()
             if event is not None and event.get("id", number) == number:
+                self._is_asked = event.get("event") not in _LAST_EVENTS
                 answer = self._answer(event, on_event)
                 if answer is not None:
                     return answer
+
+    def is_idle(self) -> bool:
+        """Return whether it is there and has answered all that it was asked."""
+        running = self._process.state() == QProcess.ProcessState.Running
+        return running and not self._is_asked and not self._process.waitForFinished(_DYING)
+
+    def listen(self, on_log: Callable[[str], None] | None) -> None:
+        """Let another one have the lines that it writes to standard error; the details are of those from now on."""
+        self._on_log = on_log
+        self._stderr.clear()
 
     def close(self, *, at_once: bool = False) -> None:
         """End the engine: by closing its standard input, and by force where that does not do, or ``at_once``."""

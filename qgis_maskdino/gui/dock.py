@@ -34,7 +34,7 @@ class MaskDinoDock(QgsDockWidget):
         self._pages_of: dict[Job, Page] = {}
         self.queue = JobQueue(self)
         self.first_start = FirstStartPage(environment, self.queue)
-        self.detect_page = DetectPage(iface.mapCanvas())
+        self.detect_page = DetectPage(iface.mapCanvas(), self.queue)
         self.evaluate_page = EvaluatePage()
         self.export_page = ExportPage()
         self.train_page = TrainPage()

@@ -11,6 +11,7 @@ from typing import Any
 from qgis.core import QgsProject, QgsVectorLayer
 
 from qgis_maskdino import settings
+from qgis_maskdino.backend.warm_engine import warm_engine
 from qgis_maskdino.jobs.algorithm import AlgorithmJob
 from qgis_maskdino.jobs.progress_text import duration
 from qgis_maskdino.jobs.queue import JobError, JobState
@@ -60,10 +61,11 @@ class BuildingsJob(AlgorithmJob):
         super().prepare()
 
     def work(self, on_event: Callable[[dict[str, Any]], None], is_cancelled: Callable[[], bool]) -> dict[str, Any]:
-        began = time.monotonic()
+        began, engine = time.monotonic(), warm_engine()
+        is_cold = engine is None or not engine.is_there
 
         def listen(event: dict[str, Any]) -> None:
-            if self._start is None and event.get("event") == "progress":
+            if is_cold and self._start is None and event.get("event") == "progress":
                 self._start = time.monotonic() - began
             self._speed = event.get("megapixels_per_second") or self._speed
             on_event(event)

@@ -9,6 +9,7 @@ from qgis.core import Qgis, QgsMessageLog
 
 from qgis_maskdino.backend.environment import EngineEnvironment
 from qgis_maskdino.backend.error import EngineError
+from qgis_maskdino.backend.warm_engine import warm_engine
 from qgis_maskdino.jobs.algorithm import LOG_TAG
 from qgis_maskdino.jobs.queue import Job, JobError, JobState
 from qgis_maskdino.translation import tr
@@ -37,6 +38,8 @@ class InstallationJob(Job):
         def progress(share: float, step: str) -> None:
             on_event({"event": "progress", "done": round(share * _THOUSAND), "total": _THOUSAND, "unit": "", "note": step})
 
+        if warm_engine() is not None:
+            warm_engine().close()  # it runs in the files that are about to be replaced
         make = self._environment.repair if self._repair else self._environment.create
         try:
             done = make(on_log=log, on_progress=progress, is_cancelled=is_cancelled)

@@ -6,13 +6,16 @@ import sys
 import threading
 from collections.abc import Callable
 from enum import Enum
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from qgis.PyQt.QtCore import QObject, pyqtSignal
 
+from qgis_maskdino.backend.warm_engine import WarmEngine, engine_kept_warm
 from qgis_maskdino.translation import tr
 
 CLOSE_WITHIN = 5.0  # seconds; an engine ends a job within two, or is killed
+IDLE_LIMIT = 300.0  # seconds that an engine waits for the next job; it holds about a gigabyte of memory
 
 
 class JobState(Enum):
@@ -100,10 +103,10 @@ class Job:
 
 
 class JobQueue(QObject):
-    """Runs one job at a time, each in a thread of its own, in the order in which they were added.
+    """Runs one job at a time, all in one thread of its own, in the order in which they were added.
 
     They are no tasks of QGIS's task manager: until 3.26 QGIS announces the end of a task that took a while in the message
-    bar ("Task complete", for a cancelled one too), on top of what the panel says.
+    bar ("Task complete", for a cancelled one too), on top of what the panel says. The thread keeps an engine between jobs.
 
     Signals:
         changed: a job was added, began or ended.
@@ -114,27 +117,33 @@ class JobQueue(QObject):
     changed = pyqtSignal()
     event_received = pyqtSignal(object, dict)
     ended = pyqtSignal(object)
-    # Emitted in the thread of a job, received in the main thread.
-    _thread_spoke = pyqtSignal(object, dict)
-    _thread_ended = pyqtSignal(object)
+    # Emitted in the thread of the jobs, received in the main thread.
+    _run_spoke = pyqtSignal(object, dict)
+    _run_ended = pyqtSignal(object)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._waiting: list[Job] = []
-        self._thread: _JobThread | None = None
+        self._run: _Run | None = None
+        self._worker: _Worker | None = None
         self._closed = False
-        self._thread_spoke.connect(self._on_event)
-        self._thread_ended.connect(self._on_thread_ended)
+        self._run_spoke.connect(self._on_event)
+        self._run_ended.connect(self._on_end)
 
     @property
     def running(self) -> Job | None:
         """The job that runs."""
-        return self._thread.job if self._thread is not None else None
+        return self._run.job if self._run is not None else None
 
     @property
     def waiting(self) -> list[Job]:
         """The jobs that wait, the next one first."""
         return list(self._waiting)
+
+    @property
+    def engine_is_warm(self) -> bool:
+        """Whether the next job finds an engine that is started."""
+        return self._worker is not None and self._worker.engine_is_warm
 
     def add(self, job: Job) -> None:
         """Run a job as soon as those before it have ended."""
@@ -144,24 +153,30 @@ class JobQueue(QObject):
 
     def cancel(self, job: Job) -> None:
         """Cancel a job that runs or waits; one that has ended is left as it is."""
-        if self._thread is not None and job is self._thread.job:
-            self._thread.cancel()
+        if self._run is not None and job is self._run.job:
+            self._run.cancel()
         elif job in self._waiting:
             self._waiting.remove(job)
             self._end(job, JobState.CANCELLED)
             self.changed.emit()
 
     def close(self) -> None:
-        """Cancel everything and wait until no job runs any more. Nothing is heard of them after that."""
+        """Cancel everything and wait until no job and no engine runs any more. Nothing is heard of them after that."""
         self._closed = True
         self._waiting.clear()
-        if self._thread is not None:
-            self._thread.cancel()
-            self._thread.join(CLOSE_WITHIN)
-            self._thread = None
+        if self._run is not None:
+            self._run.cancel()
+            self._run = None
+        self.close_engine()
+
+    def close_engine(self) -> None:
+        """Let the engine go that waits for the next job, whose files may be about to be deleted."""
+        if self._worker is not None and self._run is None:
+            self._worker.stop()
+            self._worker = None
 
     def _start_next(self) -> None:
-        while self._thread is None and self._waiting and not self._closed:
+        while self._run is None and self._waiting and not self._closed:
             job = self._waiting.pop(0)
             try:
                 job.prepare()
@@ -170,20 +185,22 @@ class JobQueue(QObject):
                 self._end(job, JobState.FAILED)
                 continue
             job.state = JobState.RUNNING
-            self._thread = _JobThread(job, on_event=self._thread_spoke.emit, on_end=self._thread_ended.emit)
-            self._thread.start()
+            if self._worker is None:
+                self._worker = _Worker(on_event=self._run_spoke.emit, on_end=self._run_ended.emit)
+            self._run = _Run(job)
+            self._worker.do(self._run)
 
     def _on_event(self, job: Job, event: dict[str, Any]) -> None:
         if not self._closed:
             self.event_received.emit(job, event)
 
-    def _on_thread_ended(self, thread: _JobThread) -> None:
-        if self._closed or thread is not self._thread:
+    def _on_end(self, run: _Run) -> None:
+        if self._closed or run is not self._run:
             return
-        self._thread = None
-        job = thread.job
-        state = JobState.CANCELLED if thread.cancelled.is_set() else JobState.DONE
-        if job.error is None and not thread.answered and state is JobState.DONE:
+        self._run = None
+        job = run.job
+        state = JobState.CANCELLED if run.cancelled.is_set() else JobState.DONE
+        if job.error is None and not run.answered and state is JobState.DONE:
             job.error = JobError(tr("The job ended without an answer; QGIS's log of Python errors says why."))
         if job.error is None:
             try:
@@ -199,7 +216,7 @@ class JobQueue(QObject):
         self.ended.emit(job)
 
 
-class _JobThread(threading.Thread):
+class _Run:
     """A job at work.
 
     Attributes:
@@ -208,28 +225,59 @@ class _JobThread(threading.Thread):
         answered: whether it came to an end that it had foreseen.
     """
 
-    def __init__(
-        self, job: Job, *, on_event: Callable[[Job, dict[str, Any]], None], on_end: Callable[[_JobThread], None]
-    ) -> None:
-        super().__init__(name="maskdino-job", daemon=True)  # QGIS can end while one hangs
+    def __init__(self, job: Job) -> None:
         self.job = job
         self.cancelled = threading.Event()
         self.answered = False
-        self._on_event = on_event
-        self._on_end = on_end
-
-    def run(self) -> None:
-        try:
-            self.job.results = self.job.work(lambda event: self._on_event(self.job, event), self.cancelled.is_set)
-            self.answered = True
-        except JobError as error:
-            self.job.error = error
-        except Exception:
-            sys.excepthook(*sys.exc_info())  # QGIS logs what comes here; Python would print it where nobody looks
-        finally:
-            self._on_end(self)
 
     def cancel(self) -> None:
         """Let the job end. To be called in the main thread."""
         self.cancelled.set()
         self.job.cancel()
+
+
+class _Worker:
+    """The thread of the jobs, and the engine that it keeps between them."""
+
+    def __init__(self, *, on_event: Callable[[Job, dict[str, Any]], None], on_end: Callable[[_Run], None]) -> None:
+        self._on_event, self._on_end = on_event, on_end
+        self._runs: SimpleQueue[_Run | None] = SimpleQueue()
+        self._engine: WarmEngine | None = None
+        self._thread = threading.Thread(target=self._work, name="maskdino-jobs", daemon=True)  # QGIS can end while one hangs
+        self._thread.start()
+
+    @property
+    def engine_is_warm(self) -> bool:
+        return self._engine is not None and self._engine.is_there
+
+    def do(self, run: _Run) -> None:
+        """Do a job after those before it."""
+        self._runs.put(run)
+
+    def stop(self) -> None:
+        """End thread and engine; what runs was cancelled before."""
+        self._runs.put(None)
+        self._thread.join(CLOSE_WITHIN)
+
+    def _work(self) -> None:
+        with engine_kept_warm() as self._engine:
+            while True:
+                try:
+                    run = self._runs.get(timeout=IDLE_LIMIT)
+                except Empty:
+                    self._engine.close()
+                    continue
+                if run is None:
+                    return
+                self._do(run)
+
+    def _do(self, run: _Run) -> None:
+        try:
+            run.job.results = run.job.work(lambda event: self._on_event(run.job, event), run.cancelled.is_set)
+            run.answered = True
+        except JobError as error:
+            run.job.error = error
+        except Exception:
+            sys.excepthook(*sys.exc_info())  # QGIS logs what comes here; Python would print it where nobody looks
+        finally:
+            self._on_end(run)

@@ -19,6 +19,7 @@ from qgis_maskdino.gui.pages.page import Page, form, note
 from qgis_maskdino.gui.raster_picker import RasterPicker
 from qgis_maskdino.jobs.buildings import BuildingsJob
 from qgis_maskdino.jobs.progress_text import duration
+from qgis_maskdino.jobs.queue import JobQueue
 from qgis_maskdino.layers.detections import AREA_FIELD, SCORE_FIELD
 from qgis_maskdino.layers.export_grid import LARGEST
 from qgis_maskdino.layers.output_file import absolute_output, why_not_a_layer_file, why_not_a_place
@@ -30,10 +31,15 @@ _COARSE = 2.0  # times the model's ground sampling distance
 
 
 class DetectPage(Page):
-    """Makes a detection of what was entered."""
+    """Makes a detection of what was entered.
 
-    def __init__(self, canvas: QgsMapCanvas, parent: QWidget | None = None) -> None:
+    Args:
+        queue: that its jobs will be in.
+    """
+
+    def __init__(self, canvas: QgsMapCanvas, queue: JobQueue, parent: QWidget | None = None) -> None:
         super().__init__(button=tr("Detect buildings"), icon_name="detect", parent=parent)
+        self._queue = queue
         self.raster = RasterPicker()
         self.area = AreaPicker(canvas)
         self.model = ModelPicker(remembers=True)
@@ -252,14 +258,15 @@ class DetectPage(Page):
         return ground_megapixels(layer.extent() if area is None else area.intersect(layer.extent()), layer.crs(), gsd)
 
     def _estimate(self) -> str:
-        """Return how much there is to look at, and how long that took here the last time, the engine's start included."""
+        """Return how much there is to look at, and how long that takes by the last time, a start of the engine included."""
         facts, gsd, megapixels = raster_facts(self.raster.layer()), self._gsd(), self._megapixels()
         if megapixels is None:
             return ""
         text = tr("About {:.3g} MPix at {:.2g} m/px").format(megapixels, gsd)
         speed = settings.megapixels_per_second(self.device.device())
         if speed:
-            text += " · " + tr("about {}").format(duration(settings.start_seconds() + megapixels / speed))
+            start = 0.0 if self._queue.engine_is_warm else settings.start_seconds()
+            text += " · " + tr("about {}").format(duration(start + megapixels / speed))
         if facts.gsd is not None and facts.gsd > _COARSE * gsd:
             text += "\n⚠ " + tr("The layer has {:.2g} m/px: coarser than the model is used to.").format(facts.gsd)
         return text

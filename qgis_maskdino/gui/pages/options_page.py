@@ -162,6 +162,7 @@ class OptionsPage(QgsOptionsPageWidget):
         answer = QMessageBox.question(self, LOG_TAG, question.format(self._environment.folder()))
         if answer != QMessageBox.StandardButton.Yes:
             return
+        self._queue.close_engine()
         try:
             self._environment.remove()
         except EngineError as error:

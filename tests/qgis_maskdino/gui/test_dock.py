@@ -193,7 +193,10 @@ class TestDetection:
         assert settings.megapixels_per_second("auto") == 0.5
         settings.remember_start(119.0)
         dock.detect_page.refresh()
-        assert "about 2 min" in dock.detect_page.estimate.text()  # 0.09 MPix at 0.5 MPix/s, after the start
+        assert "about 1 s" in dock.detect_page.estimate.text()  # 0.09 MPix at 0.5 MPix/s, in an engine that is there
+        dock.queue.close_engine()
+        dock.detect_page.refresh()
+        assert "about 2 min" in dock.detect_page.estimate.text()  # after a start
 
     def test_how_long_the_engine_takes_to_start_is_remembered(self, dock, town, fake, ended):
         fake("time.sleep(1.5)\n" + DETECTS)

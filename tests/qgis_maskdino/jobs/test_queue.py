@@ -9,8 +9,12 @@ import time
 import pytest
 from qgis.core import QgsApplication
 
+from qgis_maskdino.backend.warm_engine import warm_engine
+from qgis_maskdino.jobs import queue as queue_module
 from qgis_maskdino.jobs.queue import Job, JobError, JobQueue, JobState
+from tests.qgis_maskdino.fake_engine import fake_engine
 from tests.qgis_maskdino.gui.panel_window import wait_for
+from tests.qgis_maskdino.process_life import alive, gone_within
 
 
 class Work(Job):
@@ -151,3 +155,53 @@ def test_closing_ends_what_runs_and_nothing_is_heard_of_it(queue, ended):
     assert not running.threads[0].is_alive()
     assert not waiting.threads
     assert ended == []
+
+
+class EngineWork(Job):
+    """A job that keeps the number of the process that answered it."""
+
+    def __init__(self, sources: str) -> None:
+        super().__init__("engine")
+        self.sources = sources
+
+    def work(self, on_event, is_cancelled):
+        with warm_engine().lend(sys.executable, sources=self.sources) as engine:
+            return engine.run("detect", {})
+
+
+@pytest.fixture
+def sources(tmp_path):
+    return fake_engine(tmp_path, "for r in requests(): say('result', id=r['id'], pid=os.getpid())")
+
+
+def test_jobs_share_an_engine_that_ends_with_the_queue(queue, ended, sources):
+    assert not queue.engine_is_warm
+    for count in (1, 2):
+        queue.add(EngineWork(sources))
+        wait_for(lambda count=count: len(ended) == count)
+    assert queue.engine_is_warm
+    pids = [job.results["pid"] for job in ended]
+    assert pids[0] == pids[1] and alive(pids[0])
+    queue.close()
+    assert gone_within(pids[0], seconds=3)
+
+
+def test_an_engine_does_not_wait_for_ever(queue, ended, sources, monkeypatch):
+    monkeypatch.setattr(queue_module, "IDLE_LIMIT", 0.3)
+    queue.add(EngineWork(sources))
+    wait_for(lambda: ended)
+    wait_for(lambda: not queue.engine_is_warm, seconds=5)
+    assert gone_within(ended[0].results["pid"], seconds=3)
+    queue.add(EngineWork(sources))
+    wait_for(lambda: len(ended) == 2)
+    assert ended[1].state is JobState.DONE
+
+
+def test_the_engine_can_be_let_go_of(queue, ended, sources):
+    queue.add(EngineWork(sources))
+    wait_for(lambda: ended)
+    queue.close_engine()
+    assert not queue.engine_is_warm and gone_within(ended[0].results["pid"], seconds=3)
+    queue.add(EngineWork(sources))
+    wait_for(lambda: len(ended) == 2)
+    assert ended[1].state is JobState.DONE
