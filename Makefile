@@ -7,6 +7,7 @@
 #   make test-gpu    tests of the kernels on this machine's NVIDIA GPU
 #   make gpu-report  all that waits for a GPU, measured on this machine: runs/gpu-report
 #   make gpu-bundle  the packages that a bare GPU machine lacks for that: dist/gpu-bundle
+#   make test-qgis-newer   the plugin's tests in the QGIS of a newer Debian, which is set up in a folder; needs root
 #   make lint        lint alone
 #   make embedded-bundle   a folder that trains the embedded model on a bare GPU machine: dist/embedded-bundle
 #   make benchmark   the figures that the README quotes
@@ -33,7 +34,7 @@ LOWEST_TESTS := tests/engine/test_cli.py $(addprefix tests/engine/,commands rast
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast test-fast-detection test-fast-engine test-fast-others test-engine test-qgis test-processors test-processors-quick test-as-avx2 test-as-sse test-gpu test-lowest audit-dependencies docs lint benchmark plugin embedded-bundle gpu-report gpu-bundle clean
+.PHONY: demo test test-fast test-fast-detection test-fast-engine test-fast-others test-engine test-qgis test-qgis-newer test-processors test-processors-quick test-as-avx2 test-as-sse test-gpu test-lowest audit-dependencies docs lint benchmark plugin embedded-bundle gpu-report gpu-bundle clean
 
 demo: $(KERNEL)
 	$(BIN)/maskdino demo -o demo
@@ -91,6 +92,11 @@ test-gpu: $(KERNEL)
 # The plugin's tests run in QGIS's own Python and drive the engine of .venv as a process.
 test-qgis: $(KERNEL) $(QGIS)
 	QT_QPA_PLATFORM=offscreen $(QGIS_BIN)/python -m pytest --confcutdir=tests/qgis_maskdino tests/qgis_maskdino
+
+# Once: some minutes and 3 GB. No part of `make test`.
+NEWER_DEBIAN ?= /var/tmp/maskdino-trixie
+test-qgis-newer: $(KERNEL)
+	packaging/newer_qgis.sh $(NEWER_DEBIAN) $(abspath $(BIN)/python)
 
 # Are the lower bounds true? uv takes the oldest of what is named, and the newest of what those need.
 test-lowest: $(READY)
@@ -154,6 +160,7 @@ $(QGIS): packaging/system_packages.sh
 	  packaging/system_packages.sh qgis python3-qgis python3-venv xvfb xauth
 	@test -x $(QGIS_BIN)/python || $(QGIS_PYTHON) -m venv --system-site-packages .venv-qgis
 	$(QGIS_BIN)/python -m pip install --quiet 'pytest>=8,<10' 'pytest-qgis>=2,<6' $(UV)
+	-@$(QGIS_BIN)/python -m pip install --quiet PyQt6  # without it one test is skipped
 	@touch $@
 
 clean:

@@ -22,8 +22,12 @@ if [ ! -e "$root/.ready" ]; then
     cp /etc/resolv.conf /etc/hosts "$root/etc/"
     DEBIAN_FRONTEND=noninteractive chroot "$root" sh -eu -c '
         apt-get update -qq
-        apt-get install -y -qq --no-install-recommends qgis python3-qgis qgis-providers python3-venv xvfb xauth'
-    "$python" -m pip install --quiet --target "$root/opt/tests" 'pytest>=8,<10' 'pytest-qgis>=2,<6' 'uv>=0.5,<1'
+        apt-get install -y -qq --no-install-recommends qgis python3-qgis qgis-providers python3-venv xvfb xauth
+        python3 -m venv --system-site-packages --without-pip /opt/tests'
+    # By the pip outside, which knows this network's proxy and certificates; all of these run in any Python 3.
+    packages=$(echo "$root"/opt/tests/lib/python3.*/site-packages)
+    "$python" -m pip install --quiet --target "$packages" 'pytest>=8,<10' 'pytest-qgis>=2,<6' 'uv>=0.5,<1'
+    ln -s "${packages#"$root"}/bin/uv" "$root/opt/tests/bin/uv"
     touch "$root/.ready"
 fi
 
@@ -39,6 +43,6 @@ for place in /proc /dev "$base" "$environment" "$checkout" "$(dirname "$checkout
     mount --bind "$place" "$root$place"
     mounted="$place $mounted"
 done
-chroot "$root" env -i PATH=/usr/bin:/bin HOME=/root LC_ALL=C.UTF-8 QT_QPA_PLATFORM=offscreen PYTHONPATH=/opt/tests \
-    MASKDINO_PYTHON="$python" sh -c 'cd "$0" && exec python3 -m pytest --confcutdir=tests/qgis_maskdino "$@"' \
+chroot "$root" env -i PATH=/usr/bin:/bin HOME=/root LC_ALL=C.UTF-8 QT_QPA_PLATFORM=offscreen \
+    MASKDINO_PYTHON="$python" sh -c 'cd "$0" && exec /opt/tests/bin/python -m pytest --confcutdir=tests/qgis_maskdino "$@"' \
     "$checkout" "${@:-tests/qgis_maskdino}"

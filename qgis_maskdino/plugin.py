@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from qgis.core import QgsApplication, QgsMapLayerType, QgsRasterLayer
 from qgis.PyQt.QtCore import QCoreApplication, Qt, QTranslator
-from qgis.PyQt.QtWidgets import QAction, QMenu
+from qgis.PyQt.QtWidgets import QMenu
 
 from qgis_maskdino.backend.environment import EngineEnvironment
 from qgis_maskdino.icons import LOGO, icon
 from qgis_maskdino.provider import MaskDinoProvider
 from qgis_maskdino.translation import install_translator, tr
+
+try:
+    from qgis.PyQt.QtGui import QAction  # Qt 6
+except ImportError:
+    from qgis.PyQt.QtWidgets import QAction
 
 
 class MaskDinoPlugin:

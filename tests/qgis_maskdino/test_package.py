@@ -67,7 +67,7 @@ class TestRulesOfTheRepository:
         assert set(metadata) >= REQUIRED
         assert all(metadata[key].strip() for key in REQUIRED)
         assert metadata["qgisMinimumVersion"] == "3.22"
-        assert metadata["qgisMaximumVersion"] == "4.99"
+        assert metadata["qgisMaximumVersion"] == "3.99"
         assert metadata["hasProcessingProvider"] == "yes"
         assert (plugin / metadata["icon"]).is_file()
         assert all(metadata[key].startswith("https://") for key in ("tracker", "repository", "homepage"))
