@@ -144,7 +144,7 @@ class AlgorithmJob(Job):
             return
         source, name = layer.source(), layer.name()
         where = source.partition("|")[0]
-        self.warnings.insert(0, tr("The project that it was started in was closed. The layer is in {}.").format(where))
+        self.warnings.insert(0, tr("Its project was closed. The layer is in {}.").format(where))
         # Opened again, with the style in its file: a message that nobody answers holds no layer.
         self.offer = (tr("Add it to this project"), lambda: add_result(open_result(source, name=name)))
 
