@@ -54,6 +54,8 @@ def write_split(folder: Path, pictures: dict[str, Image.Image], annotations: lis
     ("annotation", "faults", "left"),
     [
         (SOUND, [], SOUND),
+        (None, ["no_image"], None),
+        ("square", ["no_image"], None),
         ({**SOUND, "image_id": 9}, ["no_image"], None),
         ({**SOUND, "image_id": [1]}, ["no_image"], None),
         ({**SOUND, "category_id": 5}, ["unknown_category"], None),
@@ -374,7 +376,7 @@ def test_a_stream_gives_what_the_whole_file_gives(tmp_path_factory, content: dic
     path.write_text(json.dumps(content, indent=indent), encoding="utf-8")
     expected = []
     for key, value in content.items():
-        expected += [(key, None), *((key, item) for item in value)] if isinstance(value, list) else [(key, value)]
+        expected += [(key, stream.BEGINNING), *((key, item) for item in value)] if isinstance(value, list) else [(key, value)]
     before, stream._CHUNK = stream._CHUNK, chunk
     try:
         assert list(stream.walk(path, set(content))) == expected
