@@ -22,7 +22,7 @@ def provenance(request: DetectionRequest, result: DetectionResult) -> QgsLayerMe
         tr("Detected with Mask DINO {version} on {time}").format(
             version=result.version, time=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
         ),
-        tr("Model: {}").format(request.model),
+        tr("Model: {}").format(request.options["model"]),
         tr("Raster: {}").format(raster),
         tr("Area: {}").format(_area(request)),
         tr("Settings: {}").format(settings),
