@@ -5,7 +5,7 @@ from __future__ import annotations
 from qgis.PyQt.QtWidgets import QComboBox, QWidget
 
 from qgis_maskdino import options, settings
-from qgis_maskdino.translation import tr
+from qgis_maskdino.words import choice
 
 
 class DevicePicker(QComboBox):
@@ -13,15 +13,9 @@ class DevicePicker(QComboBox):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        texts = {
-            "auto": tr("Automatic: the fastest"),
-            "cpu": tr("Processor (CPU)"),
-            "cuda": tr("Graphics card (CUDA)"),
-            "mps": tr("Apple graphics (MPS)"),
-        }
         option = options.detect()["device"]
         for value in option.choices:
-            self.addItem(texts.get(value, value), value)
+            self.addItem(choice("device", value), value)
         self.setToolTip(option.help)
         self.choose(settings.device())
 

@@ -43,6 +43,7 @@ from qgis_maskdino.processing.engine_algorithm import (
 )
 from qgis_maskdino.processing.layer_algorithm import LayerAlgorithm
 from qgis_maskdino.translation import tr
+from qgis_maskdino.words import title
 
 _DETECTED = 98.0  # per cent; the rest is handing over
 
@@ -94,7 +95,7 @@ class DetectBuildings(LayerAlgorithm):
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
         """Define parameters and outputs."""
         self.add(
-            QgsProcessingParameterRasterLayer(self.INPUT, tr("Image")),
+            QgsProcessingParameterRasterLayer(self.INPUT, title("raster")),
             tr("An aerial or satellite image in natural colours, best at 0.1 to 0.6 m per pixel. Files, web maps, databases."),
         )
         self.add(
@@ -109,7 +110,7 @@ class DetectBuildings(LayerAlgorithm):
         )
         self.add(
             QgsProcessingParameterEnum(
-                self.MODEL, tr("Model"), options=model_names() or [DEFAULT], defaultValue=DEFAULT, usesStaticStrings=True
+                self.MODEL, title("model"), options=model_names() or [DEFAULT], defaultValue=DEFAULT, usesStaticStrings=True
             ),
             tr("Models that come with the plugin, and those in your model folder (Settings > Options > Mask DINO)."),
         )
@@ -121,12 +122,12 @@ class DetectBuildings(LayerAlgorithm):
             advanced=True,
         )
         known = options.detect()
-        self.add_option("SCORE", tr("Lowest score"), known["score"], decimals=2)
-        self.add_option("OUTLINE", tr("Outline"), known["outline"])
-        self.add_option(self.BANDS, tr("Bands for red, green and blue"), known["bands"], advanced=True, bands_of=self.INPUT)
-        self.add_option("GSD", tr("Ground sampling distance [m]"), known["gsd"], advanced=True, decimals=3)
-        self.add_option("MIN_AREA", tr("Smallest area [m2]"), known["min_area"], advanced=True, decimals=1)
-        self.add_option("DEVICE", tr("Device"), device_option(), advanced=True)
+        self.add_option("SCORE", title("score"), known["score"], decimals=2)
+        self.add_option("OUTLINE", title("outline"), known["outline"])
+        self.add_option(self.BANDS, title("bands"), known["bands"], advanced=True, bands_of=self.INPUT)
+        self.add_option("GSD", title("gsd", unit="m/px"), known["gsd"], advanced=True, decimals=3)
+        self.add_option("MIN_AREA", title("min_area", unit="m²"), known["min_area"], advanced=True, decimals=1)
+        self.add_option("DEVICE", title("device"), device_option(), advanced=True)
         self.add(
             QgsProcessingParameterFeatureSink(
                 self.OUTPUT, tr("Buildings"), QgsProcessing.SourceType.TypeVectorPolygon, supportsAppend=True
@@ -136,7 +137,7 @@ class DetectBuildings(LayerAlgorithm):
                 "per object, with its 'class'."
             ),
         )
-        self.add_option("CLASSES", tr("Classes to find"), known["classes"], advanced=True)
+        self.add_option("CLASSES", title("classes"), known["classes"], advanced=True)
         self.add(
             QgsProcessingParameterBoolean(self.OVERWRITE, tr("Replace all layers of a GeoPackage"), defaultValue=False),
             tr("Otherwise an output file that holds other layers too is refused."),

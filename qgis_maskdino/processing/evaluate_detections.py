@@ -30,6 +30,7 @@ from qgis_maskdino.layers.style import MATCHES
 from qgis_maskdino.processing.engine_algorithm import listener, log_to, number, shown_file
 from qgis_maskdino.processing.layer_algorithm import LayerAlgorithm
 from qgis_maskdino.translation import tr
+from qgis_maskdino.words import title
 
 # Outputs by the names of the engine's figures, see ``training/evaluation/layers/figures.py``.
 FIGURES = {
@@ -96,15 +97,15 @@ class EvaluateDetections(LayerAlgorithm):
         """Define parameters and outputs."""
         polygons, known = [QgsProcessing.SourceType.TypeVectorPolygon], options.evaluate()
         self.add(
-            QgsProcessingParameterFeatureSource(self.DETECTIONS, tr("Detected buildings"), polygons),
+            QgsProcessingParameterFeatureSource(self.DETECTIONS, title("detections"), polygons),
             tr("Polygons to be judged, best with a score each."),
         )
         self.add(
-            QgsProcessingParameterFeatureSource(self.ANNOTATIONS, tr("Known buildings"), polygons),
+            QgsProcessingParameterFeatureSource(self.ANNOTATIONS, title("annotations"), polygons),
             tr("Polygons of what really is there, one per building."),
         )
         self.add(
-            QgsProcessingParameterFeatureSource(self.AOI, tr("Area of interest"), polygons, optional=True),
+            QgsProcessingParameterFeatureSource(self.AOI, title("compare_inside"), polygons, optional=True),
             tr("Compare inside these polygons alone: what lies there by more than half counts."),
         )
         self.add(

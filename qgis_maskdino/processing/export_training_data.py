@@ -27,6 +27,7 @@ from qgis_maskdino.layers.polygon_file import write_polygons
 from qgis_maskdino.layers.raster_export import ExportCancelled, export_raster
 from qgis_maskdino.processing.engine_algorithm import EngineAlgorithm, listener, log_to, shown_file
 from qgis_maskdino.translation import tr
+from qgis_maskdino.words import title
 
 
 class ExportTrainingData(EngineAlgorithm):
@@ -74,15 +75,15 @@ class ExportTrainingData(EngineAlgorithm):
         """Define parameters and outputs."""
         polygons = [QgsProcessing.SourceType.TypeVectorPolygon]
         self.add(
-            QgsProcessingParameterRasterLayer(self.INPUT, tr("Image")),
+            QgsProcessingParameterRasterLayer(self.INPUT, title("raster")),
             tr("Any raster layer. Web maps are fetched for the area of interest first: give a ground sampling distance too."),
         )
         self.add(
-            QgsProcessingParameterFeatureSource(self.ANNOTATIONS, tr("Known buildings"), polygons),
+            QgsProcessingParameterFeatureSource(self.ANNOTATIONS, title("annotations"), polygons),
             tr("Polygons, one per building, in any CRS."),
         )
         self.add(
-            QgsProcessingParameterFeatureSource(self.AOI, tr("Area of interest"), polygons, optional=True),
+            QgsProcessingParameterFeatureSource(self.AOI, title("complete_inside"), polygons, optional=True),
             tr("Polygons inside which the known buildings are complete; nothing outside is used."),
         )
         self.add(
@@ -92,7 +93,7 @@ class ExportTrainingData(EngineAlgorithm):
         self.add(
             QgsProcessingParameterNumber(
                 self.TRAINING_SHARE,
-                tr("Share of the ground for training"),
+                title("training_share"),
                 QgsProcessingParameterNumber.Type.Double,
                 0.8,
                 minValue=0.05,
@@ -102,14 +103,14 @@ class ExportTrainingData(EngineAlgorithm):
             decimals=2,
         )
         known = options.export_dataset()
-        self.add_option("TILE_SIZE", tr("Tile size [pixels]"), known["tile_size"])
-        self.add_option("STRIDE", tr("Stride [pixels]"), known["stride"], advanced=True)
-        self.add_option("GSD", tr("Ground sampling distance [m]"), known["gsd"], advanced=True, decimals=3)
-        self.add_option(self.BANDS, tr("Bands for red, green and blue"), known["bands"], advanced=True, bands_of=self.INPUT)
+        self.add_option("TILE_SIZE", title("tile_size", unit="px"), known["tile_size"])
+        self.add_option("STRIDE", tr("Stride [px]"), known["stride"], advanced=True)
+        self.add_option("GSD", title("gsd", unit="m/px"), known["gsd"], advanced=True, decimals=3)
+        self.add_option(self.BANDS, title("bands"), known["bands"], advanced=True, bands_of=self.INPUT)
         self.add_option("SEED", tr("Seed of the split"), known["seed"], advanced=True)
         self.add_option("IMAGE_FORMAT", tr("Image format"), known["image_format"], advanced=True)
         self.add(
-            QgsProcessingParameterFolderDestination(self.OUTPUT, tr("Folder for the data set")),
+            QgsProcessingParameterFolderDestination(self.OUTPUT, title("dataset_folder")),
             tr("A new or empty folder."),
         )
         self.addOutput(QgsProcessingOutputNumber(self.IMAGES, tr("Number of tiles")))

@@ -32,6 +32,7 @@ from qgis_maskdino.processing.engine_algorithm import (
     shown_file,
 )
 from qgis_maskdino.translation import tr
+from qgis_maskdino.words import title
 
 SIDES = ("train", "val")
 _CANCEL_WITHIN = 30.0  # seconds: a cancelled training finishes its step, which takes a while without a GPU, and keeps its state
@@ -87,15 +88,13 @@ class TrainModel(EngineAlgorithm):
         """Define parameters and outputs."""
         whole, real = QgsProcessingParameterNumber.Type.Integer, QgsProcessingParameterNumber.Type.Double
         self.add(
-            QgsProcessingParameterFile(
-                self.DATASET, tr("Folder with the data set"), QgsProcessingParameterFile.Behavior.Folder
-            ),
+            QgsProcessingParameterFile(self.DATASET, title("dataset"), QgsProcessingParameterFile.Behavior.Folder),
             tr("With the folders 'train' and 'val', as 'Export training data' writes them."),
         )
         self.add(
             QgsProcessingParameterEnum(
                 self.MODEL,
-                tr("Model to start from"),
+                title("start_model"),
                 options=model_names() or [DEFAULT],
                 defaultValue=DEFAULT,
                 usesStaticStrings=True,
@@ -108,12 +107,12 @@ class TrainModel(EngineAlgorithm):
             advanced=True,
         )
         self.add(
-            QgsProcessingParameterNumber(self.EPOCHS, tr("Epochs"), real, 20.0, minValue=0.01),
+            QgsProcessingParameterNumber(self.EPOCHS, title("epochs"), real, 20.0, minValue=0.01),
             tr("How often the whole data set is looked at."),
             decimals=2,
         )
         self.add(
-            QgsProcessingParameterString(self.NAME, tr("Name of the new model"), "finetuned"),
+            QgsProcessingParameterString(self.NAME, title("name"), "finetuned"),
             tr("Letters, digits, spaces, - and _."),
         )
         self.add(
@@ -136,10 +135,10 @@ class TrainModel(EngineAlgorithm):
             tr("One KEY=VALUE a line, such as data.size=320."),
             advanced=True,
         )
-        self.add_option("DEVICE", tr("Device"), device_option(), advanced=True)
-        self.add_option("RESUME", tr("Go on with the run in the folder"), options.train()["resume"])
+        self.add_option("DEVICE", title("device"), device_option(), advanced=True)
+        self.add_option("RESUME", title("resume"), options.train()["resume"])
         self.add(
-            QgsProcessingParameterFolderDestination(self.OUTPUT, tr("Folder for the run")),
+            QgsProcessingParameterFolderDestination(self.OUTPUT, title("run_folder")),
             tr("The model, checkpoints, figures and pictures of the run. A new folder, but for a run that goes on."),
         )
         self.addOutput(QgsProcessingOutputFile(self.TRAINED_MODEL, tr("Model file")))

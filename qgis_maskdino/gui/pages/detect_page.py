@@ -26,6 +26,7 @@ from qgis_maskdino.layers.output_file import absolute_output, why_not_a_layer_fi
 from qgis_maskdino.layers.raster_facts import ground_megapixels, raster_facts
 from qgis_maskdino.layers.style import CLASS_FIELD
 from qgis_maskdino.translation import tr
+from qgis_maskdino.words import choice, label
 
 _COARSE = 2.0  # times the model's ground sampling distance
 
@@ -46,11 +47,11 @@ class DetectPage(Page):
         self.model = ModelPicker(remembers=True)
         self.classes = ClassPicker()
         self.estimate = note()
-        self.add(self.raster, label=tr("&Raster layer"))
+        self.add(self.raster, label=label("raster"))
         self.add(self.area, label=tr("&Area"))
-        self.add(self.model, label=tr("&Model"))
+        self.add(self.model, label=label("model"))
         self.add(self.classes)
-        self.add(self._score_row(), label=tr("Minimum &score"))
+        self.add(self._score_row(), label=label("score"))
         self.add(self._further())
         self.add(self.estimate)
         self.end_column()
@@ -146,9 +147,8 @@ class DetectPage(Page):
         box = QgsCollapsibleGroupBox(tr("Further settings"))
         box.setObjectName("maskdino_further")
         self.outline = QComboBox()
-        texts = {"regular": tr("Right angles"), "simplified": tr("Smooth"), "raw": tr("Borders of pixels")}
         for value in self._options["outline"].choices:
-            self.outline.addItem(texts.get(value, value), value)
+            self.outline.addItem(choice("outline", value), value)
         outline = settings.remembered("outline", self._options["outline"].default)
         self.outline.setCurrentIndex(max(0, self.outline.findData(outline)))
         self.outline.setToolTip(self._options["outline"].help)
@@ -186,11 +186,11 @@ class DetectPage(Page):
         self.output.setConfirmOverwrite(False)  # the page asks, with more to choose from
         self.output.setToolTip(tr("Where the buildings go. A temporary layer is gone when QGIS is closed."))
         layout = form()
-        layout.addRow(tr("&Outlines"), self.outline)
-        layout.addRow(tr("Sma&llest area"), self.min_area)
-        layout.addRow(tr("Resol&ution"), self.gsd)
-        layout.addRow(tr("Bands"), bands)
-        layout.addRow(tr("De&vice"), self.device)
+        layout.addRow(label("outline"), self.outline)
+        layout.addRow(label("min_area"), self.min_area)
+        layout.addRow(label("gsd"), self.gsd)
+        layout.addRow(label("bands"), bands)
+        layout.addRow(label("device"), self.device)
         layout.addRow(tr("Out&put"), self.output)
         for combo in (self.outline, self.device, *self.bands):
             combo.setMinimumWidth(60)  # or the longest text would decide how narrow the dock can be

@@ -22,6 +22,7 @@ from qgis_maskdino.gui.pages.page import Page, note
 from qgis_maskdino.jobs.evaluation import EvaluationJob
 from qgis_maskdino.jobs.queue import Job, JobState
 from qgis_maskdino.translation import tr
+from qgis_maskdino.words import label
 
 
 class EvaluatePage(Page):
@@ -32,11 +33,11 @@ class EvaluatePage(Page):
         self.detections = DetectionsCombo()
         self.annotations = AnnotationsCombo()
         self.area = polygon_combo(optional=True)
-        self.add(self.detections, label=tr("&Detections"), tip=tr("What was found: polygons, best with a field score."))
-        self.add(self.annotations, label=tr("&Annotations"), tip=tr("What is there: one polygon per building."))
+        self.add(self.detections, label=label("detections"), tip=tr("What was found: polygons, best with a field score."))
+        self.add(self.annotations, label=label("annotations"), tip=tr("What is there: one polygon per building."))
         self.add(
             self.area,
-            label=tr("Compare &inside"),
+            label=label("compare_inside"),
             tip=tr("Where the annotations are complete. Elsewhere every detection would count as false."),
         )
         self.figures = QTableWidget(0, 2)

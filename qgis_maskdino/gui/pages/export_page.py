@@ -15,6 +15,7 @@ from qgis_maskdino.jobs.algorithm import AlgorithmJob
 from qgis_maskdino.jobs.queue import Job, JobState
 from qgis_maskdino.layers.detections import is_detections
 from qgis_maskdino.translation import tr
+from qgis_maskdino.words import label
 
 _SHARE = 80  # per cent of the ground for training
 
@@ -53,21 +54,23 @@ class ExportPage(Page):
         self.folder.setDialogTitle(tr("A new folder for the data set"))
         self.result = note()
         self.result.hide()
-        self.add(self.raster, label=tr("&Raster layer"))
-        self.add(self.annotations, label=tr("&Annotations"), tip=tr("One polygon per building, all of them in the area below."))
+        self.add(self.raster, label=label("raster"))
+        self.add(
+            self.annotations, label=label("annotations"), tip=tr("One polygon per building, all of them in the area below.")
+        )
         self.add(self.caution)
         self.add(
             self.area,
-            label=tr("Where annotations are &complete"),
+            label=label("complete_inside"),
             tip=tr("Nothing outside is used: a building that nobody drew would teach the model to overlook it."),
         )
-        self.add(self.tile_size, label=tr("&Tile size"), tip=tile_size.help)
+        self.add(self.tile_size, label=label("tile_size"), tip=tile_size.help)
         self.add(
             self.share,
-            label=tr("&Ground for training"),
+            label=label("training_share"),
             tip=tr("The rest is for validation: blocks of ground apart, so that the figures are honest."),
         )
-        self.add(self.folder, label=tr("&Folder"))
+        self.add(self.folder, label=label("dataset_folder"))
         self.add(self.result)
         self.end_column()
         self.raster.changed.connect(self.refresh)

@@ -15,6 +15,7 @@ from qgis_maskdino.gui.pages.page import Page, note
 from qgis_maskdino.jobs.algorithm import AlgorithmJob
 from qgis_maskdino.jobs.queue import Job, JobState
 from qgis_maskdino.translation import tr
+from qgis_maskdino.words import label
 
 
 class TrainingJob(AlgorithmJob):
@@ -60,7 +61,7 @@ class TrainPage(Page):
         self.name = QLineEdit("finetuned")
         self.device = DevicePicker()
         self.folder = _folder(tr("A new folder for the run"))
-        self.resume = QCheckBox(tr("&Go on with the run in the folder"))
+        self.resume = QCheckBox(label("resume"))
         self.resume.setToolTip(options.train()["resume"].help)
         self.result = note()
         self.use_button = QPushButton(tr("Detect with the new model"))
@@ -70,14 +71,14 @@ class TrainPage(Page):
         self.use_button.hide()
         self.add(
             self.dataset,
-            label=tr("&Data set"),
+            label=label("dataset"),
             tip=tr("The folder that Export has written. A hundred buildings help, a thousand are better."),
         )
-        self.add(self.model, label=tr("Model to &start from"), tip=tr("What it knows already is kept and adapted."))
-        self.add(self.epochs, label=tr("&Epochs"), tip=tr("How often the whole data set is looked at."))
-        self.add(self.name, label=tr("&Name of the new model"))
-        self.add(self.device, label=tr("De&vice"))
-        self.add(self.folder, label=tr("&Folder of the run"), tip=tr("For the model, its checkpoints and figures."))
+        self.add(self.model, label=label("start_model"), tip=tr("What it knows already is kept and adapted."))
+        self.add(self.epochs, label=label("epochs"), tip=tr("How often the whole data set is looked at."))
+        self.add(self.name, label=label("name"))
+        self.add(self.device, label=label("device"))
+        self.add(self.folder, label=label("run_folder"), tip=tr("For the model, its checkpoints and figures."))
         self.add(self.resume)
         self.add(note(tr("With a graphics card it takes minutes, without one hours. QGIS stays usable meanwhile.")))
         self.add(self.result)

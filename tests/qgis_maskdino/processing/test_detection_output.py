@@ -182,7 +182,7 @@ for request in requests():
         hint="Give a finer one, or look at it with --gsd 0.6; --min-area helps, --of-others does not.")
 """)
     words = failure(DETECT, {"INPUT": str(scene), "OUTPUT": "memory:"})
-    assert "with 'Ground sampling distance' 0.6; 'Smallest area' helps, --of-others does not." in words
+    assert "with 'Resolution' 0.6; 'Smallest area' helps, --of-others does not." in words
 
 
 def test_an_engine_that_dies_is_told_of_with_its_last_words(engine, scene):

@@ -52,7 +52,7 @@ def test_all_four_are_listed_and_explained(qgis_process):
     for name in ("detectbuildings", "evaluatedetections", "exporttrainingdata", "trainmodel"):
         assert f"maskdino:{name}" in listed
     explained = qgis_process("help", "maskdino:detectbuildings").stdout
-    assert "GSD: Ground sampling distance [m]" in explained
+    assert "GSD: Resolution [m/px]" in explained
     assert options.detect()["gsd"].help in explained
 
 
