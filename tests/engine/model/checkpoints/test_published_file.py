@@ -213,7 +213,6 @@ def test_published_names_and_shapes_are_told(file, preset):
     ("file", "message"),
     [
         ("maskdino_r50_ade_sem", "learned queries"),
-        ("dimaskdino_r50", "DI-MaskDINO"),
     ],
 )
 def test_other_published_models_are_told_apart(file, message):
