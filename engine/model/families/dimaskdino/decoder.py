@@ -83,9 +83,7 @@ class TokensOptimisation(nn.Module):
         self.linear1 = nn.Linear(dim, config.feedforward)
         self.linear2 = nn.Linear(config.feedforward, dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.output = nn.Sequential(
-            nn.Conv2d(dim, dim, 3, padding=1, bias=False), nn.GroupNorm(_NORM_GROUPS, dim), nn.ReLU()
-        )
+        self.output = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1, bias=False), nn.GroupNorm(_NORM_GROUPS, dim), nn.ReLU())
         for linear in (self.attention.out_proj, self.linear1, self.linear2):
             nn.init.xavier_uniform_(linear.weight)
         nn.init.kaiming_uniform_(self.output[0].weight, a=1)

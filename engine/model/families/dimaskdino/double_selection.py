@@ -46,7 +46,7 @@ class DoubleSelection(nn.Module):
             content = layer(content, self.reference_head(encode_boxes(reference, self.dim // 2)))
             boxes = self._moved(reference, content)
             state = self.norm(content)
-            # The prediction moves the boxes once more, unlike a decoder layer's: that is how the published weights were trained.
+            # The prediction moves the boxes once more, unlike a decoder layer's: so the published weights were trained.
             interaction.append(Prediction(heads(state, None)[0], self._moved(boxes, state), None))
             reference = boxes.detach()
         chosen = heads.classify(state).amax(-1).topk(min(self.queries, state.shape[1]), dim=1).indices  # (B, Q)

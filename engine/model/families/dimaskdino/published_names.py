@@ -34,7 +34,9 @@ _SHARED = (
 
 def published_names(name: str, config: BalancedDecoderConfig) -> list[str]:
     """List all the names that a published state dict gives a tensor of ours."""
-    names = _own_names(name) or mask_dino_names(name.replace("query_selection.first.", "query_selection."), layers=config.layers)
+    names = _own_names(name) or mask_dino_names(
+        name.replace("query_selection.first.", "query_selection."), layers=config.layers
+    )
     chief = names[0].removeprefix(_PREDICTOR)
     for shared, others in _SHARED:
         if chief.startswith(shared):
