@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from engine.commands import answer
 from engine.errors import ArgumentError, CancelledError, OutputError
 from engine.job import Job
-from training.commands.audit_dataset import serve
 from training.data.audit.audit import audit_dataset
 from training.data.audit.clean import write_clean
 from training.data.audit.report import as_html, as_json, summary_lines
@@ -429,11 +429,11 @@ def test_the_command_writes_all_three(faulty, tmp_path) -> None:
 
 def test_the_service_answers_with_the_figures(faulty) -> None:
     job = Job(report=lambda progress: None)
-    answer = serve({"train": str(faulty[0]), "val": str(faulty[1])}, job)
-    assert answer["leakage"]["validation_images"] == 1 and "pairs" not in answer
+    found = answer("audit-dataset", {"train": str(faulty[0]), "val": str(faulty[1])}, job)
+    assert found["leakage"]["validation_images"] == 1 and "pairs" not in found
     for arguments in ({}, {"train": "a", "wobble": 1}):
         with pytest.raises(ArgumentError):
-            serve(arguments, job)
+            answer("audit-dataset", arguments, job)
 
 
 def test_an_input_is_never_written_over(faulty, tmp_path) -> None:
@@ -453,7 +453,9 @@ def test_an_input_is_never_written_over(faulty, tmp_path) -> None:
     for name in ("json", "report"):
         for path in paths:
             with pytest.raises(ArgumentError, match="would be lost"):
-                serve({"train": str(train), "val": str(val), name: str(path)}, Job(report=lambda progress: None))
+                answer(
+                    "audit-dataset", {"train": str(train), "val": str(val), name: str(path)}, Job(report=lambda progress: None)
+                )
     assert [path.read_bytes() for path in paths] == before
 
 
@@ -461,11 +463,11 @@ def test_places_where_no_copy_can_be(faulty, tmp_path) -> None:
     (tmp_path / "file").touch()
     for write in (tmp_path / "file", tmp_path / ("n" * 300), tmp_path / "file" / "clean", tmp_path):
         with pytest.raises(OutputError):
-            serve({"train": str(faulty[0]), "write": str(write)}, Job(report=lambda progress: None))
+            answer("audit-dataset", {"train": str(faulty[0]), "write": str(write)}, Job(report=lambda progress: None))
     (tmp_path / "clean").mkdir()
     with pytest.raises(ArgumentError, match="--write"):
         arguments = {"train": str(faulty[0]), "json": str(tmp_path / "clean/a.json"), "write": str(tmp_path / "clean")}
-        serve(arguments, Job(report=lambda progress: None))
+        answer("audit-dataset", arguments, Job(report=lambda progress: None))
 
 
 def test_two_copies_to_one_folder_do_not_mix(faulty, tmp_path) -> None:
@@ -482,7 +484,11 @@ def test_two_copies_to_one_folder_do_not_mix(faulty, tmp_path) -> None:
 
 def test_an_output_without_a_folder_is_said_before_the_work(faulty, tmp_path) -> None:
     with pytest.raises(OutputError, match=r"folder of the output .* does not exist"):
-        serve({"train": str(faulty[0]), "json": str(tmp_path / "none" / "a.json")}, Job(report=lambda progress: None))
+        answer(
+            "audit-dataset",
+            {"train": str(faulty[0]), "json": str(tmp_path / "none" / "a.json")},
+            Job(report=lambda progress: None),
+        )
 
 
 def test_mapchallenge_tiles_have_the_faults_that_are_known(shared_data) -> None:
