@@ -15,9 +15,10 @@ import shapely
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 
 from engine.detection.polygons.outlines import outlines_of
-from engine.errors import ArgumentError, CancelledError
+from engine.detection.polygons.request import RegularizeRequest
+from engine.errors import CancelledError
 from engine.files.geopackage import refuse_to_lose_layers
-from engine.files.output_file import OutputFile, explained, reserved
+from engine.files.output_file import explained, reserved
 from engine.job import Progress
 from engine.vector.feature_file import MULTIPOLYGON, POLYGON, FeatureTable, check_feature_file, read_features, write_features
 from engine.vector.local_scale import metres_per_unit
@@ -64,41 +65,50 @@ def regularize(
 ) -> Regularized:
     """Draw the polygons of a layer anew, with right angles or smooth; fields, order and CRS stay.
 
+    The options are those of ``maskdino regularize``, whose ``--help`` describes them; they are declared in
+    ``engine.detection.polygons.request.RegularizeRequest``. What is different in Python:
+
     Args:
-        layer: anything that OGR reads; ``FILE|layername=NAME`` names one layer of several.
-        output: a .gpkg, .geojson or .fgb; it replaces a file that is there when all is done.
-        outline: as of a detection: ``regular`` or ``simplified``.
-        detail: metres on the ground. What is smaller is taken for noise; where the polygons follow the pixels of a raster, its
-            ground sampling distance.
-        overwrite: also replace a GeoPackage that holds other layers.
-        progress: called now and then.
+        progress: called in this thread now and then.
         cancel: set by whoever wants it to end; nothing is written then.
 
     Raises:
         ArgumentError: a value that cannot be used.
         VectorError: the layer cannot be read.
-        OutputError: the output cannot be written.
+        OutputError: the output cannot be written; what stood under its name still does.
         CancelledError: it was cancelled.
     """
+    request = RegularizeRequest.checked(layer=layer, output=output, outline=outline, detail=detail, overwrite=overwrite)
+    return run_regularization(request, progress=progress, cancel=cancel)
+
+
+def run_regularization(
+    request: RegularizeRequest,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    cancel: Event | None = None,
+) -> Regularized:
+    """Do what ``regularize`` does, of a request."""
     started = time.monotonic()
-    if not 0 < detail < float("inf"):
-        raise ArgumentError(f"detail is {detail}.", hint="Give metres, such as 0.3.")
-    check_feature_file(Path(output))
-    with reserved({"output": output}, inputs=[file_of(layer)]) as files:
+    output = Path(request.output)
+    check_feature_file(output)
+    with reserved({"output": output}, inputs=[file_of(request.layer)]) as files:
         file = files["output"]
-        table = read_features(layer)
-        if not overwrite:
+        table = read_features(request.layer)
+        if not request.overwrite:
             refuse_to_lose_layers(file.target, own=table.name)
-        redrawing = _Redrawing(table, outline=outline, detail=detail)
+        redrawing = _Redrawing(table, outline=request.outline, detail=request.detail)
         for done, total in redrawing.run():
             if cancel is not None and cancel.is_set():
                 raise CancelledError(f"Cancelled after {done} of {total} polygons; nothing was written.")
             if progress is not None:
                 left = (time.monotonic() - started) * (total - done) / done
                 progress(Progress(done, total, unit="polygons", buildings=None, seconds_left=left))
-        _write(redrawing.table, file)
+        with explained(file.path, *_WRITE_ERRORS):
+            write_features(redrawing.table, file.part)
+        file.finish()
     return Regularized(
-        os.fspath(output), len(table), redrawing.redrawn, redrawing.kept, redrawing.corners_before, redrawing.corners_after,
+        request.output, len(table), redrawing.redrawn, redrawing.kept, redrawing.corners_before, redrawing.corners_after,
         time.monotonic() - started,
     )  # fmt: skip
 
@@ -168,9 +178,3 @@ def _together(parts: np.ndarray, owner: np.ndarray, count: int) -> np.ndarray:
 def _corners(polygons: np.ndarray) -> int:
     """Count vertices: the last point of a ring is the first one again."""
     return int(shapely.get_num_coordinates(polygons).sum()) - len(shapely.get_rings(polygons))
-
-
-def _write(table: FeatureTable, file: OutputFile) -> None:
-    with explained(file.path, *_WRITE_ERRORS):
-        write_features(table, file.part)
-    file.finish()

@@ -20,7 +20,7 @@ from qgis.core import (
 from qgis_maskdino import settings
 from tests.qgis_maskdino.processing.algorithm_runs import run
 
-NAMES = ("detectbuildings", "evaluatedetections", "exporttrainingdata", "trainmodel")
+NAMES = ("detectbuildings", "regularizeoutlines", "evaluatedetections", "exporttrainingdata", "trainmodel")
 # Fixed for good: scripts and models of others name them.
 PARAMETERS = {
     "detectbuildings": {
@@ -37,12 +37,14 @@ PARAMETERS = {
         "OUTPUT",
         "CLASSES",
     },
+    "regularizeoutlines": {"INPUT", "OUTLINE", "DETAIL", "OUTPUT"},
     "evaluatedetections": {"DETECTIONS", "ANNOTATIONS", "AOI", "OUTPUT", "REPORT"},
     "exporttrainingdata": {"INPUT", "ANNOTATIONS", "AOI", "OUTPUT"},
     "trainmodel": {"DATASET", "MODEL", "OUTPUT"},
 }
 OUTPUTS = {
     "detectbuildings": {"OUTPUT", "COUNT", "AREA", "SECONDS"},
+    "regularizeoutlines": {"OUTPUT", "REDRAWN", "KEPT", "CORNERS_BEFORE", "CORNERS_AFTER"},
     "evaluatedetections": {"OUTPUT", "REPORT", "PRECISION", "RECALL", "F1", "AP50", "AP75", "AP"},
     "exporttrainingdata": {"OUTPUT", "IMAGES", "FOOTPRINTS"},
     "trainmodel": {"OUTPUT", "TRAINED_MODEL", "AP50"},
@@ -54,7 +56,7 @@ def algorithm(request, provider) -> QgsProcessingAlgorithm:
     return QgsApplication.processingRegistry().createAlgorithmById(f"maskdino:{request.param}")
 
 
-def test_the_provider_offers_four_algorithms(provider):
+def test_the_provider_offers_its_algorithms(provider):
     assert provider.id() == "maskdino"
     assert {algorithm.name() for algorithm in provider.algorithms()} == set(NAMES)
     assert not provider.icon().isNull()
