@@ -13,11 +13,12 @@ from qgis.core import (
     QgsProcessingModelParameter,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
+    QgsProcessingParameterNumber,
     QgsProcessingParameterRasterLayer,
     QgsVectorLayer,
 )
 
-from qgis_maskdino import settings
+from qgis_maskdino import options, settings
 from tests.qgis_maskdino.processing.algorithm_runs import run
 
 NAMES = ("detectbuildings", "regularizeoutlines", "evaluatedetections", "exporttrainingdata", "trainmodel")
@@ -41,6 +42,18 @@ PARAMETERS = {
     "evaluatedetections": {"DETECTIONS", "ANNOTATIONS", "AOI", "OUTPUT", "REPORT"},
     "exporttrainingdata": {"INPUT", "ANNOTATIONS", "AOI", "OUTPUT"},
     "trainmodel": {"DATASET", "MODEL", "OUTPUT"},
+}
+OPTIONS = {
+    "detectbuildings": options.detect,
+    "evaluatedetections": options.evaluate,
+    "exporttrainingdata": options.export_dataset,
+    "trainmodel": options.train,
+}
+FROM_THE_ENGINE = {
+    "detectbuildings": {"SCORE", "OUTLINE", "BANDS", "GSD", "MIN_AREA", "DEVICE", "CLASSES"},
+    "evaluatedetections": {"BOUNDARY_WIDTH"},
+    "exporttrainingdata": {"TILE_SIZE", "STRIDE", "GSD", "BANDS", "SEED", "IMAGE_FORMAT"},
+    "trainmodel": {"RESUME"},
 }
 OUTPUTS = {
     "detectbuildings": {"OUTPUT", "COUNT", "AREA", "SECONDS"},
@@ -78,6 +91,25 @@ def test_every_parameter_is_explained_to_people(algorithm):
         assert parameter.help().endswith("."), parameter.name()
         assert "<" not in parameter.help(), "qgis_process shows it as it is"
     assert not algorithm.icon().isNull()
+
+
+def test_options_are_those_of_the_engine(algorithm):
+    """Default, bounds, choices and help; a default of the device is the user's."""
+    known, number = OPTIONS[algorithm.name()](), QgsProcessingParameterNumber
+    shared = {name: algorithm.parameterDefinition(name) for name in known if algorithm.parameterDefinition(name)}
+    assert {parameter.name() for parameter in shared.values()} >= FROM_THE_ENGINE[algorithm.name()]
+    for name in map(str.lower, FROM_THE_ENGINE[algorithm.name()]):
+        parameter, option = shared[name], known[name]
+        assert parameter.help() == option.help
+        assert parameter.defaultValue() == option.default
+        optional = QgsProcessingParameterDefinition.Flag.FlagOptional
+        assert bool(parameter.flags() & optional) == (option.default is None)
+        if isinstance(parameter, QgsProcessingParameterEnum):
+            assert tuple(parameter.options()) == option.choices
+        if isinstance(parameter, number):
+            assert (parameter.dataType() == number.Type.Integer) == (option.kind == "whole number")
+            assert option.minimum is None or parameter.minimum() == option.minimum
+            assert parameter.maximum() == option.maximum or (option.maximum is None and parameter.maximum() > 1e9)
 
 
 def test_it_runs_in_background_threads(algorithm):
