@@ -14,14 +14,13 @@ from qgis.core import (
     QgsProcessingFeatureSource,
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
-    QgsProcessingParameterEnum,
     QgsProcessingParameterFeatureSink,
     QgsProcessingParameterFeatureSource,
-    QgsProcessingParameterNumber,
     QgsVectorLayer,
     QgsWkbTypes,
 )
 
+from qgis_maskdino import options
 from qgis_maskdino.backend.environment import EngineEnvironment
 from qgis_maskdino.backend.work_folder import work_folder
 from qgis_maskdino.layers.polygon_file import has_polygon, write_polygons
@@ -29,7 +28,6 @@ from qgis_maskdino.processing.engine_algorithm import listener, log_to
 from qgis_maskdino.processing.layer_algorithm import LayerAlgorithm
 from qgis_maskdino.translation import tr
 
-OUTLINES = ("regular", "simplified")
 _DRAWN = 90.0  # per cent; the rest is writing
 
 
@@ -38,8 +36,6 @@ class RegularizeOutlines(LayerAlgorithm):
 
     ICON = "regularize"
     INPUT = "INPUT"
-    OUTLINE = "OUTLINE"
-    DETAIL = "DETAIL"
     OUTPUT = "OUTPUT"
     REDRAWN = "REDRAWN"
     KEPT = "KEPT"
@@ -76,29 +72,13 @@ class RegularizeOutlines(LayerAlgorithm):
 
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
         """Define parameters and outputs."""
-        polygons = [QgsProcessing.SourceType.TypeVectorPolygon]
+        polygons, known = [QgsProcessing.SourceType.TypeVectorPolygon], options.regularize()
         self.add(
             QgsProcessingParameterFeatureSource(self.INPUT, tr("Polygons"), polygons),
             tr("Any polygon layer, or what is selected of it."),
         )
-        self.add(
-            QgsProcessingParameterEnum(
-                self.OUTLINE, tr("Outline"), options=list(OUTLINES), defaultValue=OUTLINES[0], usesStaticStrings=True
-            ),
-            tr("'regular': right angles, as buildings have them. 'simplified': smooth."),
-        )
-        self.add(
-            QgsProcessingParameterNumber(
-                self.DETAIL,
-                tr("Smallest detail [m]"),
-                QgsProcessingParameterNumber.Type.Double,
-                defaultValue=0.3,
-                minValue=0.001,
-                maxValue=100,
-            ),
-            tr("What is smaller is taken for noise. More gives fewer corners."),
-            decimals=2,
-        )
+        self.add_option("OUTLINE", tr("Outline"), known["outline"])
+        self.add_option("DETAIL", tr("Smallest detail [m]"), known["detail"], decimals=2)
         self.add(
             QgsProcessingParameterFeatureSink(
                 self.OUTPUT, tr("Regularized outlines"), QgsProcessing.SourceType.TypeVectorPolygon
@@ -132,12 +112,7 @@ class RegularizeOutlines(LayerAlgorithm):
         with work_folder() as folder, self.explained(feedback):
             before, after = os.path.join(folder, "before.gpkg"), os.path.join(folder, "after.gpkg")
             write_polygons(self._numbered(), self._source.sourceCrs(), before)
-            arguments = {
-                "layer": before,
-                "output": after,
-                "outline": self.parameterAsString(parameters, self.OUTLINE, context),
-                "detail": self.parameterAsDouble(parameters, self.DETAIL, context),
-            }
+            arguments = {"layer": before, "output": after, **self.options_given(parameters, context)}
             with EngineEnvironment().engine(on_log=log_to(feedback)) as engine:
                 answer = engine.run(
                     "regularize", arguments, on_event=listener(feedback, end=_DRAWN), is_cancelled=feedback.isCanceled

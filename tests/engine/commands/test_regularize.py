@@ -29,7 +29,7 @@ def maskdino(*words: object) -> subprocess.CompletedProcess:
 def test_a_layer_comes_out_and_one_line_says_what_became_of_it(layer: Path, tmp_path: Path) -> None:
     done = maskdino(layer, "-o", tmp_path / "out.geojson", "--detail", 3)
     assert done.returncode == 0, done.stderr
-    assert "1 polygons redrawn, with 4 corners for 8; 1 features in" in done.stdout
+    assert "1 polygons redrawn, with 4 corners for 100; 1 features in" in done.stdout
     found = geopandas.read_file(tmp_path / "out.geojson")
     assert found["name"].tolist() == ["barn"] and found.geometry[0].area == pytest.approx(STAIRS.area, rel=0.05)
 
