@@ -46,6 +46,7 @@ PARAMETERS = {
 OPTIONS = {
     "detectbuildings": options.detect,
     "evaluatedetections": options.evaluate,
+    "regularizeoutlines": options.regularize,
     "exporttrainingdata": options.export_dataset,
     "trainmodel": options.train,
 }
