@@ -53,6 +53,7 @@ OPTIONS = {
 FROM_THE_ENGINE = {
     "detectbuildings": {"SCORE", "OUTLINE", "BANDS", "GSD", "MIN_AREA", "DEVICE", "CLASSES"},
     "evaluatedetections": {"BOUNDARY_WIDTH"},
+    "regularizeoutlines": {"OUTLINE", "DETAIL"},
     "exporttrainingdata": {"TILE_SIZE", "STRIDE", "GSD", "BANDS", "SEED", "IMAGE_FORMAT"},
     "trainmodel": {"RESUME"},
 }
