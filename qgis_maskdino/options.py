@@ -134,6 +134,31 @@ def detect() -> dict[str, Option]:
     }
 
 
+def regularize() -> dict[str, Option]:
+    """Return the options of ``maskdino regularize`` by name."""
+    return {
+        "layer": Option(tr("Polygons, in any format and CRS; FILE|layername=NAME names one layer of several."), "text"),
+        "output": Option(tr("Where they go: .gpkg, .geojson or .fgb."), "text"),
+        "outline": Option(
+            tr("Outlines with right angles (regular), or smooth ones (simplified)."),
+            "choice",
+            default="regular",
+            choices=("regular", "simplified"),
+        ),
+        "detail": Option(
+            tr(
+                "What is smaller than this is taken for noise, in metres on the ground; for polygons along the pixels"
+                " of a raster, their size. More gives fewer corners."
+            ),
+            "number",
+            default=0.3,
+            minimum=0.001,
+            maximum=100,
+        ),
+        "overwrite": Option(tr("Replace a GeoPackage that holds other layers too."), "flag", default=False),
+    }
+
+
 def evaluate() -> dict[str, Option]:
     """Return the options of ``maskdino evaluate`` by name."""
     return {

@@ -21,7 +21,7 @@ from qgis.core import (
 from qgis_maskdino import options, settings
 from tests.qgis_maskdino.processing.algorithm_runs import run
 
-NAMES = ("detectbuildings", "evaluatedetections", "exporttrainingdata", "trainmodel")
+NAMES = ("detectbuildings", "regularizeoutlines", "evaluatedetections", "exporttrainingdata", "trainmodel")
 # Fixed for good: scripts and models of others name them.
 PARAMETERS = {
     "detectbuildings": {
@@ -38,6 +38,7 @@ PARAMETERS = {
         "OUTPUT",
         "CLASSES",
     },
+    "regularizeoutlines": {"INPUT", "OUTLINE", "DETAIL", "OUTPUT"},
     "evaluatedetections": {"DETECTIONS", "ANNOTATIONS", "AOI", "OUTPUT", "REPORT"},
     "exporttrainingdata": {"INPUT", "ANNOTATIONS", "AOI", "OUTPUT"},
     "trainmodel": {"DATASET", "MODEL", "OUTPUT"},
@@ -45,17 +46,20 @@ PARAMETERS = {
 OPTIONS = {
     "detectbuildings": options.detect,
     "evaluatedetections": options.evaluate,
+    "regularizeoutlines": options.regularize,
     "exporttrainingdata": options.export_dataset,
     "trainmodel": options.train,
 }
 FROM_THE_ENGINE = {
     "detectbuildings": {"SCORE", "OUTLINE", "BANDS", "GSD", "MIN_AREA", "DEVICE", "CLASSES"},
     "evaluatedetections": {"BOUNDARY_WIDTH"},
+    "regularizeoutlines": {"OUTLINE", "DETAIL"},
     "exporttrainingdata": {"TILE_SIZE", "STRIDE", "GSD", "BANDS", "SEED", "IMAGE_FORMAT"},
     "trainmodel": {"RESUME"},
 }
 OUTPUTS = {
     "detectbuildings": {"OUTPUT", "COUNT", "AREA", "SECONDS"},
+    "regularizeoutlines": {"OUTPUT", "REDRAWN", "KEPT", "CORNERS_BEFORE", "CORNERS_AFTER"},
     "evaluatedetections": {"OUTPUT", "REPORT", "PRECISION", "RECALL", "F1", "AP50", "AP75", "AP"},
     "exporttrainingdata": {"OUTPUT", "IMAGES", "FOOTPRINTS"},
     "trainmodel": {"OUTPUT", "TRAINED_MODEL", "AP50"},
@@ -67,7 +71,7 @@ def algorithm(request, provider) -> QgsProcessingAlgorithm:
     return QgsApplication.processingRegistry().createAlgorithmById(f"maskdino:{request.param}")
 
 
-def test_the_provider_offers_four_algorithms(provider):
+def test_the_provider_offers_its_algorithms(provider):
     assert provider.id() == "maskdino"
     assert {algorithm.name() for algorithm in provider.algorithms()} == set(NAMES)
     assert not provider.icon().isNull()
