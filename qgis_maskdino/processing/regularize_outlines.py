@@ -27,6 +27,7 @@ from qgis_maskdino.layers.polygon_file import has_polygon, write_polygons
 from qgis_maskdino.processing.engine_algorithm import listener, log_to
 from qgis_maskdino.processing.layer_algorithm import LayerAlgorithm
 from qgis_maskdino.translation import tr
+from qgis_maskdino.words import title
 
 _DRAWN = 90.0  # per cent; the rest is writing
 
@@ -77,7 +78,7 @@ class RegularizeOutlines(LayerAlgorithm):
             QgsProcessingParameterFeatureSource(self.INPUT, tr("Polygons"), polygons),
             tr("Any polygon layer, or what is selected of it."),
         )
-        self.add_option("OUTLINE", tr("Outline"), known["outline"])
+        self.add_option("OUTLINE", title("outline"), known["outline"])
         self.add_option("DETAIL", tr("Smallest detail [m]"), known["detail"], decimals=2)
         self.add(
             QgsProcessingParameterFeatureSink(
