@@ -20,6 +20,8 @@ esac
 if [ ! -e "$root/.ready" ]; then
     debootstrap --variant=minbase "$SUITE" "$root" "$MIRROR"
     cp /etc/resolv.conf /etc/hosts "$root/etc/"
+    mkdir -p "$root/etc/ssl/certs"
+    cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/" || true  # this network may have certificates of its own
     DEBIAN_FRONTEND=noninteractive chroot "$root" sh -eu -c '
         apt-get update -qq
         apt-get install -y -qq --no-install-recommends qgis python3-qgis qgis-providers python3-venv xvfb xauth
