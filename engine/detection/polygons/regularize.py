@@ -18,7 +18,7 @@ from engine.detection.polygons.outlines import outlines_of
 from engine.detection.polygons.request import RegularizeRequest
 from engine.errors import CancelledError
 from engine.files.geopackage import refuse_to_lose_layers
-from engine.files.output_file import explained, reserved
+from engine.files.output_file import OutputFile, explained, reserved
 from engine.job import Progress
 from engine.vector.feature_file import MULTIPOLYGON, POLYGON, FeatureTable, check_feature_file, read_features, write_features
 from engine.vector.local_scale import metres_per_unit
@@ -92,7 +92,7 @@ def run_regularization(
     started = time.monotonic()
     output = Path(request.output)
     check_feature_file(output)
-    with reserved({"output": output}, inputs=[file_of(request.layer)]) as files:
+    with reserved({"output": output}, inputs=[file_of(request.layer)], reserve={"output": OutputFile}) as files:
         file = files["output"]
         table = read_features(request.layer)
         if not request.overwrite:
