@@ -9,29 +9,29 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from engine.detection.checkpoint import Checkpoint
-from engine.detection.classes import finds_buildings_alone, layer_name, wanted_classes
-from engine.detection.fingerprint import fingerprint_of
+from engine.detection.classes import finds_buildings_alone, layer_name
 from engine.detection.footprints import LEAST_AREA, FootprintMaker
 from engine.detection.instances import Predictor, as_predictor
 from engine.detection.layer_writer import LayerWriter, reserve_layer
 from engine.detection.run import DetectionRun
 from engine.detection.settings import Settings
-from engine.detection.stages import Stages
 from engine.device import single_threaded
 from engine.distribution import version
-from engine.errors import ArgumentError, CancelledError
+from engine.errors import ArgumentError
 from engine.files.output_file import OutputFile, refuse_inputs
 from engine.job import Progress
 from engine.model.families.registry import family_of
-from engine.model.model_file import ModelFile, open_model_file
+from engine.model.model_file import ModelFile
 from engine.raster.source import RasterSource
 from engine.raster.tile_grid import TileGrid
+from engine.tiles.classes import wanted_classes
+from engine.tiles.fingerprint import fingerprint_of
+from engine.tiles.opening import open_described, open_raster, wants_of
+from engine.tiles.stages import Stages, interruptible
 from engine.vector.area_of_interest import AreaOfInterest
-
-T = TypeVar("T")
 
 if TYPE_CHECKING:
     from engine.model.instance_model import InstanceModel
@@ -117,7 +117,7 @@ def detect(
         progress: called in this thread a few times a second.
         cancel: an event, or a function that says whether to stop. The output then holds what was found so far.
 
-    The other arguments are described at ``engine.detection.settings.Settings``.
+    The other arguments are described at ``engine.detection.settings.Settings`` and the settings that it derives from.
 
     Returns:
         What was done; ``cancelled`` says whether it was cut short.
@@ -144,13 +144,7 @@ def detect(
 
     def open_all() -> tuple[Predictor, RasterSource, AreaOfInterest | None]:
         # What fails most often and costs least comes first: the raster is opened by what the model's header says.
-        if given is None:
-            header = described.header
-            # Where there is no data, the model sees what it sees beyond the edge of an image: its mean, which it makes zero.
-            wanted = {"band_count": len(header.bands), "gsd": header.gsd, "fill": header.config.pixel_mean}
-        else:
-            wanted = {"band_count": given.bands, "gsd": given.gsd}
-        source, area = _open(os.fspath(raster), settings, wanted)
+        source, area = open_raster(os.fspath(raster), settings, wants_of(described.header if given is None else given))
         try:
             refuse_inputs({"output": output}, source.files)
             return given or model_predictor(described, device=device, settings=settings), source, area
@@ -163,7 +157,7 @@ def detect(
             meanwhile.enter_context(single_threaded())
         file = meanwhile.enter_context(reserve_layer(output, layer=layer, overwrite=overwrite, own=own))
         with stages.timed("loading"):
-            opened = _interruptible(open_all, wants_cancel)
+            opened = interruptible(open_all, wants_cancel)
         run = _set_up(os.fspath(raster), file, *opened, settings, classes=names, layer=layer, resume=resume, stages=stages)
         run.run(progress=progress, wants_cancel=wants_cancel)
     return Summary(
@@ -215,37 +209,15 @@ def model_predictor(
 
 
 def _described(model: str | os.PathLike[str] | ModelFile | InstanceModel) -> ModelFile | InstanceModel:
-    """Open a model's file, if it is not yet open, and check that the model can be used on a raster."""
-    described = open_model_file(model) if isinstance(model, (str, os.PathLike)) else model
+    """Open a model's file, if it is not yet open, and check that the model finds instances."""
+    described = open_described(model)
     header = described.header
-    if header is None:
-        raise ArgumentError(
-            "The model says neither its tile size nor its ground sampling distance.",
-            hint="Load it from a model file, or give a predictor.",
-        )
     if "instances" not in family_of(header.config).tasks(header.config):
         raise ArgumentError(
             f"The model {header.name!r} gives each pixel a class and finds no instances.",
-            hint="Take a model for instance or panoptic segmentation.",
+            hint="Take a model for instance or panoptic segmentation, or `maskdino segment`.",
         )
     return described
-
-
-def _open(raster: str, settings: Settings, wanted: dict[str, Any]) -> tuple[RasterSource, AreaOfInterest | None]:
-    """Open the raster as the model wants it, unless the settings want something else, and the area."""
-    if settings.gsd is not None:
-        wanted = {**wanted, "gsd": settings.gsd}
-    chosen = {"bands": settings.bands, "on_damage": settings.on_damage, "local_only": settings.local_only}
-    source = RasterSource.open(raster, **chosen, **wanted)
-    try:
-        if settings.aoi is not None:
-            return source, AreaOfInterest.from_vector(settings.aoi, source)
-        if settings.extent is not None:
-            return source, AreaOfInterest.from_extent(settings.extent, source)
-        return source, None
-    except BaseException:
-        source.close()
-        raise
 
 
 def _set_up(
@@ -277,7 +249,11 @@ def _set_up(
             origin=(left, top),
             transform=source.transform,
         )
-        fingerprint = fingerprint_of(raster, source=source, grid=grid, predictor=predictor, settings=settings)
+        fingerprint = {
+            **fingerprint_of(raster, source=source, grid=grid, predictor=predictor, settings=settings),
+            # Outline and smallest area are not in it: they shape what is made of the instances afterwards.
+            "score": str(settings.score),
+        }
         progress = output.target.with_name(f"{output.target.name}.progress")
         checkpoint = Checkpoint(progress, fingerprint=fingerprint, resume=resume)
         undo.callback(lambda: checkpoint.close(keep=len(checkpoint) > 0))
@@ -322,20 +298,3 @@ def _kernel_on(device: object) -> str:
     from engine.ops import kernel_name
 
     return kernel_name(str(device))
-
-
-def _interruptible(function: Callable[[], T], wants_cancel: Callable[[], bool]) -> T:
-    """Call a function in a thread of its own, so that a cancel is heard while it loads a model or looks over a raster.
-
-    Raises:
-        CancelledError: cancelled before it was done.
-    """
-    made: list[T] = []
-    stages = Stages()
-    stages.start("opening", lambda: made.append(function()))
-    while stages.running("opening"):
-        if wants_cancel():
-            raise CancelledError("Cancelled before anything was found.")
-        stages.join("opening", timeout=0.05)
-    stages.raise_error()
-    return made[0]

@@ -20,12 +20,12 @@ from rasterio.features import rasterize
 import engine
 from engine.commands.detect import serve
 from engine.detection import Instances
-from engine.detection.classes import wanted_classes
 from engine.errors import ArgumentError, OutputError, RequestError
 from engine.job import Job
 from engine.model.build import build_model
 from engine.model.header import ModelHeader
 from engine.model.model_file import save_model
+from engine.tiles.classes import wanted_classes
 from tests.engine.detection.label_raster import LabelPredictor, numbered_polygons, write_label_raster
 from tests.engine.detection.label_towns import TOWNS, shapes_town
 from tests.engine.model.small_model import SMALL_CONFIG
