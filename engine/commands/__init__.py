@@ -21,6 +21,7 @@ _SHOWN = 80  # characters of a value in a message
 
 _BUILT_IN = {
     "detect": "engine.commands.detect",
+    "segment": "engine.commands.segment",
     "models": "engine.commands.models",
     "doctor": "engine.commands.doctor",
 }

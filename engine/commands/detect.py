@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import asdict
 from enum import Enum
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from engine.commands import check_arguments, option_types
+from engine.commands.choices import OnDamage, Precision
+from engine.commands.events import with_events
 from engine.commands.terminal import CANCELLED, ctrl_c_sets, leave, progress_bar
-from engine.errors import CancelledError
 from engine.job import Job
-from engine.json_lines import EventHandler, EventStream
 
 if TYPE_CHECKING:
     from engine.detection.pipeline import Summary
@@ -27,21 +26,6 @@ class Outline(str, Enum):
     regular = "regular"
     simplified = "simplified"
     raw = "raw"
-
-
-class Precision(str, Enum):
-    """In what numbers the model computes."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-
-class OnDamage(str, Enum):
-    """What a block of the raster does that cannot be decoded."""
-
-    fail = "fail"
-    skip = "skip"
 
 
 def command(
@@ -108,7 +92,9 @@ def command(
         "workers": workers, "overlap": overlap, "layer": layer, "overwrite": overwrite, "resume": resume,
     }  # fmt: skip
     if json_lines:
-        _with_events(arguments)
+        summary = with_events(lambda job: run(arguments, job))
+        if summary.cancelled:
+            leave(CANCELLED, f"cancelled; --resume goes on with {summary.output}.")
     else:
         _on_terminal(arguments)
 
@@ -136,33 +122,6 @@ def _found(summary: Summary) -> str:
         return f"{summary.buildings} buildings"
     by_class = ", ".join(f"{count} {name}" for name, count in summary.by_class.items() if count)
     return f"{summary.buildings} objects{f' ({by_class})' if by_class else ''}"
-
-
-def _with_events(arguments: dict[str, Any]) -> None:
-    stream = EventStream.take_stdout()
-    logging.getLogger("engine").handlers = [EventHandler(stream)]
-    job = Job(report=lambda progress: stream.send("progress", **asdict(progress)))
-    try:
-        with ctrl_c_sets(job.cancelled):
-            summary = run(arguments, job)
-    except CancelledError as error:
-        stream.send("cancelled", message=error.message)
-        raise
-    except Exception as error:
-        stream.send("error", **describe(error))
-        raise
-    stream.send("cancelled" if summary.cancelled else "result", **asdict(summary))
-    if summary.cancelled:
-        leave(CANCELLED, f"cancelled; --resume goes on with {summary.output}.")
-
-
-def describe(error: Exception) -> dict[str, str | None]:
-    """Return the fields of an error event."""
-    return {
-        "code": getattr(error, "code", "internal"),
-        "message": getattr(error, "message", None) or f"{type(error).__name__}: {error}",
-        "hint": getattr(error, "hint", None),
-    }
 
 
 def run(arguments: dict[str, Any], job: Job) -> Summary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -19,7 +18,6 @@ from engine.detection.layer_writer import LayerWriter, reserve_layer
 from engine.detection.run import DetectionRun
 from engine.detection.settings import Settings
 from engine.device import single_threaded
-from engine.distribution import version
 from engine.errors import ArgumentError
 from engine.files.output_file import OutputFile, refuse_inputs
 from engine.job import Progress
@@ -28,7 +26,7 @@ from engine.model.model_file import ModelFile
 from engine.raster.source import RasterSource
 from engine.raster.tile_grid import TileGrid
 from engine.tiles.classes import wanted_classes
-from engine.tiles.fingerprint import fingerprint_of
+from engine.tiles.fingerprint import fingerprint_of, metadata_of
 from engine.tiles.opening import open_described, open_raster, wants_of
 from engine.tiles.stages import Stages, interruptible
 from engine.vector.area_of_interest import AreaOfInterest
@@ -257,7 +255,7 @@ def _set_up(
         progress = output.target.with_name(f"{output.target.name}.progress")
         checkpoint = Checkpoint(progress, fingerprint=fingerprint, resume=resume)
         undo.callback(lambda: checkpoint.close(keep=len(checkpoint) > 0))
-        metadata = _metadata(source, fingerprint["model"], settings)
+        metadata = metadata_of(source, fingerprint["model"], settings)
         writer = LayerWriter(output, crs=source.crs, classes=classes, metadata=metadata, layer=layer)
         undo.callback(writer.abort)
         run = DetectionRun(
@@ -281,17 +279,6 @@ def _set_up(
         )
         undo.pop_all()
         return run
-
-
-def _metadata(source: RasterSource, model: str, settings: Settings) -> dict[str, str]:
-    """Return what somebody who finds the layer in a year needs to know of how it came to be."""
-    return {
-        "software": f"qgis-maskdino {version()}",
-        "model": model,
-        "raster": source.name,
-        "settings": json.dumps(settings.model_dump(exclude_none=True)),
-        **{name: str(value) for name, value in source.metadata.items()},
-    }
 
 
 def _kernel_on(device: object) -> str:

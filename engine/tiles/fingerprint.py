@@ -1,14 +1,18 @@
-"""Name in words what shapes what a model makes of a tile, so that a run is resumed by its like alone."""
+"""Name in words what shapes a result: a run is resumed by its like alone, and a result tells how it came to be."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
+from engine.distribution import version
 from engine.raster.source import RasterSource
 from engine.raster.tile_grid import TileGrid
 from engine.tiles.predictor import TilePredictor
 from engine.tiles.settings import TileSettings
+
+SOFTWARE = "qgis-maskdino"
 
 
 def fingerprint_of(
@@ -27,6 +31,17 @@ def fingerprint_of(
         "tile size": str(grid.tile_size),
         "overlap": str(grid.overlap),
         "model": predictor.identity,
+    }
+
+
+def metadata_of(source: RasterSource, model: str, settings: TileSettings) -> dict[str, str]:
+    """Return what somebody who finds the result in a year needs to know of how it came to be."""
+    return {
+        "software": f"{SOFTWARE} {version()}",
+        "model": model,
+        "raster": source.name,
+        "settings": json.dumps(settings.model_dump(exclude_none=True)),
+        **{name: str(value) for name, value in source.metadata.items()},
     }
 
 

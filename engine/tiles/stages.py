@@ -165,6 +165,10 @@ class Stages:
                 if not self._at_work[what]:
                     self._seconds[what] = self._seconds.get(what, 0.0) + time.perf_counter() - self._since[what]
 
+    def was_started(self, name: str) -> bool:
+        """Return whether there is a thread of this name, at work or done."""
+        return name in self._threads
+
     def running(self, *names: str) -> bool:
         """Return whether any of these threads is still at work."""
         return any(self._threads[name].is_alive() for name in names)

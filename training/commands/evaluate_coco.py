@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from engine.commands import check_arguments, option_types
-from engine.commands.detect import Precision
+from engine.commands.choices import Precision
 from engine.commands.terminal import ctrl_c_sets, progress_bar
 from engine.distribution import version
 from engine.errors import ArgumentError, CancelledError
