@@ -25,7 +25,6 @@ from engine.job import Job
 from engine.model.build import build_model
 from engine.model.header import ModelHeader
 from engine.model.model_file import save_model
-from engine.tiles.classes import wanted_classes
 from tests.engine.detection.label_raster import LabelPredictor, numbered_polygons, write_label_raster
 from tests.engine.detection.label_towns import TOWNS, shapes_town
 from tests.engine.model.small_model import SMALL_CONFIG
@@ -166,15 +165,6 @@ def test_what_is_too_small_for_a_building_is_not_too_small_for_a_car(tmp_path) -
         for classes in (("Building",), ("car",), VEHICLES)
     ]
     assert counts == [0, 1, 1]
-
-
-def test_names_are_found_whatever_their_case_and_unknown_ones_are_refused_with_the_nearest() -> None:
-    assert wanted_classes(VEHICLES, None).tolist() == [True, True, True]
-    assert wanted_classes(VEHICLES, ["CAR", "Bus"]).tolist() == [True, False, True]
-    with pytest.raises(ArgumentError, match=r"no class 'trucks'.*Did you mean 'truck'\? It has Car, truck, bus\."):
-        wanted_classes(VEHICLES, ["car", "trucks"])
-    with pytest.raises(ArgumentError, match=r"no class 'xyz'\. It has Car"):
-        wanted_classes(VEHICLES, ["xyz"])
 
 
 @pytest.mark.parametrize("classes", ["", "car,,bus", [], 7])
