@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
+from engine.errors import ArgumentError
+from engine.request import option
 from engine.tiles.settings import TileSettings
 
 
 class Settings(TileSettings):
-    """The settings of one detection, beside those of `TileSettings`; the names are those of the command line.
+    """Where to look for objects in a raster, for which, and how.
 
-    Of ``classes``, objects of others are left out before anything else is made of them. A building shorter than the
-    ``overlap`` is whole in one tile at least; longer ones are joined.
-
-    Attributes:
-        score: instances of a lower score are left out.
-        min_area: polygons smaller than this, in square metres of true ground, are left out. None leaves out what is
-            smaller than 12 pixels, too few to tell, and of a model that finds buildings alone what is smaller than 4 m2,
-            which is a shed.
-        outline: ``regular``, ``simplified`` or ``raw``.
-        deterministic: compute in float32, with one thread and one tile at a time whatever else is asked for, so that threads,
-            workers and batches change no bit of the result on one machine.
-        compile: compile the model first, with torch.compile; docs/performance.md says what it gains.
+    A building that is shorter than the overlap of tiles is whole in one of them at least; longer ones are joined.
     """
 
-    score: Annotated[float, Field(ge=0, le=1)] = 0.5
-    min_area: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    outline: Literal["regular", "simplified", "raw"] = "regular"
-    deterministic: bool = False
-    compile: bool = False
+    score: float = option(
+        0.5, "Keep what the model is at least this sure of, 0 to 1. Lower finds more, and more that is none.", ge=0, le=1
+    )
+    # 12 pixels are too few to tell what they show, and 4 m2 are a shed.
+    min_area: float | None = option(
+        None,
+        "Leave out what is smaller, in square metres of true ground; by default 12 pixels, and of buildings 4 m2 if that is "
+        "more.",
+        metavar="M2",
+        ge=0,
+    )
+    outline: Literal["regular", "simplified", "raw"] = option(
+        "regular", "Outlines with right angles (regular), smooth ones (simplified), or the borders of the pixels (raw)."
+    )
+    deterministic: bool = option(
+        False,
+        "The same bits whatever the number of threads, workers and tiles at once, in float32, with one of each; slower.",
+    )
+    compile: bool = option(False, "Compile the model first, with torch.compile: takes a minute, and on a CPU a C++ compiler.")
 
     @model_validator(mode="after")
     def _one_way_to_compute(self) -> Settings:
         if self.deterministic and (self.compile or self.precision == "bfloat16"):
-            raise ValueError("deterministic goes neither with compile nor with bfloat16: leave those out")
+            raise ArgumentError(
+                "deterministic goes neither with compile nor with bfloat16.", field="deterministic", hint="Leave those out."
+            )
         return self

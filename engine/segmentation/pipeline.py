@@ -24,6 +24,7 @@ from engine.raster.tile_grid import TileGrid
 from engine.segmentation.class_raster import ClassRaster, reserve_raster
 from engine.segmentation.ground_cover import ClassCover
 from engine.segmentation.pixel_values import MOST_CLASSES, ClassNumbers, PixelValues, Probability
+from engine.segmentation.request import SegmentRequest
 from engine.segmentation.run import SegmentationRun
 from engine.segmentation.scores import ScorePredictor, as_score_predictor
 from engine.segmentation.settings import Settings
@@ -73,13 +74,13 @@ def segment(
     *,
     model: str | os.PathLike[str] | FamilyModel | None = None,
     predictor: ScorePredictor | None = None,
+    device: str = "auto",
     aoi: str | os.PathLike[str] | None = None,
-    extent: tuple[float, float, float, float] | None = None,
-    bands: tuple[int, ...] | str | None = None,
+    extent: Sequence[float] | None = None,
+    bands: Sequence[int] | str | None = None,
     gsd: float | None = None,
     classes: Sequence[str] | str | None = None,
     probabilities: str | None = None,
-    device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     on_damage: Literal["fail", "skip"] = "fail",
     local_only: bool = False,
@@ -96,34 +97,45 @@ def segment(
     It is a uint8 GeoTIFF on the raster's own grid, with names and colours of the classes; 255 stands for no data, for what is
     outside the area, and for classes that are not asked for.
 
+    The options are those of ``maskdino segment``, whose ``--help`` describes them; they are declared in
+    ``engine.segmentation.request.SegmentRequest``. What is different in Python:
+
     Args:
-        raster: anything that GDAL reads.
-        output: a ``.tif``; one of that name that this program wrote is replaced when the run is done.
-        model: a model file, or a loaded model, that gives pixels a class; none comes with the program. Not used where a
-            predictor is given.
+        output: a file of that name that this program wrote is replaced when the run is done.
+        model: also a loaded model. Not used where a predictor is given.
         predictor: what scores the classes of a tile's pixels, in place of a model.
-        probabilities: write the probability of the class of this name instead: 0..254 for 0..1, see
-            `engine.segmentation.pixel_values.Probability`.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        overwrite: also replace a file that this program did not write.
-        resume: go on with the progress file of a killed or cancelled run, if there is one.
         progress: called in this thread a few times a second.
         cancel: an event, or a function that says whether to stop.
-
-    The other arguments are described at `engine.tiles.settings.TileSettings` and `engine.segmentation.settings.Settings`.
 
     Raises:
         MaskDinoError: one of ``engine.errors``; under the output's name is nothing but what was there before.
         CancelledError: cancelled; the rows that were done are kept for ``resume``.
     """
+    given = locals()
+    options = {name: given[name] for name in SegmentRequest.model_fields}
+    loaded = None if model is None or isinstance(model, (str, os.PathLike)) else options.pop("model")
+    request = SegmentRequest.checked(**options)
+    return run_segmentation(request, model=loaded, predictor=predictor, progress=progress, cancel=cancel)
+
+
+def run_segmentation(
+    request: SegmentRequest,
+    *,
+    model: FamilyModel | None = None,
+    predictor: ScorePredictor | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    cancel: threading.Event | Callable[[], bool] | None = None,
+) -> SegmentationSummary:
+    """Do what ``segment`` does, of a request.
+
+    Args:
+        model: a loaded model, in place of the one that the request names.
+    """
     started = time.perf_counter()
-    settings = Settings.checked(
-        aoi=aoi, extent=extent, bands=bands, gsd=gsd, classes=classes, probabilities=probabilities, precision=precision,
-        on_damage=on_damage, local_only=local_only, batch_size=batch_size, workers=workers, overlap=overlap,
-    )  # fmt: skip
-    refuse_inputs({"output": output}, [raster, settings.aoi, model if isinstance(model, (str, os.PathLike)) else None])
+    settings, output = request.settings(), request.output
+    refuse_inputs({"output": output}, [request.raster, settings.aoi, None if model is not None else request.model])
     given = None if predictor is None else as_score_predictor(predictor)
-    described = _described(model) if given is None else None
+    described = _described(request.model if model is None else model) if given is None else None
     names = tuple(described.header.classes if given is None else given.classes)
     values, wanted = _wanted_values(names, settings)
     if settings.probabilities is not None:  # upper and lower case as the model has them
@@ -132,25 +144,26 @@ def segment(
     wants_cancel = cancel.is_set if isinstance(cancel, threading.Event) else cancel or (lambda: False)
 
     def open_all() -> tuple[ScorePredictor, RasterSource, AreaOfInterest | None, RasterSource]:
-        source, area = open_raster(os.fspath(raster), settings, wants_of(described.header if given is None else given))
+        # What fails most often and costs least comes first: the raster is opened by what the model's header says.
+        source, area = open_raster(request.raster, settings, wants_of(described.header if given is None else given))
         with ExitStack() as undo:
             undo.callback(source.close)
             refuse_inputs({"output": output}, source.files)
-            own = source if source.is_native else _at_own_resolution(os.fspath(raster), source, settings)
+            own = source if source.is_native else _at_own_resolution(request.raster, source, settings)
             if own is not source:
                 undo.callback(own.close)
-            chosen = given or score_predictor(described, device=device, settings=settings)
+            chosen = given or score_predictor(described, device=request.device, settings=settings)
             undo.pop_all()
         return chosen, source, area, own
 
     with ExitStack() as meanwhile:
-        file = meanwhile.enter_context(reserve_raster(output, overwrite=overwrite))
+        file = meanwhile.enter_context(reserve_raster(output, overwrite=request.overwrite))
         with stages.timed("loading"):
             opened = interruptible(open_all, wants_cancel)
-        run = _set_up(os.fspath(raster), file, *opened, settings, names=names, values=values, resume=resume, stages=stages)
+        run = _set_up(request, file, *opened, settings, names=names, values=values, stages=stages)
         run.run(progress=progress, wants_cancel=wants_cancel)
     return SegmentationSummary(
-        output=str(output),
+        output=output,
         classes=run.cover.by_class(names, wanted),
         tiles=len(run.grid),
         tiles_seen=run.tiles_seen,
@@ -246,7 +259,7 @@ def _at_own_resolution(raster: str, source: RasterSource, settings: Settings) ->
 
 
 def _set_up(
-    name: str,
+    request: SegmentRequest,
     output: OutputFile,
     predictor: ScorePredictor,
     source: RasterSource,
@@ -256,7 +269,6 @@ def _set_up(
     *,
     names: tuple[str, ...],
     values: PixelValues,
-    resume: bool,
     stages: Stages,
 ) -> SegmentationRun:
     """Cut the tiles, and begin the two files: the output and the progress file."""
@@ -266,11 +278,11 @@ def _set_up(
         grid = _grid(predictor, source, area, own, settings)
         fingerprint = {
             "format": FORMAT,
-            **fingerprint_of(name, source=source, grid=grid, predictor=predictor, settings=settings),
+            **fingerprint_of(request.raster, source=source, grid=grid, predictor=predictor, settings=settings),
             "probabilities": settings.probabilities or "none",
         }
         progress_file = ProgressFile(
-            output.target.with_name(f"{output.target.name}.progress"), fingerprint=fingerprint, resume=resume
+            output.target.with_name(f"{output.target.name}.progress"), fingerprint=fingerprint, resume=request.resume
         )
         undo.callback(lambda: progress_file.close(keep=len(progress_file) > 0))
         written = ClassRaster(
@@ -282,7 +294,7 @@ def _set_up(
         )
         undo.callback(written.abort)
         run = SegmentationRun(
-            name=name,
+            name=request.raster,
             source=source,
             raster=own,
             area=area,

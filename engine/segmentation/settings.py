@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pydantic import model_validator
 
-from pydantic import Field, model_validator
-
+from engine.errors import RequestError
+from engine.request import Names, option
 from engine.tiles.settings import TileSettings
 
 
 class Settings(TileSettings):
-    """The settings of one segmentation, beside those of `TileSettings`; the names are those of the command line.
+    """Where in a raster pixels get a class, which classes there are, and how."""
 
-    Of ``classes``, pixels of the others have no data: they are not given to the next best class.
-
-    Attributes:
-        probabilities: name of the class whose probability is wanted in place of class numbers.
-    """
-
-    probabilities: Annotated[str, Field(min_length=1)] | None = None
+    classes: Names | None = option(
+        None,
+        "Names of the model's classes to keep, with commas between them, such as road,water; by default all of them. Pixels of "
+        "the others have no data.",
+        metavar="NAME,NAME",
+    )
+    probabilities: str | None = option(
+        None, "Write the probability of the class of this name in place of class numbers, 0 to 254 for 0 to 1.", metavar="NAME"
+    )
 
     @model_validator(mode="after")
     def _one_kind_of_output(self) -> Settings:
         if self.probabilities is not None and self.classes is not None:
-            raise ValueError("give classes or probabilities, not both")
+            raise RequestError("Give --classes or --probabilities, not both.", field="probabilities")
         return self

@@ -266,7 +266,7 @@ class TestErrors:
             ({"output": "land.tif"}, "is a file that is read too"),
             ({"classes": "rood"}, "Did you mean 'road'"),
             ({"probabilities": "sky"}, "no class 'sky'"),
-            ({"probabilities": "road", "classes": "road"}, "classes or probabilities, not both"),
+            ({"probabilities": "road", "classes": "road"}, "Give --classes or --probabilities, not both"),
             ({"overlap": 64}, "overlap is 64 with tiles of 64"),
             ({"extent": (0, 0, 1, 1)}, "lies beside"),
         ],
