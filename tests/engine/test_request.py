@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 import engine
 from engine.commands import command_modules, load_command
 from engine.commands.command_line import terminal_command
+from engine.detection.polygons.request import RegularizeRequest
 from engine.detection.request import DetectRequest
 from engine.detection.settings import Settings
 from engine.errors import ArgumentError, MaskDinoError, RequestError
@@ -151,9 +152,11 @@ def test_every_option_that_is_served_is_explained_and_on_the_command_line(comman
         assert set(shown) >= set(request.model_fields)
 
 
-@pytest.mark.parametrize(("function", "request_model"), [("detect", DetectRequest), ("segment", SegmentRequest)])
+@pytest.mark.parametrize(
+    ("function", "request_model"), [("detect", DetectRequest), ("segment", SegmentRequest), ("regularize", RegularizeRequest)]
+)
 def test_python_has_the_options_of_the_command_with_their_defaults(function, request_model):
-    """One list stands twice: people and their editors read the signature of ``detect`` and ``segment``."""
+    """These lists stand twice: people and their editors read the signatures of functions."""
     parameters = inspect.signature(getattr(engine, function)).parameters
     own = {"predictor", "progress", "cancel"}
     assert set(parameters) - own == set(request_model.model_fields)

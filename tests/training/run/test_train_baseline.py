@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import engine
 from engine.cli import app
+from tests.engine.model.families.dimaskdino.small import SMALL_DI
 from tests.engine.model.families.mask2former.small import SMALL
 from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
 from tests.training.run.training_run import config_document, write_houses
@@ -17,7 +18,7 @@ from training.config.schema import TrainConfig
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [SMALL_MASK_RCNN, SMALL], ids=lambda model: model.kind)
+@pytest.mark.parametrize("model", [SMALL_MASK_RCNN, SMALL, SMALL_DI], ids=lambda model: model.kind)
 def test_a_model_is_trained_started_from_and_evaluated(tmp_path, model):
     write_houses(tmp_path / "train", images=4)
     write_houses(tmp_path / "val", images=2, seed=1)
