@@ -1,8 +1,8 @@
 """Find buildings in imagery with Mask DINO.
 
-``detect`` runs a whole raster; ``regularize`` draws the outlines of a layer anew; ``build_model``, ``load_model``,
-``load_official`` and ``export_official`` make and fill models. Names are looked up at first use, so that ``import engine``
-stays quick: torch alone takes seconds to import.
+``detect`` and ``segment`` run a whole raster; ``regularize`` draws the outlines of a layer anew; ``build_model``,
+``load_model``, ``load_official`` and ``export_official`` make and fill models. Names are looked up at first use, so that
+``import engine`` stays quick: torch alone takes seconds to import.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from engine.model.build import build_model
     from engine.model.checkpoints.published_state import export_official, load_official
     from engine.model.model_file import load_model
+    from engine.segmentation.pipeline import SegmentationSummary, segment
 
 _HOMES = {
+    "SegmentationSummary": "engine.segmentation.pipeline",
     "Summary": "engine.detection.pipeline",
     "build_model": "engine.model.build",
     "detect": "engine.detection.pipeline",
@@ -25,9 +27,20 @@ _HOMES = {
     "load_model": "engine.model.model_file",
     "load_official": "engine.model.checkpoints.published_state",
     "regularize": "engine.detection.polygons.regularize",
+    "segment": "engine.segmentation.pipeline",
 }
 
-__all__ = ["Summary", "build_model", "detect", "export_official", "load_model", "load_official", "regularize"]
+__all__ = [
+    "SegmentationSummary",
+    "Summary",
+    "build_model",
+    "detect",
+    "export_official",
+    "load_model",
+    "load_official",
+    "regularize",
+    "segment",
+]
 
 
 def __getattr__(name: str) -> Any:

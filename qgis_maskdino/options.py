@@ -42,8 +42,9 @@ def detect() -> dict[str, Option]:
             default="auto",
             choices=("auto", "cpu", "cuda", "mps"),
         ),
-        "aoi": Option(tr("Polygons, in any format and CRS: detect inside them alone."), "text"),
-        "extent": Option(tr("Detect inside a rectangle alone, in the raster's CRS."), "list"),
+        "resume": Option(tr("Go on where a killed or cancelled run ended."), "flag", default=False),
+        "aoi": Option(tr("Polygons, in any format and CRS: look inside them alone."), "text"),
+        "extent": Option(tr("Look inside a rectangle alone, in the raster's CRS."), "list"),
         "bands": Option(
             tr(
                 "Bands for red, green and blue, counted from 1; by default by their colour interpretation, else the first ones."
@@ -51,52 +52,19 @@ def detect() -> dict[str, Option]:
             "list",
         ),
         "gsd": Option(
-            tr("Ground sampling distance to detect at, in metres per pixel; by default what the model was trained at."),
+            tr("Ground sampling distance that the model sees, in metres per pixel; by default what it was trained at."),
             "number",
             minimum=0.001,
-        ),
-        "score": Option(
-            tr("Keep what the model is at least this sure of, 0 to 1. Lower finds more, and more that is none."),
-            "number",
-            default=0.5,
-            minimum=0,
-            maximum=1,
         ),
         "classes": Option(
             tr("Names of the model's classes to find, with commas between them, such as car,truck; by default all of them."),
             "list",
-        ),
-        "min_area": Option(
-            tr(
-                "Leave out what is smaller, in square metres of ground; by default 12 pixels, and of buildings 4 m2 "
-                "if that is more."
-            ),
-            "number",
-            minimum=0,
-        ),
-        "outline": Option(
-            tr("Outlines with right angles (regular), smooth ones (simplified), or the borders of the pixels (raw)."),
-            "choice",
-            default="regular",
-            choices=("regular", "simplified", "raw"),
         ),
         "precision": Option(
             tr("Of the model's products; auto takes bfloat16 where the device is faster at it."),
             "choice",
             default="auto",
             choices=("auto", "float32", "bfloat16"),
-        ),
-        "deterministic": Option(
-            tr(
-                "The same bits whatever the number of threads, workers and tiles at once, in float32, with one of each; slower."
-            ),
-            "flag",
-            default=False,
-        ),
-        "compile": Option(
-            tr("Compile the model first, with torch.compile: takes a minute, and on a CPU a C++ compiler."),
-            "flag",
-            default=False,
         ),
         "on_damage": Option(
             tr("What a damaged block of the raster does: fail the run, or skip it as no data and name it."),
@@ -113,12 +81,48 @@ def detect() -> dict[str, Option]:
             tr("Tiles that the model sees at once; by default what suits the device."), "whole number", minimum=1
         ),
         "workers": Option(
-            tr("Threads that read, and that draw outlines; by default one beside a CPU, up to eight beside a GPU."),
+            tr(
+                "Threads that read, and that work on what the model gives; by default one beside a CPU, up to eight "
+                "beside a GPU."
+            ),
             "whole number",
             minimum=1,
         ),
         "overlap": Option(
             tr("Pixels that neighbouring tiles share; by default a quarter of a tile, at least 64."), "whole number", minimum=0
+        ),
+        "score": Option(
+            tr("Keep what the model is at least this sure of, 0 to 1. Lower finds more, and more that is none."),
+            "number",
+            default=0.5,
+            minimum=0,
+            maximum=1,
+        ),
+        "min_area": Option(
+            tr(
+                "Leave out what is smaller, in square metres of ground; by default 12 pixels, and of buildings 4 m2 "
+                "if that is more."
+            ),
+            "number",
+            minimum=0,
+        ),
+        "outline": Option(
+            tr("Outlines with right angles (regular), smooth ones (simplified), or the borders of the pixels (raw)."),
+            "choice",
+            default="regular",
+            choices=("regular", "simplified", "raw"),
+        ),
+        "deterministic": Option(
+            tr(
+                "The same bits whatever the number of threads, workers and tiles at once, in float32, with one of each; slower."
+            ),
+            "flag",
+            default=False,
+        ),
+        "compile": Option(
+            tr("Compile the model first, with torch.compile: takes a minute, and on a CPU a C++ compiler."),
+            "flag",
+            default=False,
         ),
         "layer": Option(tr("Add them to an existing GeoPackage, as a new layer of this name."), "text"),
         "append": Option(
@@ -130,7 +134,6 @@ def detect() -> dict[str, Option]:
             default=False,
         ),
         "overwrite": Option(tr("Replace a GeoPackage that holds other layers too."), "flag", default=False),
-        "resume": Option(tr("Go on where a killed or cancelled run ended."), "flag", default=False),
     }
 
 

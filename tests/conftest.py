@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,6 +58,18 @@ def tiny_model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def semantic_model(tmp_path_factory) -> Path:
+    """A small model that gives each pixel a class, filled by the rule of the published figures: what it finds means nothing."""
+    from engine.model.header import ModelHeader
+    from engine.model.model_file import save_model
+    from tests.engine.model.families.mask2former.small import SMALL_SEMANTIC, filled
+
+    classes = ("road", "building", "tree", "water", "grass")
+    header = ModelHeader(name="filled", config=SMALL_SEMANTIC, classes=classes, gsd=0.3, tile_size=96)
+    return save_model(tmp_path_factory.mktemp("model") / "semantic.safetensors", filled(SMALL_SEMANTIC, ""), header)
+
+
+@pytest.fixture(scope="session")
 def scene(tmp_path_factory) -> Path:
     """A small georeferenced image with bright roofs."""
     path = tmp_path_factory.mktemp("scene") / "scene.tif"
@@ -69,3 +82,22 @@ def scene(tmp_path_factory) -> Path:
     ) as raster:  # fmt: skip
         raster.write(image)
     return path
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount file systems of a given size; where that is not allowed, skip."""
+    mounted = []
+
+    def mount(size: int):
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", folder], check=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import asdict
 from functools import cache
@@ -12,11 +11,10 @@ import typer
 
 from engine.commands import service_command
 from engine.commands.command_line import terminal_command
-from engine.commands.terminal import CANCELLED, ctrl_c_sets, job_on_terminal, leave
+from engine.commands.events import with_events
+from engine.commands.terminal import CANCELLED, job_on_terminal, leave
 from engine.detection.request import DetectRequest
-from engine.errors import CancelledError
 from engine.job import Job
-from engine.json_lines import EventHandler, EventStream
 from engine.request import option
 
 if TYPE_CHECKING:
@@ -34,7 +32,9 @@ class TerminalRequest(DetectRequest):
 def command(request: TerminalRequest) -> None:
     """Find the buildings of a raster, or the objects of a model's classes, and write them as polygons."""
     if request.json_lines:
-        _with_events(request)
+        summary = with_events(lambda job: _run(request, job))
+        if summary.cancelled:
+            leave(CANCELLED, f"cancelled; --resume goes on with {summary.output}.")
     else:
         _on_terminal(request)
 
@@ -79,30 +79,3 @@ def _found(summary: Summary) -> str:
         return f"{summary.buildings} buildings"
     by_class = ", ".join(f"{count} {name}" for name, count in summary.by_class.items() if count)
     return f"{summary.buildings} objects{f' ({by_class})' if by_class else ''}"
-
-
-def _with_events(request: DetectRequest) -> None:
-    stream = EventStream.take_stdout()
-    logging.getLogger("engine").handlers = [EventHandler(stream)]
-    job = Job(report=lambda progress: stream.send("progress", **asdict(progress)))
-    try:
-        with ctrl_c_sets(job.cancelled):
-            summary = _run(request, job)
-    except CancelledError as error:
-        stream.send("cancelled", message=error.message)
-        raise
-    except Exception as error:
-        stream.send("error", **describe(error))
-        raise
-    stream.send("cancelled" if summary.cancelled else "result", **asdict(summary))
-    if summary.cancelled:
-        leave(CANCELLED, f"cancelled; --resume goes on with {summary.output}.")
-
-
-def describe(error: Exception) -> dict[str, str | None]:
-    """Return the fields of an error event."""
-    return {
-        "code": getattr(error, "code", "internal"),
-        "message": getattr(error, "message", None) or f"{type(error).__name__}: {error}",
-        "hint": getattr(error, "hint", None),
-    }

@@ -82,14 +82,14 @@ def clean_folder(folder: Path) -> list[str]:
     Raises:
         ArgumentError: there is no such folder.
     """
-    from engine.detection.checkpoint import is_progress_file
     from engine.files.output_lock import left_behind
+    from engine.tiles.progress_file import is_progress_file
 
     if not folder.is_dir():
         raise ArgumentError(f"clean is {folder}, which is no folder.", hint="Name the folder of the outputs.")
     lines = [f"removed: {path}" for path in left_behind(folder, remove=True)]
     lines += [
-        f"kept: {path}, the progress of a run that `maskdino detect --resume` goes on with; remove it if nobody will"
+        f"kept: {path}, the progress of a run that its command goes on with if given --resume; remove it if nobody will"
         for path in sorted(folder.glob("*.progress"))
         if is_progress_file(path)
     ]

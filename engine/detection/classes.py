@@ -1,16 +1,10 @@
-"""The classes of a model by name: which of them are asked for, and what the layer that they go to is called."""
+"""What the layer that objects go to is called, by their classes."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
-import numpy as np
-
-from engine.errors import ArgumentError
-
-BUILDING = ("building",)
-"""The classes of a predictor that names none."""
+from engine.tiles.classes import BUILDING
 
 
 def layer_name(classes: Sequence[str]) -> str:
@@ -21,25 +15,3 @@ def layer_name(classes: Sequence[str]) -> str:
 def finds_buildings_alone(classes: Sequence[str]) -> bool:
     """Return whether the one class there is is that of buildings."""
     return tuple(name.casefold() for name in classes) == BUILDING
-
-
-def wanted_classes(names: Sequence[str], asked: Sequence[str] | None) -> np.ndarray:
-    """Return which classes of a model are asked for, (C,) bool; None asks for all.
-
-    Raises:
-        ArgumentError: the model has no class of a name, upper and lower case aside; the message names the nearest one.
-    """
-    if asked is None:
-        return np.ones(len(names), dtype=bool)
-    known = [name.casefold() for name in names]
-    for name in asked:
-        if name.casefold() not in known:
-            raise ArgumentError(f"The model has no class {name!r}.", hint=_known_classes(name, names))
-    return np.isin(known, [name.casefold() for name in asked])
-
-
-def _known_classes(name: str, names: Sequence[str]) -> str:
-    by_folded = {each.casefold(): each for each in names}
-    near = difflib.get_close_matches(name.casefold(), by_folded, n=1)
-    did_you_mean = f"Did you mean {by_folded[near[0]]!r}? " if near else ""
-    return f"{did_you_mean}It has {', '.join(names)}."

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from engine.detection.classes import BUILDING
+from engine.tiles.predictor import TilePredictor
 
 
 @dataclass
@@ -31,34 +30,21 @@ class Instances:
         return len(self.scores)
 
 
-class Predictor(ABC):
+class Predictor(TilePredictor, ABC):
     """Anything that finds instances in tiles: a Mask DINO model, another network, a table of known answers.
 
-    A class with these three attributes and ``predict`` can stand in without being a subclass; it may have the others too, which
-    otherwise are those of this class.
+    A class with these three attributes and ``predict`` can stand in without being a subclass; it may have the others of
+    `engine.tiles.predictor.TilePredictor` too, which otherwise are those of that class.
 
     Attributes:
         tile_size: side of the square tiles that it takes, in pixels.
         gsd: ground sampling distance that it wants, in metres per pixel; None takes the raster's own.
         bands: how many bands a tile has.
-        classes: names of the classes that it tells apart, by their labels.
-        device: where it computes.
-        batch_size: how many tiles per call serve it best.
-        calls_at_once: how many threads may call it at the same time.
     """
 
     tile_size: int
     gsd: float | None
     bands: int
-    classes = BUILDING
-    device = "cpu"
-    batch_size = 1
-    calls_at_once = 1
-
-    @cached_property
-    def identity(self) -> str:
-        """What tells it from others: a run is resumed with a predictor of the same identity alone."""
-        return _class_name(self)
 
     @abstractmethod
     def predict(self, tiles: np.ndarray) -> list[Instances]:
@@ -82,14 +68,7 @@ class _StandIn(Predictor):
 
     def __init__(self, given: Any) -> None:
         self._given = given
-        self.identity = _class_name(given)
-        for name in ("tile_size", "gsd", "bands", "classes", "device", "batch_size", "calls_at_once", "identity"):
-            if hasattr(given, name):
-                setattr(self, name, getattr(given, name))
+        self.take_attributes(given)
 
     def predict(self, tiles: np.ndarray) -> list[Instances]:
         return self._given.predict(tiles)
-
-
-def _class_name(predictor: object) -> str:
-    return f"{type(predictor).__module__}.{type(predictor).__qualname__}"

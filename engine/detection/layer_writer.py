@@ -24,11 +24,12 @@ import shapely
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 from pyogrio.util import vsi_path
 
-from engine.detection.classes import BUILDING, layer_name
+from engine.detection.classes import layer_name
 from engine.detection.layer_to_append_to import append_rows, check_fit, check_layer_to_append_to
 from engine.errors import ArgumentError, MaskDinoError, OutputError
 from engine.files.geopackage import check_new_layer, layers_of, refuse_to_lose_layers
 from engine.files.output_file import OutputFile, explained
+from engine.tiles.classes import BUILDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from engine.detection.checkpoint import Checkpoint
-from engine.detection.classes import finds_buildings_alone, layer_name, wanted_classes
-from engine.detection.fingerprint import fingerprint_of
+from engine.detection.classes import finds_buildings_alone, layer_name
 from engine.detection.footprints import LEAST_AREA, FootprintMaker
 from engine.detection.instances import Predictor, as_predictor
 from engine.detection.layer_writer import LayerWriter, reserve_layer
 from engine.detection.request import DetectRequest
 from engine.detection.run import DetectionRun
 from engine.detection.settings import Settings
-from engine.detection.stages import Stages
 from engine.device import single_threaded
-from engine.distribution import version
-from engine.errors import ArgumentError, CancelledError
+from engine.errors import ArgumentError
 from engine.files.output_file import OutputFile, refuse_inputs
 from engine.job import Progress
 from engine.model.families.registry import family_of
-from engine.model.model_file import ModelFile, open_model_file
+from engine.model.model_file import ModelFile
 from engine.raster.source import RasterSource
 from engine.raster.tile_grid import TileGrid
+from engine.tiles.classes import wanted_classes
+from engine.tiles.fingerprint import fingerprint_of, metadata_of
+from engine.tiles.opening import open_described, open_raster, wants_of
+from engine.tiles.stages import Stages, interruptible
 from engine.vector.area_of_interest import AreaOfInterest
-
-T = TypeVar("T")
 
 if TYPE_CHECKING:
     from engine.model.instance_model import InstanceModel
@@ -159,13 +157,7 @@ def run_detection(
 
     def open_all() -> tuple[Predictor, RasterSource, AreaOfInterest | None]:
         # What fails most often and costs least comes first: the raster is opened by what the model's header says.
-        if given is None:
-            header = described.header
-            # Where there is no data, the model sees what it sees beyond the edge of an image: its mean, which it makes zero.
-            wanted = {"band_count": len(header.bands), "gsd": header.gsd, "fill": header.config.pixel_mean}
-        else:
-            wanted = {"band_count": given.bands, "gsd": given.gsd}
-        source, area = _open(request.raster, settings, wanted)
+        source, area = open_raster(request.raster, settings, wants_of(described.header if given is None else given))
         try:
             refuse_inputs({"output": output}, source.files)
             make = make_predictor or model_predictor
@@ -181,7 +173,7 @@ def run_detection(
             reserve_layer(output, layer=request.layer, append=request.append, overwrite=request.overwrite, own=own)
         )
         with stages.timed("loading"):
-            opened = _interruptible(open_all, wants_cancel)
+            opened = interruptible(open_all, wants_cancel)
         run = _set_up(request, file, *opened, settings, classes=names, stages=stages)
         run.run(progress=progress, wants_cancel=wants_cancel)
     return Summary(
@@ -233,37 +225,15 @@ def model_predictor(
 
 
 def _described(model: str | os.PathLike[str] | ModelFile | InstanceModel) -> ModelFile | InstanceModel:
-    """Open a model's file, if it is not yet open, and check that the model can be used on a raster."""
-    described = open_model_file(model) if isinstance(model, (str, os.PathLike)) else model
+    """Open a model's file, if it is not yet open, and check that the model finds instances."""
+    described = open_described(model)
     header = described.header
-    if header is None:
-        raise ArgumentError(
-            "The model says neither its tile size nor its ground sampling distance.",
-            hint="Load it from a model file, or give a predictor.",
-        )
     if "instances" not in family_of(header.config).tasks(header.config):
         raise ArgumentError(
             f"The model {header.name!r} gives each pixel a class and finds no instances.",
-            hint="Take a model for instance or panoptic segmentation.",
+            hint="Take a model for instance or panoptic segmentation, or `maskdino segment`.",
         )
     return described
-
-
-def _open(raster: str, settings: Settings, wanted: dict[str, Any]) -> tuple[RasterSource, AreaOfInterest | None]:
-    """Open the raster as the model wants it, unless the settings want something else, and the area."""
-    if settings.gsd is not None:
-        wanted = {**wanted, "gsd": settings.gsd}
-    chosen = {"bands": settings.bands, "on_damage": settings.on_damage, "local_only": settings.local_only}
-    source = RasterSource.open(raster, **chosen, **wanted)
-    try:
-        if settings.aoi is not None:
-            return source, AreaOfInterest.from_vector(settings.aoi, source)
-        if settings.extent is not None:
-            return source, AreaOfInterest.from_extent(settings.extent, source)
-        return source, None
-    except BaseException:
-        source.close()
-        raise
 
 
 def _set_up(
@@ -293,11 +263,15 @@ def _set_up(
             origin=(left, top),
             transform=source.transform,
         )
-        fingerprint = fingerprint_of(request.raster, source=source, grid=grid, predictor=predictor, settings=settings)
+        fingerprint = {
+            **fingerprint_of(request.raster, source=source, grid=grid, predictor=predictor, settings=settings),
+            # Outline and smallest area are not in it: they shape what is made of the instances afterwards.
+            "score": str(settings.score),
+        }
         progress = output.target.with_name(f"{output.target.name}.progress")
         checkpoint = Checkpoint(progress, fingerprint=fingerprint, resume=request.resume)
         undo.callback(lambda: checkpoint.close(keep=len(checkpoint) > 0))
-        metadata = _metadata(source, fingerprint["model"], settings)
+        metadata = metadata_of(source, fingerprint["model"], settings)
         writer = LayerWriter(
             output, crs=source.crs, classes=classes, metadata=metadata, layer=request.layer, append=request.append
         )
@@ -325,35 +299,7 @@ def _set_up(
         return run
 
 
-def _metadata(source: RasterSource, model: str, settings: Settings) -> dict[str, str]:
-    """Return what somebody who finds the layer in a year needs to know of how it came to be."""
-    return {
-        "software": f"qgis-maskdino {version()}",
-        "model": model,
-        "raster": source.name,
-        "settings": json.dumps(settings.model_dump(exclude_none=True)),
-        **{name: str(value) for name, value in source.metadata.items()},
-    }
-
-
 def _kernel_on(device: object) -> str:
     from engine.ops import kernel_name
 
     return kernel_name(str(device))
-
-
-def _interruptible(function: Callable[[], T], wants_cancel: Callable[[], bool]) -> T:
-    """Call a function in a thread of its own, so that a cancel is heard while it loads a model or looks over a raster.
-
-    Raises:
-        CancelledError: cancelled before it was done.
-    """
-    made: list[T] = []
-    stages = Stages()
-    stages.start("opening", lambda: made.append(function()))
-    while stages.running("opening"):
-        if wants_cancel():
-            raise CancelledError("Cancelled before anything was found.")
-        stages.join("opening", timeout=0.05)
-    stages.raise_error()
-    return made[0]

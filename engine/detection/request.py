@@ -8,16 +8,8 @@ from pydantic import model_validator
 
 from engine.detection.settings import Settings
 from engine.errors import RequestError
-from engine.request import Request, argument, device_option, option
-
-
-class RasterRequest(Request):
-    """What a command needs to know that runs a model over a raster."""
-
-    raster: str = argument("Anything that GDAL reads.", metavar="RASTER")
-    output: str = option(..., "Where they go: .gpkg, .geojson, .fgb or .parquet.", "-o", "--output", metavar="FILE")
-    model: str = option("maskdino_lite", "An embedded model by name, or a model file.", metavar="MODEL")
-    device: str = device_option()
+from engine.request import option
+from engine.tiles.request import RasterRequest
 
 
 class DetectRequest(Settings, RasterRequest):
@@ -25,6 +17,7 @@ class DetectRequest(Settings, RasterRequest):
 
     command: ClassVar[str] = "detect"
 
+    output: str = option(..., "Where they go: .gpkg, .geojson, .fgb or .parquet.", "-o", "--output", metavar="FILE")
     layer: str | None = option(None, "Add them to an existing GeoPackage, as a new layer of this name.", metavar="NAME")
     append: bool = option(
         False,
@@ -32,7 +25,6 @@ class DetectRequest(Settings, RasterRequest):
         "that fails or is cancelled adds none.",
     )
     overwrite: bool = option(False, "Replace a GeoPackage that holds other layers too.")
-    resume: bool = option(False, "Go on where a killed or cancelled run ended.")
 
     @model_validator(mode="after")
     def _one_end_of_other_layers(self) -> DetectRequest:

@@ -89,6 +89,12 @@ class InferenceModel(nn.Module):
         """Find the instances of each image, best first; see `engine.model.families.maskdino.model.MaskDino.instances`."""
         return self.model.instances(images, count=count, threshold=threshold, output_sizes=output_sizes)
 
+    def semantic(
+        self, images: Tensor | Sequence[Tensor], *, output_sizes: Sequence[tuple[int, int]] | None = None
+    ) -> list[Tensor]:
+        """Score every class at every pixel, with a model that can be asked for it: (classes, H, W) of each image."""
+        return self.model.semantic(images, output_sizes=output_sizes)
+
 
 def best_precision(model: InstanceModel) -> Literal["float32", "bfloat16"]:
     """Return bfloat16 where a model can compute in it and its device multiplies it faster than float32, else float32."""

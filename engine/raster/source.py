@@ -54,6 +54,7 @@ class RasterSource:
         crs: coordinate reference system, or None.
         transform: affine of the working grid.
         pixel_size: metres on the ground along a row and along a column of the working grid; None where unknown.
+        is_native: whether the working grid is the raster's own.
         metadata: what was done to the pixels, in words for the output's metadata.
     """
 
@@ -201,6 +202,7 @@ class RasterSource:
         self.crs: CRS | None = place.crs
         self.transform: Affine = grid.transform
         self.pixel_size = grid.pixel_size
+        self.is_native = grid.is_native
         self.width, self.height = grid.width, grid.height
         if self._selection.palette is None:  # averaged numbers of colours are other colours
             scale = min(dataset.width / grid.width, dataset.height / grid.height)

@@ -57,8 +57,8 @@ class TileGrid(Sequence[Tile]):
     """The tiles that cover a rectangle of the working grid, in row-major order.
 
     Neighbours share ``overlap`` pixels; the last row and column are anchored at the far edge, so they share more, and
-    no pixel is left over. A side that is shorter than a tile gets one tile of the side's own length, which
-    whoever reads it pads.
+    no pixel is left over; or the tiles are spread evenly, so that all share a little more. A side that is shorter than a tile
+    gets one tile of the side's own length, which whoever reads it pads.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class TileGrid(Sequence[Tile]):
         overlap: int,
         origin: tuple[int, int] = (0, 0),
         transform: Affine | None = None,
+        even: bool = False,
     ) -> None:
         """Lay out the tiles.
 
@@ -81,6 +82,7 @@ class TileGrid(Sequence[Tile]):
             origin: column and row of the rectangle's top-left pixel; not (0, 0) where only a part is worked on.
                 Tiles always speak the coordinates of the whole working grid.
             transform: affine of the whole working grid; None leaves ``to_map`` in pixel coordinates.
+            even: spread the tiles evenly.
 
         Raises:
             ArgumentError: a size that is not positive, or an overlap that leaves no way forward.
@@ -100,8 +102,8 @@ class TileGrid(Sequence[Tile]):
         self.overlap = overlap
         self.origin = origin
         self.transform = Affine.identity() if transform is None else transform
-        self._cols = _Starts(origin[0], width, tile_size, overlap)
-        self._rows = _Starts(origin[1], height, tile_size, overlap)
+        self._cols = _Starts(origin[0], width, tile_size, overlap, even=even)
+        self._rows = _Starts(origin[1], height, tile_size, overlap, even=even)
         self._tile_width = min(width, tile_size)
         self._tile_height = min(height, tile_size)
 
@@ -114,6 +116,16 @@ class TileGrid(Sequence[Tile]):
     def rows(self) -> int:
         """Number of rows of tiles."""
         return len(self._rows)
+
+    @property
+    def column_starts(self) -> Sequence[int]:
+        """The first pixel column of each column of tiles."""
+        return self._cols
+
+    @property
+    def row_starts(self) -> Sequence[int]:
+        """The first pixel row of each row of tiles."""
+        return self._rows
 
     @property
     def bounds(self) -> tuple[int, int, int, int]:
@@ -172,8 +184,9 @@ class TileGrid(Sequence[Tile]):
 class _Starts(Sequence[int]):
     """Where the tiles start along one side, the last one so that it ends at the far edge. A raster may claim any length."""
 
-    def __init__(self, first: int, length: int, tile_size: int, overlap: int) -> None:
+    def __init__(self, first: int, length: int, tile_size: int, overlap: int, *, even: bool) -> None:
         self._first, self._last, self._step = first, max(length - tile_size, 0), tile_size - overlap
+        self._even = even
 
     def __len__(self) -> int:
         return -(-self._last // self._step) + 1
@@ -181,6 +194,8 @@ class _Starts(Sequence[int]):
     def __getitem__(self, number: int) -> int:
         if not 0 <= number < len(self):
             raise IndexError(number)
+        if self._even and self._last:
+            return self._first + self._last * number // (len(self) - 1)
         return self._first + min(number * self._step, self._last)
 
 

@@ -14,6 +14,7 @@ import pyproj
 import shapely
 from affine import Affine
 from pyproj.exceptions import ProjError
+from rasterio.features import rasterize
 
 from engine.errors import ArgumentError, VectorError
 from engine.raster.tile_grid import Tile
@@ -133,6 +134,24 @@ class AreaOfInterest:
     def keeps(self, footprints: Sequence[shapely.Geometry] | np.ndarray) -> np.ndarray:
         """Return which footprints, in pixels, lie inside by more than half of their area: (N,) bool."""
         return self._index.holds_most_of(np.asarray(footprints, dtype=object))
+
+    def pixels_inside(self, bounds: tuple[int, int, int, int], *, pixel_size: tuple[float, float] = (1.0, 1.0)) -> np.ndarray:
+        """Return which pixels of a window have their centre inside the area.
+
+        Args:
+            bounds: half-open, ``(col0, row0, col1, row1)``, in pixels of the size given, with the raster's origin.
+            pixel_size: width and height of such a pixel in pixels of the working grid.
+
+        Returns:
+            (row1 - row0, col1 - col0) bool.
+        """
+        col0, row0, col1, row1 = bounds
+        across, down = pixel_size
+        near = self._index.meeting(col0 * across, row0 * down, col1 * across, row1 * down)
+        if not len(near):
+            return np.zeros((row1 - row0, col1 - col0), dtype=bool)
+        place = Affine(across, 0, col0 * across, 0, down, row0 * down)
+        return rasterize(near, out_shape=(row1 - row0, col1 - col0), transform=place, dtype="uint8").astype(bool)
 
 
 def _span(low: float, high: float, smallest: int, length: int) -> tuple[int, int]:

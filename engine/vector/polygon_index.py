@@ -24,6 +24,11 @@ class PolygonIndex:
         # GEOS makes the index of a prepared geometry when it is first asked, and crashes where two threads ask at once.
         self._one_at_a_time = threading.Lock()
 
+    def meeting(self, left: float, top: float, right: float, bottom: float) -> np.ndarray:
+        """Return the polygons whose bounds meet a rectangle: (N,)."""
+        with self._one_at_a_time:
+            return self.polygons[np.sort(self._tree.query(shapely.box(left, top, right, bottom)))]
+
     def comes_within(self, shape: shapely.Geometry, distance: float) -> bool:
         """Return whether any of the polygons comes within a distance of a geometry."""
         left, bottom, right, top = shapely.bounds(shape)

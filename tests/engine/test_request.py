@@ -21,6 +21,7 @@ from engine.detection.request import DetectRequest
 from engine.detection.settings import Settings
 from engine.errors import ArgumentError, MaskDinoError, RequestError
 from engine.request import Bands, Names, Request, argument, option
+from engine.segmentation.request import SegmentRequest
 
 SERVED = [name for name in command_modules() if hasattr(load_command(name), "serve")]
 
@@ -151,9 +152,11 @@ def test_every_option_that_is_served_is_explained_and_on_the_command_line(comman
         assert set(shown) >= set(request.model_fields)
 
 
-@pytest.mark.parametrize(("function", "request_model"), [("detect", DetectRequest), ("regularize", RegularizeRequest)])
+@pytest.mark.parametrize(
+    ("function", "request_model"), [("detect", DetectRequest), ("segment", SegmentRequest), ("regularize", RegularizeRequest)]
+)
 def test_python_has_the_options_of_the_command_with_their_defaults(function, request_model):
-    """Two lists stand twice: people and their editors read the signatures of functions."""
+    """These lists stand twice: people and their editors read the signatures of functions."""
     parameters = inspect.signature(getattr(engine, function)).parameters
     own = {"predictor", "progress", "cancel"}
     assert set(parameters) - own == set(request_model.model_fields)

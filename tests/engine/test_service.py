@@ -12,7 +12,9 @@ from collections import Counter
 from random import Random
 
 import geopandas
+import numpy as np
 import pytest
+import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,6 +79,7 @@ def test_what_it_does_not_understand_is_an_answer(service, line, says):
 WRONG = [1, 1.5, True, None, [], ["x"], {}, {"a": 1}, "x\0", "\udc00\ud800", 10**400, [[[[]]]]]
 COMMANDS = {  # what each needs, and one argument more that is a text
     "detect": ("raster", "output", "aoi"),
+    "segment": ("raster", "output", "probabilities"),
     "models": ("model",),
     "doctor": ("device",),
     "evaluate": ("detections", "annotations", "json"),
@@ -411,3 +414,49 @@ class TestDetect:
             extent = [500_000, 4_999_950, 500_050, 5_000_000]
             second.send(self.request(large, tmp_path, tiny_model, extent=extent))
             assert second.until("result", "error")[-1]["event"] == "result"
+
+
+class TestSegment:
+    def request(self, raster, tmp_path, model, **arguments):
+        arguments = {"raster": str(raster), "output": str(tmp_path / "out.tif"), "model": str(model), **arguments}
+        return {"id": "land", "command": "segment", "arguments": arguments}
+
+    @pytest.mark.slow
+    def test_a_segmentation(self, service, scene, semantic_model, tmp_path):
+        service.event()
+        service.send(self.request(scene, tmp_path, semantic_model))
+        events = service.until("result", "error")
+        result = events[-1]
+        assert result["event"] == "result", result
+        assert result["id"] == "land" and result["device"] == "cpu"
+        with rasterio.open(result["output"]) as out:
+            numbers = np.bincount(out.read(1).ravel(), minlength=256)
+        assert [cover["pixels"] for cover in result["classes"].values()] == numbers[:5].tolist()
+        assert sum(cover["area_m2"] for cover in result["classes"].values()) == pytest.approx(90 * 90, rel=1e-3)
+        progress = [event for event in events if event["event"] == "progress"]
+        assert progress[-1]["done"] == progress[-1]["total"] == result["tiles"]
+        assert {event["event"] for event in events} <= {"progress", "log", "result"}
+
+    @pytest.mark.slow
+    def test_a_cancelled_one_goes_on(self, service, scene, semantic_model, tmp_path):
+        raster = write_repeated(tmp_path / "large.vrt", scene, width=300, height=1500)
+        service.event()
+        service.send(self.request(raster, tmp_path, semantic_model))
+        while service.until("progress")[-1]["done"] < 20:  # four rows of tiles
+            pass
+        began = time.monotonic()
+        service.send({"command": "cancel", "id": "land"})
+        cancelled = service.until("cancelled", "result", "error")[-1]
+        assert time.monotonic() - began < 2
+        assert cancelled["event"] == "cancelled" and "--resume goes on" in cancelled["message"]
+        assert {path.name for path in tmp_path.iterdir()} == {"large.vrt", "out.tif.progress"}
+        service.send(self.request(raster, tmp_path, semantic_model, resume=True))
+        result = service.until("cancelled", "result", "error")[-1]
+        assert result["event"] == "result" and 0 < result["tiles_seen"] < result["tiles"]
+
+    def test_a_model_that_cannot_is_one_sentence_with_a_way_out(self, service, scene, tiny_model, tmp_path):
+        service.event()
+        service.send(self.request(scene, tmp_path, tiny_model))
+        error = service.until("error", "result")[-1]
+        assert error["code"] == "argument" and "finds instances" in error["message"]
+        assert "mask2former_dinatl_semantic" in error["hint"]

@@ -13,12 +13,12 @@ from pydantic import model_validator
 from engine.commands import service_command
 from engine.commands.command_line import terminal_command
 from engine.commands.terminal import job_on_terminal
-from engine.detection.settings import Precision
 from engine.distribution import version
 from engine.errors import CancelledError, RequestError
 from engine.files.output_file import OutputFile, reserved
 from engine.job import Job, Progress
 from engine.request import Request, device_option, option
+from engine.tiles.settings import Precision
 from training.errors import require
 
 

@@ -20,7 +20,6 @@ from rasterio.features import rasterize
 import engine
 from engine.commands import answer
 from engine.detection import Instances
-from engine.detection.classes import wanted_classes
 from engine.errors import ArgumentError, OutputError, RequestError
 from engine.job import Job
 from engine.model.build import build_model
@@ -166,15 +165,6 @@ def test_what_is_too_small_for_a_building_is_not_too_small_for_a_car(tmp_path) -
         for classes in (("Building",), ("car",), VEHICLES)
     ]
     assert counts == [0, 1, 1]
-
-
-def test_names_are_found_whatever_their_case_and_unknown_ones_are_refused_with_the_nearest() -> None:
-    assert wanted_classes(VEHICLES, None).tolist() == [True, True, True]
-    assert wanted_classes(VEHICLES, ["CAR", "Bus"]).tolist() == [True, False, True]
-    with pytest.raises(ArgumentError, match=r"no class 'trucks'.*Did you mean 'truck'\? It has Car, truck, bus\."):
-        wanted_classes(VEHICLES, ["car", "trucks"])
-    with pytest.raises(ArgumentError, match=r"no class 'xyz'\. It has Car"):
-        wanted_classes(VEHICLES, ["xyz"])
 
 
 @pytest.mark.parametrize("classes", ["", "car,,bus", [], 7])

@@ -16,25 +16,6 @@ from tests.engine.detection.label_towns import cells_town
 KIBIBYTE = 1024
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """Mount file systems of a given size; where that is not allowed, skip."""
-    mounted = []
-
-    def mount(size: int):
-        folder = tmp_path / f"disk{len(mounted)}"
-        folder.mkdir()
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", folder], check=True)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs is Linux's")
 @pytest.mark.parametrize("size", [40 * KIBIBYTE, 120 * KIBIBYTE, 160 * KIBIBYTE, 200 * KIBIBYTE])

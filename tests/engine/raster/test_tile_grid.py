@@ -132,3 +132,16 @@ def test_a_grid_takes_no_memory_by_its_size() -> None:
     middle = grid[len(grid) // 2]
     assert middle.index in grid.tiles_meeting(*middle.bounds)
     assert len(grid.tiles_meeting(*middle.bounds)) == 9
+
+
+@given(st.integers(1, 3000), st.integers(1, 300), st.data())
+def test_tiles_that_are_spread_evenly_cover_all_and_share_about_the_same(length, tile_size, data):
+    overlap = data.draw(st.integers(0, tile_size - 1))
+    anchored = TileGrid(length, length, tile_size=tile_size, overlap=overlap)
+    even = TileGrid(length, length, tile_size=tile_size, overlap=overlap, even=True)
+    assert len(even) == len(anchored)
+    starts = list(even.column_starts)
+    assert starts[0] == 0 and starts[-1] == max(0, length - tile_size)
+    steps = np.diff(starts)
+    if len(steps):
+        assert steps.max() <= tile_size - overlap and steps.max() - steps.min() <= 1

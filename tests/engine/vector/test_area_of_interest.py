@@ -372,3 +372,22 @@ assert len(answers) == 1, answers
     project = Path(__file__).resolve().parents[3]
     done = subprocess.run([sys.executable, "-c", program], cwd=project, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+class TestPixelsInside:
+    TRIANGLE = np.array([[(2.13, 1.07), (37.31, 6.19), (9.43, 28.02), (2.13, 1.07)]], float)
+
+    @pytest.mark.parametrize("bounds", [(0, 0, 40, 30), (5, 3, 20, 11), (30, 20, 40, 30)])
+    def test_those_whose_centre_is(self, bounds):
+        polygon = shapely.polygons(self.TRIANGLE)[0]
+        area = AreaOfInterest(np.array([polygon, shapely.box(30, 22, 33, 29)]), width=40, height=30)
+        col0, row0, col1, row1 = bounds
+        cols, rows = np.meshgrid(np.arange(col0, col1) + 0.5, np.arange(row0, row1) + 0.5)
+        expected = shapely.contains_xy(area.geometry, cols, rows)
+        assert np.array_equal(area.pixels_inside(bounds), expected)
+
+    def test_in_pixels_of_another_size(self):
+        area = AreaOfInterest(shapely.box(4, 6, 10, 12), width=40, height=30)
+        fine = area.pixels_inside((0, 0, 80, 60), pixel_size=(0.5, 0.5))
+        assert np.argwhere(fine).min(0).tolist() == [12, 8] and fine.sum() == 12 * 12
+        assert not area.pixels_inside((50, 40, 80, 60), pixel_size=(0.5, 0.5)).any()

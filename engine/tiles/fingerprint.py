@@ -1,23 +1,24 @@
-"""Say in words what shapes the instances of a tile, so that a run is resumed by its like alone."""
+"""Name in words what shapes a result: a run is resumed by its like alone, and a result tells how it came to be."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
-from engine.detection.instances import Predictor
-from engine.detection.settings import Settings
+from engine.distribution import version
 from engine.raster.source import RasterSource
 from engine.raster.tile_grid import TileGrid
+from engine.tiles.predictor import TilePredictor
+from engine.tiles.settings import TileSettings
+
+SOFTWARE = "qgis-maskdino"
 
 
 def fingerprint_of(
-    raster: str, *, source: RasterSource, grid: TileGrid, predictor: Predictor, settings: Settings
+    raster: str, *, source: RasterSource, grid: TileGrid, predictor: TilePredictor, settings: TileSettings
 ) -> dict[str, str]:
-    """Return what must not differ between a run and its continuation, by the name that a person knows it by.
-
-    Outline and smallest area are not in it: they shape what is made of the instances afterwards.
-    """
+    """Return what must not differ between a run and its continuation, by the name that a person knows it by."""
     return {
         "raster": _place_of(raster),
         **_state_of(raster),
@@ -26,11 +27,21 @@ def fingerprint_of(
         "part of the raster": "{} {} {} {}".format(*grid.bounds),
         "area of interest": " ".join([_place_of(settings.aoi), *_state_of(settings.aoi).values()]) if settings.aoi else "none",
         **({"damaged blocks": settings.on_damage} if settings.on_damage != "fail" else {}),
-        "score": str(settings.score),
         **({"classes": ", ".join(sorted({name.casefold() for name in settings.classes}))} if settings.classes else {}),
         "tile size": str(grid.tile_size),
         "overlap": str(grid.overlap),
         "model": predictor.identity,
+    }
+
+
+def metadata_of(source: RasterSource, model: str, settings: TileSettings) -> dict[str, str]:
+    """Return what somebody who finds the result in a year needs to know of how it came to be."""
+    return {
+        "software": f"{SOFTWARE} {version()}",
+        "model": model,
+        "raster": source.name,
+        "settings": json.dumps(settings.model_dump(exclude_none=True)),
+        **{name: str(value) for name, value in source.metadata.items()},
     }
 
 

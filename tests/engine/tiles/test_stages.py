@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from engine.detection.stages import Channel, Stages, ThreadPool, results_of
+from engine.tiles.stages import Channel, Stages, ThreadPool, results_of
 
 
 def chain(stages: Stages, count: int, size: int, *, fails_at: int | None = None) -> tuple[list[int], list[int]]:

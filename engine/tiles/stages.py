@@ -14,10 +14,13 @@ from concurrent import futures
 from contextlib import contextmanager
 from typing import Generic, ParamSpec, TypeVar
 
+from engine.errors import CancelledError
+
 T = TypeVar("T")
 P = ParamSpec("P")
 
 _POLL = 0.05  # seconds between two looks at the stop events while a channel is full or empty
+_WATCH_EVERY = 0.2  # seconds
 _END = object()
 
 
@@ -162,6 +165,10 @@ class Stages:
                 if not self._at_work[what]:
                     self._seconds[what] = self._seconds.get(what, 0.0) + time.perf_counter() - self._since[what]
 
+    def was_started(self, name: str) -> bool:
+        """Return whether there is a thread of this name, at work or done."""
+        return name in self._threads
+
     def running(self, *names: str) -> bool:
         """Return whether any of these threads is still at work."""
         return any(self._threads[name].is_alive() for name in names)
@@ -171,7 +178,30 @@ class Stages:
         for name in names:
             self._threads[name].join(timeout)
 
+    def watch(self, *names: str, look: Callable[[], None]) -> None:
+        """Wait for these threads, and meanwhile call ``look`` a few times a second, in the calling thread."""
+        while running := [name for name in names if self.running(name)]:
+            self.join(running[0], timeout=_WATCH_EVERY)
+            look()
+
     def raise_error(self) -> None:
         """Raise the first error of any stage in the calling thread, if there was one."""
         if self._error is not None:
             raise self._error
+
+
+def interruptible(function: Callable[[], T], wants_cancel: Callable[[], bool]) -> T:
+    """Call a function in a thread of its own, so that a cancel is heard while it loads a model or looks over a raster.
+
+    Raises:
+        CancelledError: cancelled before it was done.
+    """
+    made: list[T] = []
+    stages = Stages()
+    stages.start("opening", lambda: made.append(function()))
+    while stages.running("opening"):
+        if wants_cancel():
+            raise CancelledError("Cancelled before anything was found.")
+        stages.join("opening", timeout=_POLL)
+    stages.raise_error()
+    return made[0]
