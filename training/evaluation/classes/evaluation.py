@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.errors import ArgumentError, RasterError, VectorError
+from engine.errors import ArgumentError, RasterError
 from engine.vector.area_of_interest import AreaOfInterest
 from engine.vector.polygon_file import LAYER_MARK
 from training.evaluation.classes.confusion import ConfusionMatrix
@@ -123,7 +123,7 @@ def _opened(truth: str | Path) -> ClassRaster | None:
 
         try:
             is_layer = Path(truth).suffix.lower() in (".parquet", ".geoparquet") or len(list_layers(truth))
-        except (DataSourceError, VectorError):
+        except DataSourceError:
             is_layer = False
         if not is_layer:
             raise error
