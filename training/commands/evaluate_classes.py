@@ -1,99 +1,106 @@
-"""``maskdino evaluate-classes``: the arguments, for the terminal and for the service."""
+"""``maskdino evaluate-classes``, for the terminal and for the service."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
-from engine.commands import check_arguments, option_types
-from engine.commands.terminal import ctrl_c_sets, progress_bar
+from engine.commands import service_command
+from engine.commands.command_line import terminal_command
+from engine.commands.terminal import job_on_terminal
 from engine.files.output_file import reserved
 from engine.job import Job
+from engine.request import Names, Request, argument, option
 from training.errors import require
 
 if TYPE_CHECKING:
     from training.evaluation.classes.evaluation import ClassEvaluation
 
-_OPTIONS = (
-    "classes", "class_field", "background", "aoi", "prediction_suffix", "truth_suffix", "reduce_zero_label",
-)  # fmt: skip
 
+class EvaluateClassesRequest(Request):
+    """Which classes of pixels are compared, and what is written of that."""
 
-def command(
-    prediction: str = typer.Argument(help="What was found: a class raster, or a folder of label pictures."),
-    truth: str = typer.Argument(
-        help="What is there: a class raster, polygons with a field of classes, or a folder of label pictures."
-    ),
-    aoi: str | None = typer.Option(None, help="Compare pixels inside an area alone.", metavar="VECTOR"),
-    classes: str | None = typer.Option(
-        None, help="Names of the labels from 0 on, with commas or a line each in a file; by default those in the raster.",
+    command: ClassVar[str] = "evaluate-classes"
+
+    prediction: str = argument("What was found: a class raster, or a folder of label pictures.", metavar="PREDICTION")
+    truth: str = argument(
+        "What is there: a class raster, polygons with a field of classes, or a folder of label pictures.", metavar="TRUTH"
+    )
+    aoi: str | None = option(None, "Compare pixels inside an area alone.", metavar="VECTOR")
+    classes: str | None = option(
+        None,
+        "Names of the labels from 0 on, with commas or a line each in a file; by default those in the raster.",
         metavar="NAMES",
-    ),
-    ignore: str = typer.Option("255", help="Labels or names that are not compared, with commas.", metavar="LABELS"),
-    class_field: str | None = typer.Option(None, help="Field of the polygons with names of classes; by default class."),
-    background: str | None = typer.Option(
-        None, help="Class of the ground in no polygon; by default it is not compared.", metavar="NAME"
-    ),
-    prediction_suffix: str | None = typer.Option(
-        None, help="What names of predicted pictures end with; by default .png. What is left agrees with the truth's."
-    ),
-    truth_suffix: str | None = typer.Option(
-        None, help="What names of true pictures end with, such as _gtFine_labelTrainIds.png; by default .png."
-    ),
-    reduce_zero_label: bool = typer.Option(
-        False, "--reduce-zero-label", help="In true pictures 0 is ignored and 1 the first class, as in ADE20K."
-    ),
-    json_file: Path | None = typer.Option(None, "--json", help="Write the figures as JSON.", metavar="FILE"),
-    confusion: Path | None = typer.Option(None, help="Write the confusion matrix.", metavar="FILE.csv"),
-) -> None:  # fmt: skip
+    )
+    ignore: Names | None = option(
+        None, "Labels or names of classes that are not compared, with commas; by default 255.", metavar="LABELS"
+    )
+    class_field: str | None = option(None, "Field of the polygons with the names of classes; by default class.", metavar="NAME")
+    background: str | None = option(None, "Class of the ground in no polygon; by default it is not compared.", metavar="NAME")
+    prediction_suffix: str | None = option(
+        None, "What names of predicted pictures end with, by default .png; the rest agrees with the truth's.", metavar="TEXT"
+    )
+    truth_suffix: str | None = option(
+        None,
+        "What names of true pictures end with, such as _gtFine_labelTrainIds.png; by default .png.",
+        metavar="TEXT",
+    )
+    reduce_zero_label: bool = option(False, "In true pictures 0 is ignored and 1 is the first class, as in ADE20K.")
+    json_file: str | None = option(None, "Write the figures as JSON.", alias="json", metavar="FILE")
+    confusion: str | None = option(None, "Write the confusion matrix.", metavar="FILE.csv")
+
+
+@terminal_command(EvaluateClassesRequest)
+def command(request: EvaluateClassesRequest) -> None:
     """Measure a semantic segmentation: mIoU, pixel accuracy, frequency-weighted IoU, by class, and the confusion matrix."""
     from training.evaluation.classes.document import class_lines
 
-    arguments = {
-        "prediction": prediction, "truth": truth, "aoi": aoi, "classes": classes, "ignore": ignore,
-        "class_field": class_field, "background": background, "prediction_suffix": prediction_suffix,
-        "truth_suffix": truth_suffix, "reduce_zero_label": reduce_zero_label, "json": json_file, "confusion": confusion,
-    }  # fmt: skip
-    with progress_bar() as show:
-        job = Job(report=show)
-        with ctrl_c_sets(job.cancelled):
-            evaluation = run(arguments, job)
+    with job_on_terminal() as job:
+        evaluation = run(request, job)
     typer.echo("\n".join(class_lines(evaluation)))
 
 
-def run(arguments: dict[str, Any], job: Job) -> ClassEvaluation:
-    """Compare with the arguments of the command line, by name, and write what is asked for.
+def run(request: EvaluateClassesRequest, job: Job) -> ClassEvaluation:
+    """Compare, and write what is asked for.
 
     Raises:
         CancelledError: the job was cancelled; nothing is written.
     """
-    require("PIL", for_what="evaluate-classes")
+    for package in ("pycocotools", "PIL"):
+        require(package, for_what="evaluate-classes")
     from training.evaluation.classes.document import class_document, confusion_csv
     from training.evaluation.classes.evaluation import evaluate_classes
+    from training.evaluation.classes.labels import IGNORED
 
-    options = {name: arguments[name] for name in _OPTIONS if arguments.get(name) is not None}
-    if arguments.get("ignore") is not None:
-        options["ignore"] = [name.strip() for name in arguments["ignore"].split(",") if name.strip()]
-    inputs = [arguments[name] for name in ("prediction", "truth", "aoi", "classes") if arguments.get(name)]
-    with reserved({name: arguments.get(name) for name in ("json", "confusion")}, inputs=inputs) as written:
-        evaluation = evaluate_classes(arguments["prediction"], arguments["truth"], progress=job.reporter("parts"), **options)
-        if "json" in written:
-            written["json"].write_text(json.dumps(class_document(evaluation), indent=2, allow_nan=False) + "\n")
-        if "confusion" in written:
-            written["confusion"].write_text(confusion_csv(evaluation.matrix))
+    with reserved(
+        {"json": request.json_file, "confusion": request.confusion},
+        inputs=[request.prediction, request.truth, request.aoi, request.classes],
+    ) as files:
+        evaluation = evaluate_classes(
+            request.prediction,
+            request.truth,
+            classes=request.classes,
+            ignore=request.ignore or (IGNORED,),
+            class_field=request.class_field,
+            background=request.background,
+            aoi=request.aoi,
+            prediction_suffix=request.prediction_suffix,
+            truth_suffix=request.truth_suffix,
+            reduce_zero_label=request.reduce_zero_label,
+            progress=job.reporter("parts"),
+        )
+        if "json" in files:
+            files["json"].write_text(json.dumps(class_document(evaluation), indent=2, allow_nan=False) + "\n")
+        if "confusion" in files:
+            files["confusion"].write_text(confusion_csv(evaluation.matrix))
     return evaluation
 
 
-def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
-    """Answer a request of the service: the document that ``--json`` writes.
-
-    Raises:
-        RequestError: an argument is missing, unknown, or of the wrong type.
-    """
+@service_command(EvaluateClassesRequest)
+def serve(request: EvaluateClassesRequest, job: Job) -> dict[str, Any]:
+    """Answer a request of the service: the document that ``--json`` writes."""
     from training.evaluation.classes.document import class_document
 
-    check_arguments("evaluate-classes", arguments, types=option_types(command), required=("prediction", "truth"))
-    return class_document(run(arguments, job))
+    return class_document(run(request, job))

@@ -1,51 +1,51 @@
-"""``maskdino evaluate-panoptic``: the arguments, for the terminal and for the service."""
+"""``maskdino evaluate-panoptic``, for the terminal and for the service."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
-from engine.commands import check_arguments, option_types
-from engine.commands.terminal import ctrl_c_sets, progress_bar
+from engine.commands import service_command
+from engine.commands.command_line import terminal_command
+from engine.commands.terminal import job_on_terminal
 from engine.files.output_file import reserved
 from engine.job import Job
+from engine.request import Request, argument, option
 from training.errors import require
 
 if TYPE_CHECKING:
     from training.evaluation.panoptic.evaluation import PanopticEvaluation
 
-_FILES = ("prediction", "truth", "prediction_folder", "truth_folder")
+
+class EvaluatePanopticRequest(Request):
+    """Which segmentations are compared, and what is written of that."""
+
+    command: ClassVar[str] = "evaluate-panoptic"
+
+    prediction: str = argument("What was found: a file in COCO's panoptic format.", metavar="PREDICTION.json")
+    truth: str = argument("What is there, in the same format.", metavar="TRUTH.json")
+    prediction_folder: str | None = option(
+        None, "PNG files of the prediction; by default the folder beside it that has its name.", metavar="DIR"
+    )
+    truth_folder: str | None = option(None, "PNG files of the truth; by default its own folder likewise.", metavar="DIR")
+    json_file: str | None = option(None, "Write the figures as JSON.", alias="json", metavar="FILE")
+    confusion: str | None = option(None, "Write the confusion matrix of the pixels.", metavar="FILE.csv")
 
 
-def command(
-    prediction: Path = typer.Argument(help="What was found: a file in COCO's panoptic format.", metavar="PREDICTION.json"),
-    truth: Path = typer.Argument(help="What is there, in the same format.", metavar="TRUTH.json"),
-    prediction_folder: Path | None = typer.Option(
-        None, help="PNG files of the prediction; by default the folder PREDICTION.", metavar="DIR"
-    ),
-    truth_folder: Path | None = typer.Option(None, help="Those of the truth; by default the folder TRUTH.", metavar="DIR"),
-    json_file: Path | None = typer.Option(None, "--json", help="Write the figures as JSON.", metavar="FILE"),
-    confusion: Path | None = typer.Option(None, help="Write the confusion matrix of the pixels.", metavar="FILE.csv"),
-) -> None:
+@terminal_command(EvaluatePanopticRequest)
+def command(request: EvaluatePanopticRequest) -> None:
     """Measure panoptic segmentations: PQ, SQ and RQ of things and stuff, and mIoU, in the columns of the published tables."""
     from training.evaluation.panoptic.document import panoptic_lines
 
-    arguments = {
-        "prediction": prediction, "truth": truth, "prediction_folder": prediction_folder, "truth_folder": truth_folder,
-        "json": json_file, "confusion": confusion,
-    }  # fmt: skip
-    with progress_bar() as show:
-        job = Job(report=show)
-        with ctrl_c_sets(job.cancelled):
-            evaluation = run(arguments, job)
+    with job_on_terminal() as job:
+        evaluation = run(request, job)
     typer.echo("\n".join(panoptic_lines(evaluation)))
 
 
-def run(arguments: dict[str, Any], job: Job) -> PanopticEvaluation:
-    """Compare with the arguments of the command line, by name, and write what is asked for.
+def run(request: EvaluatePanopticRequest, job: Job) -> PanopticEvaluation:
+    """Compare, and write what is asked for.
 
     Raises:
         CancelledError: the job was cancelled; nothing is written.
@@ -56,25 +56,27 @@ def run(arguments: dict[str, Any], job: Job) -> PanopticEvaluation:
     from training.evaluation.panoptic.document import panoptic_document
     from training.evaluation.panoptic.evaluation import evaluate_panoptic
 
-    outputs = {name: arguments.get(name) for name in ("json", "confusion")}
-    files = {name: arguments[name] for name in _FILES if arguments.get(name)}
-    with reserved(outputs, inputs=files.values()) as written:
-        evaluation = evaluate_panoptic(**files, progress=job.reporter("pictures"))
-        if "json" in written:
-            text = json.dumps(panoptic_document(evaluation), indent=2, allow_nan=False)
-            written["json"].write_text(text + "\n")
-        if "confusion" in written:
-            written["confusion"].write_text(confusion_csv(evaluation.matrix))
+    with reserved(
+        {"json": request.json_file, "confusion": request.confusion},
+        inputs=[request.prediction, request.truth, request.prediction_folder, request.truth_folder],
+    ) as files:
+        evaluation = evaluate_panoptic(
+            request.prediction,
+            request.truth,
+            prediction_folder=request.prediction_folder,
+            truth_folder=request.truth_folder,
+            progress=job.reporter("pictures"),
+        )
+        if "json" in files:
+            files["json"].write_text(json.dumps(panoptic_document(evaluation), indent=2, allow_nan=False) + "\n")
+        if "confusion" in files:
+            files["confusion"].write_text(confusion_csv(evaluation.matrix))
     return evaluation
 
 
-def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
-    """Answer a request of the service: the document that ``--json`` writes.
-
-    Raises:
-        RequestError: an argument is missing, unknown, or of the wrong type.
-    """
+@service_command(EvaluatePanopticRequest)
+def serve(request: EvaluatePanopticRequest, job: Job) -> dict[str, Any]:
+    """Answer a request of the service: the document that ``--json`` writes."""
     from training.evaluation.panoptic.document import panoptic_document
 
-    check_arguments("evaluate-panoptic", arguments, types=option_types(command), required=("prediction", "truth"))
-    return panoptic_document(run(arguments, job))
+    return panoptic_document(run(request, job))

@@ -20,6 +20,7 @@ from pycocotools import mask as run_lengths
 from engine.errors import ArgumentError
 from engine.files.input_file import refuse_special
 from training.data.coco.folder import CocoFolder
+from training.data.coco.stream import BEGINNING
 from training.data.label_pictures import read_labels
 
 _VOID = 255
@@ -59,8 +60,8 @@ def voc_entries(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Any]]
     """
     categories: dict[str, None] = {}
     ids = count(1)
-    yield "images", None
-    yield "annotations", None
+    yield "images", BEGINNING
+    yield "annotations", BEGINNING
     for name in names:
         listed = _objects(folder / "Annotations" / f"{name}.xml")
         path = folder / "SegmentationObject" / f"{name}.png"

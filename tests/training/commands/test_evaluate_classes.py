@@ -11,10 +11,10 @@ import threading
 import numpy as np
 import pytest
 
+from engine.commands import answer
 from engine.errors import ArgumentError, CancelledError
 from engine.job import Job
 from tests.engine.raster.raster_files import write_raster
-from training.commands.evaluate_classes import serve
 
 
 @pytest.fixture
@@ -30,7 +30,8 @@ def ask(files, *, cancelled=False, **more):
     job = Job(report=lambda progress: None, cancelled=threading.Event())
     if cancelled:
         job.cancelled.set()
-    return serve({"prediction": str(files / "found.tif"), "truth": str(files / "truth.tif"), **more}, job)
+    arguments = {"prediction": str(files / "found.tif"), "truth": str(files / "truth.tif"), **more}
+    return answer("evaluate-classes", arguments, job)
 
 
 def test_it_prints_the_tables_and_writes_figures_and_matrix(files):

@@ -11,10 +11,10 @@ import threading
 import numpy as np
 import pytest
 
+from engine.commands import answer
 from engine.errors import ArgumentError, CancelledError, RequestError
 from engine.job import Job
 from tests.training.evaluation.panoptic.panoptic_files import CATEGORIES, write_panoptic
-from training.commands.evaluate_panoptic import serve
 
 
 @pytest.fixture
@@ -32,7 +32,8 @@ def ask(files, *, cancelled=False, **more):
     job = Job(report=lambda progress: None, cancelled=threading.Event())
     if cancelled:
         job.cancelled.set()
-    return serve({"prediction": str(files / "found.json"), "truth": str(files / "truth.json"), **more}, job)
+    arguments = {"prediction": str(files / "found.json"), "truth": str(files / "truth.json"), **more}
+    return answer("evaluate-panoptic", arguments, job)
 
 
 def test_the_tables_are_those_of_the_papers(files):
@@ -66,4 +67,4 @@ def test_outputs_are_no_inputs_and_a_cancelled_job_writes_nothing(files):
         ask(files, cancelled=True, json=str(files / "figures.json"))
     assert not (files / "figures.json").exists()
     with pytest.raises(RequestError, match="needs the argument 'truth'"):
-        serve({"prediction": "a"}, Job(report=lambda progress: None))
+        answer("evaluate-panoptic", {"prediction": "a"}, Job(report=lambda progress: None))

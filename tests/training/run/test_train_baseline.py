@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import engine
 from engine.cli import app
 from engine.model.families.mask_rcnn.config import BifpnConfig, FpnConfig, PanetConfig
+from tests.engine.model.families.dimaskdino.small import SMALL_DI
 from tests.engine.model.families.mask2former.small import SMALL
 from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
 from tests.training.data.voc_folder import Drawn, write_voc
@@ -22,7 +23,7 @@ WITH_NECKS = [SMALL_MASK_RCNN.model_copy(update={"neck": neck}) for neck in (Fpn
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [*WITH_NECKS, SMALL], ids=lambda model: getattr(model, "neck", model).kind)
+@pytest.mark.parametrize("model", [*WITH_NECKS, SMALL, SMALL_DI], ids=lambda model: getattr(model, "neck", model).kind)
 def test_a_model_is_trained_started_from_and_evaluated(tmp_path, model):
     write_houses(tmp_path / "train", images=4)
     write_houses(tmp_path / "val", images=2, seed=1)

@@ -16,7 +16,7 @@ from PIL import Image
 from engine.errors import ArgumentError
 from training.data.coco.image_files import open_image
 from training.data.coco.layout import InsideFolder
-from training.data.coco.stream import walk
+from training.data.coco.stream import BEGINNING, walk
 
 VOID = 0
 """The id of pixels in no segment."""
@@ -132,7 +132,7 @@ class PanopticFile:
         found = False
         for _, entry in walk(self.path, {key}):
             found = True
-            if entry is None:  # before the first one
+            if entry is BEGINNING:
                 continue
             if not isinstance(entry, dict):
                 raise ArgumentError(f"{self.path} has {str(entry)[:80]} among its {key}.", hint="Each is a JSON object.")

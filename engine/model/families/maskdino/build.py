@@ -19,7 +19,9 @@ def build_mask_dino(config: MaskDinoConfig) -> MaskDino:
         config,
         backbone=backbone,
         pixel_decoder=PixelDecoder(config.pixel_decoder, channels=backbone.channels, dim=dim),
-        query_selection=QuerySelection(config.decoder, dim=dim),
+        query_selection=QuerySelection(
+            dim=dim, queries=config.decoder.queries, box_initialisation=config.decoder.box_initialisation
+        ),
         decoder=TransformerDecoder(config.decoder, dim=dim, levels=config.pixel_decoder.levels),
         heads=PredictionHeads(dim=dim, mask_dim=config.pixel_decoder.mask_dim, num_classes=config.num_classes),
     )

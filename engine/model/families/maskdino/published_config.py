@@ -39,7 +39,7 @@ def published_config(
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     _refuse_others(shapes)
     try:
-        told = _told_by_shapes(shapes)
+        told = told_by_shapes(shapes)
     except (KeyError, IndexError, ValueError) as error:
         missing = error.args[0] if isinstance(error, KeyError) else error
         raise ModelFileError(f"its tensors are not those of a Mask DINO model ({missing}).") from error
@@ -51,7 +51,7 @@ def published_config(
     else:
         alike = [config for config in PRESETS.values() if isinstance(config, MaskDinoConfig) and config.backbone.kind == kind]
         base = max(alike, key=lambda config: _agreement(config.model_dump(), told))
-    config = parse_model_config(_merged(base.model_dump(), told))
+    config = parse_model_config(merged(base.model_dump(), told))
     if known is None or known.classes != config.num_classes:
         return config
     decoder = config.decoder.model_copy(update={"box_initialisation": known.box_initialisation})
@@ -61,11 +61,10 @@ def published_config(
 def _refuse_others(shapes: Mapping[str, tuple[int, ...]]) -> None:
     if f"{_PREDICTOR}query_feat.weight" in shapes:
         raise ModelFileError("it is a model with learned queries (semantic segmentation), which cannot be built yet.")
-    if any(".oldm" in name for name in shapes):
-        raise ModelFileError("it is a DI-MaskDINO model, which cannot be built yet.")
 
 
-def _told_by_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def told_by_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return what of a config the shapes of its tensors say; those of a backbone, Mask DINO's pixel decoder and decoder."""
     backbone, channels = told_backbone(shapes)
     levels, dim = shapes[f"{_ENCODER}level_embed"]
     encoder_layer = f"{_ENCODER}encoder.layers.{{}}.linear1.weight"
@@ -134,8 +133,9 @@ def _agreement(config: dict[str, Any], told: dict[str, Any]) -> int:
     )
 
 
-def _merged(config: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
-    return config | {key: _merged(config[key], value) if isinstance(value, dict) else value for key, value in told.items()}
+def merged(config: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    """Put what is told in the place of what a config says, part by part."""
+    return config | {key: merged(config[key], value) if isinstance(value, dict) else value for key, value in told.items()}
 
 
 def _as_list(value: object) -> object:

@@ -20,13 +20,19 @@ from engine.model.families.registry import FAMILIES, family_of, parse_model_conf
 from engine.model.header import ModelHeader, parse_header
 from engine.model.model_file import embedded_models, load_model, read_header
 from engine.model.presets import PRESETS
+from tests.engine.model.families.dimaskdino.small import SMALL_DI
 from tests.engine.model.families.mask2former.small import NARROW
 from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
 from tests.engine.model.small_model import SMALL_CONFIG
 from training.objectives import objective_of
 
 # One small config of each family; a new family adds its own.
-SMALL: dict[str, FamilyConfig] = {"mask_dino": SMALL_CONFIG, "mask2former": NARROW, "mask_rcnn": SMALL_MASK_RCNN}
+SMALL: dict[str, FamilyConfig] = {
+    "mask_dino": SMALL_CONFIG,
+    "di_mask_dino": SMALL_DI,
+    "mask2former": NARROW,
+    "mask_rcnn": SMALL_MASK_RCNN,
+}
 
 # The config of a header as the program wrote it when there was one family: it names no kind.
 CONFIG_WITHOUT_KIND = {
