@@ -43,7 +43,7 @@ def write_voc(folder: Path, pictures: Pictures, *, splits: dict[str, list[str]] 
 
 def write_objects(folder: Path, name: str, drawn: np.ndarray) -> None:
     """Write the picture of the objects' numbers, with a palette as VOC's have."""
-    picture = Image.fromarray(drawn, mode="P") if drawn.dtype == np.uint8 else Image.fromarray(drawn)
+    picture = Image.fromarray(drawn)
     picture.putpalette([value for number in range(256) for value in (number, 255 - number, 7 * number % 256)])
     picture.save(folder / "SegmentationObject" / f"{name}.png")
 

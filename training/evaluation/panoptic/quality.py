@@ -12,6 +12,7 @@ import numpy as np
 from engine.errors import ArgumentError
 from training.evaluation.panoptic.segments import VOID, Segments
 
+_PIXELS = 1 << 22  # that are sorted at once: bounds the memory of a large picture
 _MATCH = 0.5  # IoU above which segments match; at most one pair each can
 
 
@@ -35,7 +36,14 @@ class SegmentPairs:
         Raises:
             ArgumentError: an id is none of the segments'.
         """
-        pairs, pixels = np.unique(truth.astype(np.int64) << 24 | found, return_counts=True)
+        rows = max(1, _PIXELS // max(1, truth.shape[1]))
+        counted = [
+            np.unique(truth[start : start + rows].astype(np.int64) << 24 | found[start : start + rows], return_counts=True)
+            for start in range(0, len(truth), rows)
+        ]
+        of_parts, pixels_of_parts = (np.concatenate(column) for column in zip(*counted, strict=True))
+        pairs, places = np.unique(of_parts, return_inverse=True)
+        pixels = np.bincount(places.ravel(), pixels_of_parts).astype(np.int64)
         return cls(_places(pairs >> 24, known), _places(pairs & 0xFFFFFF, given), pixels)
 
 

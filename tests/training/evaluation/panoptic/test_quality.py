@@ -11,6 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.training.evaluation.panoptic.panoptic_files import CATEGORIES, write_panoptic
+from training.evaluation.panoptic import quality
 from training.evaluation.panoptic.evaluation import PanopticEvaluation, evaluate_panoptic
 from training.evaluation.panoptic.quality import PanopticQuality, SegmentPairs
 from training.evaluation.panoptic.segments import Segments
@@ -91,24 +92,24 @@ def segments_of(entries) -> Segments:
 
 
 def measured(pictures) -> PanopticQuality:
-    quality = PanopticQuality(len(CATEGORIES))
+    counts = PanopticQuality(len(CATEGORIES))
     for (truth, known), (found, given) in pictures:
         known, given = segments_of(known), segments_of(given)
-        quality.add(known, given, SegmentPairs.of(truth, found, known, given))
-    return quality
+        counts.add(known, given, SegmentPairs.of(truth, found, known, given))
+    return counts
 
 
 @hypothesis.settings(max_examples=300)
 @hypothesis.given(st.lists(compared(), min_size=1, max_size=3))
 def test_counts_and_ious_are_those_of_the_rules_in_words(pictures):
-    quality = measured(pictures)
+    found = measured(pictures)
     expected = quality_by_sets(pictures)
     for number, category in enumerate(CATEGORIES):
         iou, matched, false_positives, missed = expected[category["id"]]
-        assert quality.iou[number] == pytest.approx(float(iou), rel=1e-12)
-        counts = quality.matched[number], quality.false_positives[number], quality.missed[number]
+        assert found.iou[number] == pytest.approx(float(iou), rel=1e-12)
+        counts = found.matched[number], found.false_positives[number], found.missed[number]
         assert counts == (matched, false_positives, missed)
-    figures = quality.figures()
+    figures = found.figures()
     occurring = []
     for number, (iou, matched, false_positives, missed) in enumerate(expected.values()):
         weight = matched + Fraction(false_positives, 2) + Fraction(missed, 2)
@@ -121,6 +122,18 @@ def test_counts_and_ious_are_those_of_the_rules_in_words(pictures):
     assert figures.categories == len(occurring)
     if occurring:
         assert figures.mean_pq == pytest.approx(float(sum(occurring) / len(occurring)), rel=1e-12)
+
+
+def test_a_large_picture_is_counted_in_parts(monkeypatch):
+    rng = np.random.default_rng(1)
+    truth, found = rng.choice([0, 3, 300], (2, 23, 31))
+    entries = segments_of([{"id": identity, "category_id": 3, "iscrowd": 0} for identity in (300, 3)])
+    whole = SegmentPairs.of(truth, found, entries, entries)
+    monkeypatch.setattr(quality, "_PIXELS", 100)
+    parts = SegmentPairs.of(truth, found, entries, entries)
+    for name in ("truth", "found", "pixels"):
+        assert np.array_equal(getattr(parts, name), getattr(whole, name))
+    assert whole.pixels.sum() == truth.size
 
 
 @hypothesis.given(picture(crowds=False))
@@ -153,8 +166,8 @@ def test_what_lies_by_more_than_half_on_void_or_the_crowd_of_its_class_is_no_fal
         ("2201", 17, 0),
         ("2221", 3, 1),
     ):
-        quality = one_row(truth, "1111", known=[(1, 3, 0), (2, crowd, 1)], given=[(1, 17, 0)])
-        assert quality.false_positives[1] == expected, (truth, crowd)
+        counts = one_row(truth, "1111", known=[(1, 3, 0), (2, crowd, 1)], given=[(1, 17, 0)])
+        assert counts.false_positives[1] == expected, (truth, crowd)
 
 
 def compare(tmp_path, truth, found, **more) -> PanopticEvaluation:
