@@ -25,7 +25,8 @@ class SelectedQueries:
         boxes: (B, Q, 4) cxcywh as logits, detached.
         prediction: what the proposals themselves predict; trained, though not decoded.
         positions: (B, Q) where in the memory each query came from.
-        interaction: what proposals predict on their way to the queries, in a family that selects twice.
+        interaction: what proposals predict on their way to the queries, in a family that selects twice; content and boxes are
+            not detached there.
     """
 
     content: Tensor
