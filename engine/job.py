@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.errors import CancelledError
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -44,3 +46,16 @@ class Job:
 
     report: Callable[[Any], None]
     cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def reporter(self, unit: str) -> Callable[[int, int], None]:
+        """Return a function that reports how many units of work are done, of how many.
+
+        It raises ``CancelledError`` once the job is cancelled: for jobs that write nothing before their end.
+        """
+
+        def report(done: int, total: int) -> None:
+            if self.cancelled.is_set():
+                raise CancelledError("Cancelled; nothing was written.")
+            self.report(Progress(done=done, total=total, unit=unit, buildings=None))
+
+        return report

@@ -92,21 +92,7 @@ class AreaOfInterest:
         """
         area, crs_name = read_polygons(path)
         extent = shapely.total_bounds(area)
-        if crs_name is None and raster.crs is not None:
-            logger.info("%s has no CRS; its coordinates are taken for the raster's.", path)
-        if crs_name is not None and raster.crs is None:
-            logger.warning("%s has no CRS; the coordinates of %s are taken for its own.", raster.name, path)
-        if raster.crs is not None:
-            try:
-                target = pyproj.CRS.from_wkt(raster.crs.to_wkt())
-                source = target if crs_name is None else pyproj.CRS.from_user_input(crs_name)
-                area = to_raster_crs(area, source, target, _raster_bounds(raster))
-            except ProjError as error:
-                raise VectorError(
-                    f"area {path} cannot be brought from {crs_name} to the raster's CRS: {error}.",
-                    hint="Save it in the raster's CRS.",
-                ) from error
-        area = _mapped(area, ~raster.transform)
+        area = in_pixels(area, crs_name, raster, name=f"area {path}")
         if not _shares_ground(area, raster):
             raise VectorError(
                 f"{_beside(f'area {path}', extent, raster)} (each in its own CRS: {crs_name}, {raster.crs}).",
@@ -152,6 +138,38 @@ class AreaOfInterest:
             return np.zeros((row1 - row0, col1 - col0), dtype=bool)
         place = Affine(across, 0, col0 * across, 0, down, row0 * down)
         return rasterize(near, out_shape=(row1 - row0, col1 - col0), transform=place, dtype="uint8").astype(bool)
+
+
+def in_pixels(polygons: np.ndarray, crs_name: Any, raster: Ground, *, name: str) -> np.ndarray:
+    """Bring polygons to pixels of a raster; of those far beyond it nothing is left.
+
+    Args:
+        polygons: (K,) in the coordinates of their CRS.
+        crs_name: that CRS, by name or WKT; None where it is unknown, and taken for the raster's.
+        raster: whose pixels.
+        name: what messages call the polygons.
+
+    Returns:
+        (L,) polygons.
+
+    Raises:
+        VectorError: there is no way from the CRS to the raster's.
+    """
+    if crs_name is None and raster.crs is not None:
+        logger.info("%s has no CRS; its coordinates are taken for the raster's.", name)
+    if crs_name is not None and raster.crs is None:
+        logger.warning("%s has no CRS; the coordinates of %s are taken for its own.", raster.name, name)
+    if raster.crs is not None:
+        try:
+            target = pyproj.CRS.from_wkt(raster.crs.to_wkt())
+            source = target if crs_name is None else pyproj.CRS.from_user_input(crs_name)
+            polygons = to_raster_crs(polygons, source, target, _raster_bounds(raster))
+        except ProjError as error:
+            raise VectorError(
+                f"{name} cannot be brought from {crs_name} to the raster's CRS: {error}.",
+                hint="Save it in the raster's CRS.",
+            ) from error
+    return _mapped(polygons, ~raster.transform)
 
 
 def _span(low: float, high: float, smallest: int, length: int) -> tuple[int, int]:

@@ -85,6 +85,8 @@ COMMANDS = {  # what each needs, and one argument more that is a text
     "evaluate": ("detections", "annotations", "json"),
     "train": ("config", "output", "config"),
     "evaluate-coco": ("images", "annotations", "results"),
+    "evaluate-classes": ("prediction", "truth", "aoi"),
+    "evaluate-panoptic": ("prediction", "truth", "json"),
     "export-dataset": ("raster", "annotations", "output", "image_format"),
     "audit-dataset": ("train", "report"),
 }

@@ -59,24 +59,16 @@ class EvaluateRequest(Request):
 def command(request: EvaluateRequest) -> None:
     """Say how good a layer of detections is, measured by a layer of annotations."""
     from training.evaluation.layers.document import class_table, summary_rows
+    from training.evaluation.tables import aligned
 
     with job_on_terminal() as job:
         evaluation = run(request, job)
     for name, value in summary_rows(evaluation):
         typer.echo(f"{name:<24}{value}")
-    typer.echo("\n".join(_aligned(class_table(evaluation))), nl=bool(evaluation.by_class))
+    typer.echo("\n".join(aligned(class_table(evaluation))), nl=bool(evaluation.by_class))
     for path in (request.json_file, request.report, request.output):
         if path is not None:
             typer.echo(f"written: {path}")
-
-
-def _aligned(table: list[tuple[str, ...]]) -> list[str]:
-    """Return the rows of a table as lines, the first column to the left and the others to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
-        for row in table
-    ]
 
 
 def run(request: EvaluateRequest, job: Job) -> LayerEvaluation:

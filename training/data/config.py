@@ -41,12 +41,11 @@ class Source(StrictModel):
         return scale
 
 
-class CocoData(Source):
-    """Images with COCO annotations in the layout of MapChallenge.
+class ImageData(Source):
+    """Annotated images.
 
     Attributes:
-        folder: holds ``images/`` and ``annotation.json``.
-        images, annotations: other places for the two.
+        folder: of the data set.
         gsd: metres per pixel of the images; None takes what the file says of them, if anything.
         fit: at a scale of 1 each image, of validation too, just fits into a crop, as in the published runs; otherwise a pixel
             stays a pixel, or becomes ``DataConfig.gsd`` metres where the training image's own are known.
@@ -56,20 +55,43 @@ class CocoData(Source):
             ``file_name`` or their ``place`` (`fnmatch`). Images of one ground belong on one side.
     """
 
-    kind: Literal["coco"]
     folder: Path
-    images: Path | None = None
-    annotations: Path | None = None
     gsd: Positive | None = None
     fit: bool = False
     in_memory: bool = False
     hold_out: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _fits_once(self) -> CocoData:
+    def _fits_once(self) -> ImageData:
         if self.fit and self.in_memory:
             raise ValueError("fit and in_memory exclude each other: what is cut at any angle does not fit a crop; set one")
         return self
+
+
+class CocoData(ImageData):
+    """Images with COCO annotations in the layout of MapChallenge.
+
+    Attributes:
+        folder: holds ``images/`` and ``annotation.json``.
+        images, annotations: other places for the two.
+    """
+
+    kind: Literal["coco"]
+    images: Path | None = None
+    annotations: Path | None = None
+
+
+class VocData(ImageData):
+    """Images in the layout of Pascal VOC, with a list of objects and a picture of their pixels each.
+
+    Attributes:
+        folder: holds ``Annotations``, ``JPEGImages`` and ``SegmentationObject``.
+        split: the images named in ``ImageSets/Segmentation/SPLIT.txt``, such as ``train``; None takes all whose objects are
+            drawn.
+    """
+
+    kind: Literal["voc"]
+    split: str | None = None
 
 
 class RasterData(Source):
@@ -130,7 +152,7 @@ class TownsData(Source):
     cache: Path | None = None
 
 
-SourceConfig = Annotated[CocoData | RasterData | TilesData | TownsData, Field(discriminator="kind")]
+SourceConfig = Annotated[CocoData | VocData | RasterData | TilesData | TownsData, Field(discriminator="kind")]
 
 
 def _folders(given: Any) -> Any:
@@ -146,13 +168,13 @@ class DataConfig(StrictModel):
 
     Attributes:
         sources: what training crops are drawn from. A folder stands for the COCO data in it.
-        validation: what the model is measured on beside the ground that ``sources`` hold out: whole images of COCO folders,
+        validation: what the model is measured on beside the ground that ``sources`` hold out: whole images of folders,
             windows of everything else. May be empty; weights mean nothing here.
         size: side of a training crop in pixels, a multiple of 32 as the model pads to that.
-        gsd: metres per pixel of the crops; None leaves images as they are. Only COCO folders that are not ``in_memory`` can do
-            without.
+        gsd: metres per pixel of the crops; None leaves images as they are. Only folders of images that are not ``in_memory``
+            can do without.
         samples_per_epoch: crops drawn in an epoch, from the sources by weight; None takes each image once, in an order of
-            its own for each epoch, which only COCO folders that are not ``in_memory`` allow.
+            its own for each epoch, which only folders of images that are not ``in_memory`` allow.
         smallest: instances of fewer pixels in a crop are dropped: what a border leaves of a building cannot be told from
             clutter.
     """
@@ -190,8 +212,8 @@ class DataConfig(StrictModel):
 
 def _is_scenes(source: Source) -> bool:
     """Tell sources that are cut into crops freely from folders of images that are taken one by one."""
-    return not isinstance(source, CocoData) or source.in_memory
+    return not isinstance(source, ImageData) or source.in_memory
 
 
 def _words(source: Source) -> str:
-    return "images in memory" if isinstance(source, CocoData) else {"raster": "rasters"}.get(source.kind, source.kind)
+    return "images in memory" if isinstance(source, ImageData) else {"raster": "rasters"}.get(source.kind, source.kind)

@@ -13,11 +13,12 @@ from engine.errors import ArgumentError, ConfigError
 from engine.model.header import DataSource
 from training.data.augmentation_config import AugmentationConfig
 from training.data.coco.folder import CocoFolder
-from training.data.config import CocoData, DataConfig, RasterData, SourceConfig, TilesData, TownsData
+from training.data.config import DataConfig, ImageData, RasterData, SourceConfig, TilesData, TownsData, VocData
 from training.data.dataset import TrainingCrops
 from training.data.sample import Sample
 from training.data.scenes.scene import Scene, SceneWindows
 from training.data.sources import CropSource, FittedImages, ImageSource, SceneSource, SyntheticSource, image_scenes
+from training.data.voc import VocFolder
 
 _BUILDING = ("building",)
 
@@ -135,14 +136,12 @@ class _Opened:
     def __init__(self, data: DataConfig, *, fill: int) -> None:
         self.data, self.fill = data, fill
         self.folders = {
-            config: CocoFolder(
-                config.folder, images=config.images, annotations=config.annotations, complete=config in data.validation
-            )
+            config: open_folder(config, complete=config in data.validation)
             for config in (*data.sources, *data.validation)
-            if isinstance(config, CocoData)
+            if isinstance(config, ImageData)
         }
         first = data.sources[0]
-        self.classes = self.folders[first].classes if isinstance(first, CocoData) else _BUILDING
+        self.classes = self.folders[first].classes if isinstance(first, ImageData) else _BUILDING
 
     def sides(self, config: SourceConfig) -> _Sides:
         """Open a source of training crops.
@@ -156,7 +155,7 @@ class _Opened:
             return _Sides(_towns(config, gsd), ())
         folder = self.folders.get(config)
         labels = self._labels(_BUILDING if folder is None else folder.classes, _name(config))
-        if isinstance(config, CocoData) and not config.in_memory:
+        if isinstance(config, ImageData) and not config.in_memory:
             ours, theirs = _split(folder, config.hold_out)
             source = ImageSource(ours, gsd=gsd, image_gsd=config.gsd, fit=config.fit, labels=labels)
             return _Sides(source, self._images(theirs, config) if len(theirs) else ())
@@ -168,7 +167,7 @@ class _Opened:
     def whole(self, config: SourceConfig) -> Sequence[Sample]:
         """Return all images of a source as a model is measured on them."""
         folder = self.folders.get(config)
-        if isinstance(config, CocoData) and not config.in_memory:
+        if isinstance(config, ImageData) and not config.in_memory:
             return self._images(folder, config)
         self._labels(_BUILDING if folder is None else folder.classes, _name(config))
         if isinstance(config, TownsData):
@@ -196,13 +195,13 @@ class _Opened:
         """Return the COCO folders of training and of validation."""
         train, validation = [], []
         for config in self.data.sources:
-            if isinstance(config, CocoData):
+            if isinstance(config, ImageData):
                 ours, theirs = _split(self.folders[config], config.hold_out)
                 train.append(ours)
                 validation += [theirs] if len(theirs) else []
-        return train, validation + [self.folders[c] for c in self.data.validation if isinstance(c, CocoData)]
+        return train, validation + [self.folders[c] for c in self.data.validation if isinstance(c, ImageData)]
 
-    def _images(self, folder: CocoFolder, config: CocoData) -> Sequence[Sample]:
+    def _images(self, folder: CocoFolder, config: ImageData) -> Sequence[Sample]:
         labels = self._labels(folder.classes, config.folder)
         if config.fit:
             return FittedImages(ImageSource(folder, fit=True, labels=labels), size=self.data.size, fill=self.fill)
@@ -230,12 +229,12 @@ class _Opened:
 
 
 def read_scenes(
-    config: RasterData | TilesData | CocoData, *, folder: CocoFolder | None = None
+    config: RasterData | TilesData | ImageData, *, folder: CocoFolder | None = None
 ) -> tuple[list[Scene], list[Scene]]:
     """Read ground into memory: the scenes to train on, and those that are held out.
 
     Args:
-        config: of COCO folders, those that are ``in_memory``.
+        config: of folders of images, those that are ``in_memory``.
         folder: that of the config, if it is open already.
     """
     # What reads maps and rasters is not needed, and need not be installed, to train on folders of images.
@@ -250,9 +249,16 @@ def read_scenes(
             config.folder, image_zoom=config.image_zoom, label_zoom=config.label_zoom, hold_out=config.hold_out
         )
     if folder is None:
-        folder = CocoFolder(config.folder, images=config.images, annotations=config.annotations)
+        folder = open_folder(config)
     ours, theirs = _split(folder, config.hold_out)
     return image_scenes(ours, gsd=config.gsd), image_scenes(theirs, gsd=config.gsd)
+
+
+def open_folder(config: ImageData, *, complete: bool = False) -> CocoFolder:
+    """Open the folder of images that a config names; ``complete`` as `CocoFolder` has it."""
+    if isinstance(config, VocData):
+        return VocFolder(config.folder, split=config.split, complete=complete)
+    return CocoFolder(config.folder, images=config.images, annotations=config.annotations, complete=complete)
 
 
 def _split(folder: CocoFolder, hold_out: Sequence[str]) -> tuple[CocoFolder, CocoFolder]:
@@ -302,7 +308,7 @@ def _towns(config: TownsData, gsd: float) -> SyntheticSource:
     )
 
 
-def _common_gsd(sources: Sequence[SourceConfig], folders: dict[CocoData, CocoFolder]) -> float | None:
+def _common_gsd(sources: Sequence[SourceConfig], folders: dict[ImageData, CocoFolder]) -> float | None:
     """Return the metres per pixel that all images have, None where they differ, are not known, or where images are fitted."""
     distances = [None if config.fit else config.gsd or folders[config].gsd for config in sources]
     return distances[0] if len(set(distances)) == 1 else None

@@ -1,4 +1,4 @@
-"""What the losses of Mask DINO and Mask2Former are made of, with the values published for Mask DINO as defaults."""
+"""What the losses are made of, with the values published for Mask DINO as defaults."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ class LossConfig(StrictModel):
     classification: ``focal`` takes logits (B, Q, C); ``cross_entropy`` takes (B, Q, C + 1), the last one for "no
         object", which weighs ``no_object_weight``.
     class_cost: what the class counts in matching: ``focal`` the focal loss, ``softmax`` the probability of the target's class.
-    box_loss: how the overlap of boxes is measured in the loss, which is called ``loss_giou`` in logs whatever it is. Matching
-        keeps to generalised IoU: a cost needs no gradient, and matches stay comparable between runs.
+    box_loss: how the overlap of boxes is measured in the loss. None is as published: generalised IoU for Mask DINO, where the
+        loss is called ``loss_giou`` in logs whatever it is; the smooth L1 distance of offsets, without any overlap, for Mask
+        R-CNN. Matching keeps to generalised IoU: a cost needs no gradient, and matches stay comparable between runs.
     deep_supervision: whether the layers before the last are trained by losses of their own.
     """
 
@@ -65,7 +66,7 @@ class LossConfig(StrictModel):
     focal_alpha: Fraction = 0.25
     focal_gamma: NonNegative = 2.0
     no_object_weight: NonNegative = 0.1
-    box_loss: BoxLoss = "giou"
+    box_loss: BoxLoss | None = None
     deep_supervision: bool = True
     denoising: DenoisingConfig = DenoisingConfig()
 

@@ -163,7 +163,7 @@ class Criterion(nn.Module):
         # All layers together, for the arithmetic of boxes is many small operations.
         boxes = torch.cat([at_least_float32(layer.prediction.boxes[layer.pairs.image, layer.pairs.query]) for layer in layers])
         wanted = targets.boxes[torch.cat([layer.pairs.target for layer in layers])]
-        overlap = BOX_AGREEMENT[self.config.box_loss](cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(wanted))
+        overlap = BOX_AGREEMENT[self.config.box_loss or "giou"](cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(wanted))
         terms = torch.stack([l1_distance(boxes, wanted), 1 - overlap])
         of_layers = terms.split([len(layer.pairs.target) for layer in layers], dim=1)
         return [(of.sum(dim=1) / layer.divisor).unbind() for of, layer in zip(of_layers, layers, strict=True)]

@@ -33,7 +33,14 @@ def test_ready_configs_hold_and_survive_their_own_json(name: str) -> None:
 
 
 def test_there_is_a_ready_config_for_each_purpose() -> None:
-    assert set(ready_configs()) == {"mapchallenge_swinl", "mapchallenge_r50", "embedded", "finetune", "maskrcnn_r50"}
+    assert set(ready_configs()) == {
+        "mapchallenge_swinl",
+        "mapchallenge_r50",
+        "embedded",
+        "finetune",
+        "maskrcnn_r50",
+        "maskrcnn_finetune",
+    }
 
 
 def test_the_published_run_is_the_published_run() -> None:

@@ -5,9 +5,10 @@ Outlines are measured a block at a time rather than one by one, so that a traini
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
@@ -70,14 +71,16 @@ class Checked:
         return found
 
 
-def read_checked(file: Path, folder: Path, use: Use) -> tuple[CocoReader, Checked]:
-    """Read a file whose images lie in ``folder`` for a training or an evaluation.
+def read_checked(
+    file: Path, folder: Path, use: Use, *, entries: Iterable[tuple[str, Any]] | None = None
+) -> tuple[CocoReader, Checked]:
+    """Read a file whose images lie in ``folder`` for a training or an evaluation; ``entries`` as `CocoReader` has them.
 
     Raises:
         ArgumentError: it is not COCO, or has a fault that is refused; an evaluation is without an image, a training without
             more than a few; no annotation is left.
     """
-    reader = CocoReader(file, folder)
+    reader = CocoReader(file, folder, entries=entries)
     reader.faults.refuse(file, use)
     checked = check(reader, look_at_files([image.path for image in reader.images]))
     count, missing = len(reader.images), len(checked.reasons)

@@ -12,11 +12,12 @@ annotations that cover no pixel centre are dropped.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
@@ -85,10 +86,14 @@ class CocoFolder(Sequence[Sample]):
         complete: bool = False,
     ) -> None:
         folder = Path(folder)
-        self.annotation_file = Path(annotations) if annotations is not None else find_annotations(folder)
-        self._directory = Path(images) if images is not None else folder / "images"
+        file = Path(annotations) if annotations is not None else find_annotations(folder)
+        self._open(file, Path(images) if images is not None else folder / "images", complete=complete)
+
+    def _open(self, file: Path, directory: Path, *, complete: bool, entries: Iterable[tuple[str, Any]] | None = None) -> None:
+        """Read a file whose images lie in a directory; ``entries`` as `CocoReader` has them."""
+        self.annotation_file, self._directory = file, directory
         use = "evaluation" if complete else "training"
-        reader, checked = read_checked(self.annotation_file, self._directory, use)
+        reader, checked = read_checked(file, directory, use, entries=entries)
         for number, reason in islice(checked.reasons.items(), _NAMED):
             log.warning("%s (id %s) is left out: it %s.", reader.images[number].path, reader.images[number].id, reason)
         self.repairs = {f"{self.annotation_file}: {what}": count for what, count in reader.faults.done(use).items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from training.data.coco.layout import LARGEST_SIDE, CocoImage, ignore_rings, ima
 from training.data.coco.outlines import encoded_runs, sound_rings
 from training.data.coco.stream import BEGINNING, walk
 
+_KEYS = {"images", "annotations", "categories", "licenses", "info"}
 _TYPES = {
     **dict.fromkeys(("points", "boxes", "areas", "run_boxes", "run_areas"), "d"),
     **dict.fromkeys(("ids", "point_ends", "ring_ends", "run_ends", "run_rows", "run_sizes"), "q"),
@@ -70,6 +71,7 @@ class CocoReader:
         file: of annotations.
         folder: that ``file_name`` entries lie in.
         annotations: read them too; without them it takes a fraction of the memory.
+        entries: of a data set in another format, what the file would hold, as `walk` yields it; ``file`` is then a name alone.
 
     Attributes:
         images, names: entries of ``images`` and the names of their files, each file once.
@@ -86,7 +88,9 @@ class CocoReader:
         ArgumentError: it cannot be read, or is not COCO.
     """
 
-    def __init__(self, file: Path, folder: Path, *, annotations: bool = True) -> None:
+    def __init__(
+        self, file: Path, folder: Path, *, annotations: bool = True, entries: Iterable[tuple[str, Any]] | None = None
+    ) -> None:
         self.file, self.folder = file, folder
         self.images: list[CocoImage] = []
         self.names: list[str] = []
@@ -101,7 +105,7 @@ class CocoReader:
         self._file_of: dict[str, int] = {}
         self._owner_ids: dict[Any, int] = {}
         self._category_ids: dict[Any, int] = {}
-        self._read(annotations)
+        self._read(walk(file, _KEYS) if entries is None else entries, annotations)
         self.annotations = self._arrays()
         del self._columns, self._file_of, self._owner_ids, self._category_ids  # tens of megabytes
 
@@ -120,9 +124,9 @@ class CocoReader:
         name = f"annotation {found.ids[row]}" if found.numbered[row] else f"annotation number {row + 1} of the file"
         return name if owner < 0 else f"{name} on {self.names[owner]}"
 
-    def _read(self, annotations: bool) -> None:
+    def _read(self, entries: Iterable[tuple[str, Any]], annotations: bool) -> None:
         keys = set()
-        for key, item in walk(self.file, {"images", "annotations", "categories", "licenses", "info"}):
+        for key, item in entries:
             keys.add(key)
             if key == "info":
                 self.info = item if isinstance(item, dict) else {}

@@ -10,6 +10,7 @@ from engine.distribution import version
 from training.evaluation.average_precision import IOU_THRESHOLDS
 from training.evaluation.layers.evaluation import LayerEvaluation
 from training.evaluation.layers.figures import mean_over_classes
+from training.evaluation.tables import finite_or_none
 
 FORMAT = 1
 
@@ -53,11 +54,6 @@ def _class_field(evaluation: LayerEvaluation, layer: int) -> dict[str, str]:
 
 def _finite(figures: dict[str, float]) -> dict[str, float | None]:
     return {name: finite_or_none(value) for name, value in figures.items()}
-
-
-def finite_or_none(value: float) -> float | None:
-    """Return a number as JSON can say it."""
-    return value if math.isfinite(value) else None
 
 
 def summary_rows(evaluation: LayerEvaluation) -> list[tuple[str, str]]:

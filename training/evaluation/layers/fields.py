@@ -83,7 +83,7 @@ class LayerClasses:
         """
         if detected is None or annotated is None:
             return None
-        ours, theirs = _names(detections.fields[detected]), _names(annotations.fields[annotated])
+        ours, theirs = class_names(detections.fields[detected]), class_names(annotations.fields[annotated])
         spelling = {name.casefold(): name for name in [*ours, *theirs]}
         ours, theirs = (np.array([spelling[name.casefold()] for name in names], dtype=object) for names in (ours, theirs))
         return cls(ours, theirs, (detected, annotated))
@@ -102,7 +102,8 @@ class LayerClasses:
         return self.detected[detections] == self.annotated[annotations]
 
 
-def _names(values: np.ndarray) -> list[str]:
+def class_names(values: np.ndarray) -> list[str]:
+    """Return the names of classes that the values of a field stand for, ``NO_CLASS`` where there is none."""
     return [_name(value) for value in values.tolist()]
 
 

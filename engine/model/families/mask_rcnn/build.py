@@ -10,13 +10,13 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCN
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import initLevelMapper
 
 from engine.model.backbones import STRIDES, build_backbone
 from engine.model.families.mask_rcnn.config import MaskRcnnConfig
 from engine.model.families.mask_rcnn.model import MaskRcnn
+from engine.model.families.mask_rcnn.necks import build_neck
 
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)
 _CONVOLUTIONS = 4  # in the box head and in the mask head
@@ -60,10 +60,8 @@ def build_mask_rcnn(config: MaskRcnnConfig) -> MaskRcnn:
         mask_head=MaskRCNNHeads(dim, [dim] * _CONVOLUTIONS, 1, norm_layer=nn.BatchNorm2d),
         mask_predictor=MaskRCNNPredictor(dim, dim, classes),
     )
-    fpn = FeaturePyramidNetwork(
-        list(backbone.channels.values()), dim, extra_blocks=LastLevelMaxPool(), norm_layer=nn.BatchNorm2d
-    )
-    return MaskRcnn(config, backbone=backbone, fpn=fpn, rpn=rpn, roi_heads=roi_heads)
+    neck = build_neck(config.neck, backbone.channels, dim)
+    return MaskRcnn(config, backbone=backbone, fpn=neck, rpn=rpn, roi_heads=roi_heads)
 
 
 def _pooling(config: MaskRcnnConfig, cells: int) -> MultiScaleRoIAlign:

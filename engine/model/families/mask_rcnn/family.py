@@ -25,7 +25,8 @@ class MaskRcnnFamily(Family[MaskRcnnConfig]):
     tensorless = COMMON_TENSORLESS | {"anchor_sizes"}
 
     def summary(self, config: MaskRcnnConfig) -> str:
-        return "Mask R-CNN"
+        necks = {"panet": " with PANet's path", "bifpn": " with BiFPN"}
+        return f"Mask R-CNN{necks.get(config.neck.kind, '')}"
 
     def build(self, config: MaskRcnnConfig) -> MaskRcnn:
         from engine.model.families.mask_rcnn.build import build_mask_rcnn

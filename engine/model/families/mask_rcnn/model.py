@@ -18,7 +18,6 @@ from engine.model.postprocess import ImageInstances
 if TYPE_CHECKING:
     from torchvision.models.detection.roi_heads import RoIHeads
     from torchvision.models.detection.rpn import RegionProposalNetwork
-    from torchvision.ops import FeaturePyramidNetwork
 
     from engine.model.families.mask_rcnn.config import MaskRcnnConfig
 
@@ -30,6 +29,7 @@ class MaskRcnn(FamilyModel):
 
     It differs in two ways: images are taken at their own size, not enlarged to 800 pixels; and the feature pyramid stands
     beside the backbone, not around it, so that its parameters are ``fpn.*`` where torchvision's are ``backbone.fpn.*``.
+    Another neck in its place keeps the name.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class MaskRcnn(FamilyModel):
         config: MaskRcnnConfig,
         *,
         backbone: nn.Module,
-        fpn: FeaturePyramidNetwork,
+        fpn: nn.Module,
         rpn: RegionProposalNetwork,
         roi_heads: RoIHeads,
     ) -> None:
@@ -45,24 +45,6 @@ class MaskRcnn(FamilyModel):
         self.fpn = fpn
         self.rpn = rpn
         self.roi_heads = roi_heads
-
-    def losses(self, images: Tensor | Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Compute torchvision's losses, all of which weigh the same; in training mode.
-
-        Args:
-            images: (B, 3, H, W) RGB in 0..255, or a list of (3, H, W) of any sizes.
-            targets: of each image ``boxes`` (N, 4) x0, y0, x1, y1 in pixels, none of them empty, ``labels`` (N,) int64 from
-                0, and ``masks`` (N, H, W) bool.
-
-        Returns:
-            ``loss_objectness`` and ``loss_rpn_box_reg`` of the proposals, ``loss_classifier``, ``loss_box_reg``, ``loss_mask``.
-        """
-        # Class 0 is torchvision's background.
-        targets = [{**target, "labels": target["labels"] + 1, "masks": target["masks"].byte()} for target in targets]
-        batch, features = self._see(images)
-        proposals, proposal_losses = self.rpn(batch, features, targets)
-        _, losses = self.roi_heads(features, proposals, batch.image_sizes, targets)
-        return {**losses, **proposal_losses}
 
     @torch.inference_mode()
     def instances(
@@ -79,7 +61,7 @@ class MaskRcnn(FamilyModel):
         """
         self.roi_heads.score_thresh = max(threshold, _LEAST_SCORE)
         self.roi_heads.detections_per_img = self.config.detections_per_image if count is None else count
-        batch, features = self._see(images)
+        batch, features = self.see(images)
         proposals, _ = self.rpn(batch, features)
         found, _ = self.roi_heads(features, proposals, batch.image_sizes)
         sizes = batch.image_sizes
@@ -90,8 +72,12 @@ class MaskRcnn(FamilyModel):
         finish_copies(batch.tensors.device)
         return [ImageInstances(*copied) for copied in copies]
 
-    def _see(self, images: Tensor | Sequence[Tensor]) -> tuple[ImageList, dict[str, Tensor]]:
-        """Batch with the images' own sizes, and the pyramid's maps by name."""
+    def see(self, images: Tensor | Sequence[Tensor]) -> tuple[ImageList, dict[str, Tensor]]:
+        """Return the batch with the images' own sizes, and the pyramid's maps (B, C, H, W) by name.
+
+        Args:
+            images: (B, 3, H, W) RGB in 0..255, or a list of (3, H, W) of any sizes.
+        """
         batch = self.prepare(images)
         sizes = [tuple(image.shape[-2:]) for image in images]
         return ImageList(batch, sizes), self.fpn(self.backbone(batch))
