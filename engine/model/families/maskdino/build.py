@@ -6,7 +6,7 @@ from engine.model.backbones import build_backbone
 from engine.model.families.maskdino.config import MaskDinoConfig
 from engine.model.families.maskdino.model import MaskDino
 from engine.model.families.maskdino.pixel_decoder import PixelDecoder
-from engine.model.families.maskdino.query_selection import QuerySelection
+from engine.model.families.maskdino.query_selection import LearnedQueries, QuerySelection
 from engine.model.families.maskdino.transformer_decoder import TransformerDecoder
 from engine.model.layers.heads import PredictionHeads
 
@@ -15,11 +15,17 @@ def build_mask_dino(config: MaskDinoConfig) -> MaskDino:
     """Build a Mask DINO with fresh weights."""
     backbone = build_backbone(config.backbone)
     dim = config.hidden_dim
+    queries = QuerySelection if config.decoder.two_stage else LearnedQueries
     return MaskDino(
         config,
         backbone=backbone,
         pixel_decoder=PixelDecoder(config.pixel_decoder, channels=backbone.channels, dim=dim),
-        query_selection=QuerySelection(config.decoder, dim=dim),
+        query_selection=queries(config.decoder, dim=dim),
         decoder=TransformerDecoder(config.decoder, dim=dim, levels=config.pixel_decoder.levels),
-        heads=PredictionHeads(dim=dim, mask_dim=config.pixel_decoder.mask_dim, num_classes=config.num_classes),
+        heads=PredictionHeads(
+            dim=dim,
+            mask_dim=config.pixel_decoder.mask_dim,
+            num_classes=config.num_classes,
+            no_object=config.classification == "softmax",
+        ),
     )

@@ -186,7 +186,11 @@ def test_shapes_tell_the_config(state):
     "name",
     [
         "maskdino_r50",
+        "maskdino_r50_hid1024",
+        "maskdino_r50_panoptic",
+        "maskdino_r50_semantic",
         "maskdino_swinl",
+        "maskdino_swinl_panoptic",
         "mask2former_dinatl",
         "mask2former_dinatl_panoptic",
         "mask2former_dinatl_semantic",
@@ -202,24 +206,61 @@ def test_presets_are_told_by_the_shapes_of_their_tensors(name):
 
 @pytest.mark.parametrize(
     ("file", "preset"),
-    [("maskdino_r50", "maskdino_r50"), ("maskdino_swinl_map", "maskdino_swinl"), ("mask2former_dinatl", "mask2former_dinatl")],
+    [
+        ("maskdino_r50", "maskdino_r50"),
+        ("maskdino_swinl_map", "maskdino_swinl"),
+        ("maskdino_r50_coco_pan", "maskdino_r50_panoptic"),
+        ("maskdino_r50_ade_sem", "maskdino_r50_semantic"),
+        ("mask2former_dinatl", "mask2former_dinatl"),
+    ],
 )
 def test_published_names_and_shapes_are_told(file, preset):
     tensors = {name: torch.empty(entry["shape"], device="meta") for name, entry in published_tensors(file).items()}
     assert preset_of(recognised_family(tensors).published_config(tensors)) == preset
 
 
-@pytest.mark.parametrize(
-    ("file", "message"),
-    [
-        ("maskdino_r50_ade_sem", "learned queries"),
-        ("dimaskdino_r50", "DI-MaskDINO"),
-    ],
-)
-def test_other_published_models_are_told_apart(file, message):
-    tensors = {name: torch.empty(entry["shape"], device="meta") for name, entry in published_tensors(file).items()}
-    with pytest.raises(ModelFileError, match=message):
+def test_other_published_models_are_told_apart():
+    tensors = {name: torch.empty(entry["shape"], device="meta") for name, entry in published_tensors("dimaskdino_r50").items()}
+    with pytest.raises(ModelFileError, match="DI-MaskDINO"):
         published_config(tensors)
+
+
+@pytest.mark.parametrize(
+    "known", [model for model in PUBLISHED if model.makers == "IDEA-Research"], ids=lambda model: model.file
+)
+def test_a_published_file_is_told_by_its_name_where_shapes_say_too_little(known):
+    """Such as where boxes start, which differs between two published models of the same shapes."""
+    with torch.device("meta"):
+        tensors = export_official(build_model(known.preset, num_classes=known.classes))
+    config = published_config(tensors, known=known)
+    assert config == PRESETS[known.preset].model_copy(update={"num_classes": known.classes})
+    other = PRESETS["maskdino_tiny"]  # a file that only bears the name
+    with torch.device("meta"):
+        tensors = export_official(build_model(other))
+    assert published_config(tensors, known=known).backbone.widths == other.backbone.widths
+
+
+def test_what_classes_stand_for_is_told_by_a_preset_that_is_named():
+    with torch.device("meta"):
+        stuff_and_things = export_official(build_model("maskdino_r50", num_classes=133))
+        own = export_official(build_model("maskdino_r50_panoptic", num_classes=5))
+        cityscapes = export_official(build_model("maskdino_r50_semantic", num_classes=19))
+    assert published_config(stuff_and_things).task == "panoptic"
+    assert published_config(stuff_and_things, preset_name="maskdino_r50").task == "instance"
+    assert published_config(own).task == "instance"
+    assert published_config(own, preset_name="maskdino_r50_panoptic").task == "panoptic"
+    # Only semantic models compare their classes with no object.
+    assert published_config(cityscapes, preset_name="maskdino_r50").task == "semantic"
+    assert preset_of(published_config(cityscapes)) == "maskdino_r50_semantic"
+
+
+def test_norms_that_were_trained_are_told_from_frozen_ones():
+    """As in the Cityscapes model: they count their batches."""
+    with torch.device("meta"):
+        tensors = export_official(build_model("maskdino_r50_semantic", num_classes=19))
+    counted = tensors | {"backbone.stem.conv1.norm.num_batches_tracked": torch.tensor(7)}
+    assert published_config(tensors).backbone.norm == "frozen"
+    assert published_config(counted).backbone.norm == "batch"
 
 
 def test_levels_may_come_coarsest_first():
@@ -351,7 +392,7 @@ def test_the_published_r50_converts_with_nothing_missing_and_nothing_left_over(t
 def test_the_catalogue_is_consistent():
     assert len({model.file for model in PUBLISHED}) == len(PUBLISHED)
     for model in PUBLISHED:
-        assert model.preset is None or model.preset in PRESETS
+        assert model.preset in PRESETS and getattr(PRESETS[model.preset], "task", "instance") == model.task
         assert model.url.startswith("https://") and model.url.endswith(".pth")
         assert find_published(model.file) is model
         for figure in model.figures.values():
