@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.model.backbones import build_backbone
-from engine.model.families.maskdino.config import MaskDinoConfig
+from engine.model.families.maskdino.config import DecoderConfig, MaskDinoConfig
 from engine.model.families.maskdino.model import MaskDino
 from engine.model.families.maskdino.pixel_decoder import PixelDecoder
 from engine.model.families.maskdino.query_selection import LearnedQueries, QuerySelection
@@ -15,17 +15,23 @@ def build_mask_dino(config: MaskDinoConfig) -> MaskDino:
     """Build a Mask DINO with fresh weights."""
     backbone = build_backbone(config.backbone)
     dim = config.hidden_dim
-    queries = QuerySelection if config.decoder.two_stage else LearnedQueries
+    softmax = config.classification == "softmax"
     return MaskDino(
         config,
         backbone=backbone,
         pixel_decoder=PixelDecoder(config.pixel_decoder, channels=backbone.channels, dim=dim),
-        query_selection=queries(config.decoder, dim=dim),
+        query_selection=_queries(config.decoder, dim=dim),
         decoder=TransformerDecoder(config.decoder, dim=dim, levels=config.pixel_decoder.levels),
         heads=PredictionHeads(
             dim=dim,
             mask_dim=config.pixel_decoder.mask_dim,
             num_classes=config.num_classes,
-            no_object=config.classification == "softmax",
+            no_object=softmax,
         ),
+        classification=config.classification,
+        temperature=None if softmax else config.panoptic_temperature,
     )
+
+
+def _queries(config: DecoderConfig, *, dim: int) -> QuerySelection | LearnedQueries:
+    return QuerySelection(config, dim=dim) if config.two_stage else LearnedQueries(dim=dim, queries=config.queries)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from engine.model.config import Classification
 from engine.model.families.maskdino.config import MaskDinoConfig
 from engine.model.families.maskdino.pixel_decoder import PixelDecoder
 from engine.model.families.maskdino.query_selection import LearnedQueries, QuerySelection
@@ -54,12 +55,14 @@ class MaskDino(SegmentationModel):
         query_selection: QuerySelection | LearnedQueries,
         decoder: TransformerDecoder,
         heads: PredictionHeads,
+        classification: Classification = "sigmoid",
+        temperature: float | None = None,
     ) -> None:
         super().__init__(
             config,
             backbone=backbone,
-            classification=config.classification,
-            temperature=config.panoptic_temperature if config.classification == "sigmoid" else None,
+            classification=classification,
+            temperature=temperature,
             object_threshold=_OBJECT_THRESHOLD,
         )
         self.pixel_decoder = pixel_decoder

@@ -42,7 +42,7 @@ def published_config(
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     _refuse_others(shapes)
     try:
-        told = _told_by_shapes(shapes)
+        told = _merged(_told_by_shapes(shapes), _told_of_queries(shapes))
     except (KeyError, IndexError, ValueError) as error:
         missing = error.args[0] if isinstance(error, KeyError) else error
         raise ModelFileError(f"its tensors are not those of a Mask DINO model ({missing}).") from error
@@ -84,10 +84,8 @@ def _told_by_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     levels, dim = shapes[f"{_ENCODER}level_embed"]
     encoder_layer = f"{_ENCODER}encoder.layers.{{}}.linear1.weight"
     decoder_layer = f"{_PREDICTOR}decoder.layers.{{}}.linear1.weight"
-    num_classes = shapes[f"{_PREDICTOR}label_enc.weight"][0]
     return {
-        "num_classes": num_classes,
-        "classification": "softmax" if shapes[f"{_PREDICTOR}class_embed.weight"][0] == num_classes + 1 else "sigmoid",
+        "num_classes": shapes[f"{_PREDICTOR}class_embed.weight"][0],
         "backbone": backbone,
         "hidden_dim": dim,
         "pixel_decoder": {
@@ -97,19 +95,21 @@ def _told_by_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
             "feedforward": shapes[encoder_layer.format(0)][0],
             "mask_dim": shapes[f"{_PIXEL_DECODER}mask_features.weight"][0],
         },
-        "decoder": {
-            "layers": count_layers(shapes, decoder_layer),
-            "feedforward": shapes[decoder_layer.format(0)][0],
-            **_queries(shapes),
-        },
+        "decoder": {"layers": count_layers(shapes, decoder_layer), "feedforward": shapes[decoder_layer.format(0)][0]},
     }
 
 
-def _queries(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def _told_of_queries(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Whether queries are selected or learned, and whether they are classified against no object, which has no label."""
+    labels = shapes[f"{_PREDICTOR}label_enc.weight"][0]
+    softmax = shapes[f"{_PREDICTOR}class_embed.weight"][0] == labels + 1
     learned = shapes.get(f"{_PREDICTOR}query_embed.weight")
-    if learned is None:
-        return {"two_stage": True}
-    return {"two_stage": False, "queries": learned[0], "box_initialisation": "no"}
+    queries = {} if learned is None else {"queries": learned[0], "box_initialisation": "no"}
+    return {
+        "num_classes": labels,
+        "classification": "softmax" if softmax else "sigmoid",
+        "decoder": {"two_stage": learned is None, **queries},
+    }
 
 
 def told_backbone(shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, Any], list[int]]:

@@ -66,10 +66,10 @@ class QuerySelection(nn.Module):
 class LearnedQueries(nn.Module):
     """Queries that are parameters, the same for every image: what official Mask DINO has with two-stage selection off."""
 
-    def __init__(self, config: DecoderConfig, *, dim: int) -> None:
+    def __init__(self, *, dim: int, queries: int) -> None:
         super().__init__()
-        self.content = nn.Embedding(config.queries, dim)
-        self.boxes = nn.Embedding(config.queries, 4)
+        self.content = nn.Embedding(queries, dim)
+        self.boxes = nn.Embedding(queries, 4)
 
     def forward(self, memory: Tensor, shapes: Shapes, pixels: Tensor, heads: PredictionHeads) -> SelectedQueries:
         """Return the queries for each image of the memory (B, S, C); the rest is for the other kind."""
