@@ -1,4 +1,4 @@
-"""Other families than Mask DINO go the whole way, too: trained, saved, started from again, evaluated."""
+"""Other models than Mask DINO's for instances go the whole way, too: trained, saved, started from again, evaluated."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import engine
 from engine.cli import app
 from tests.engine.model.families.mask2former.small import SMALL
 from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
+from tests.engine.model.small_model import SMALL_PANOPTIC
 from tests.training.run.training_run import config_document, write_houses
 from training.config.schema import TrainConfig
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [SMALL_MASK_RCNN, SMALL], ids=lambda model: model.kind)
+@pytest.mark.parametrize("model", [SMALL_MASK_RCNN, SMALL, SMALL_PANOPTIC], ids=lambda model: model.kind)
 def test_a_model_is_trained_started_from_and_evaluated(tmp_path, model):
     write_houses(tmp_path / "train", images=4)
     write_houses(tmp_path / "val", images=2, seed=1)
