@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from configparser import ConfigParser
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def version() -> str:
     return parser.get("general", "version", fallback="unknown")
 
 
+@cache
 def offered_commands() -> dict[str, str]:
     """Return the module of each command that packages offer, by the command's name in alphabetical order."""
     offered = {} if _is_installed() else _commands_of_checkout()

@@ -34,23 +34,23 @@ def about_a_file(error: Exception) -> MaskDinoError | None:
 
 
 class ArgumentError(MaskDinoError, ValueError):
-    """An argument has a value that cannot work."""
-
-    code = "argument"
-
-
-class RequestError(ArgumentError):
-    """A request to the service is not one, or has an argument that is missing, unknown or of the wrong type.
+    """An argument has a value that cannot work.
 
     Attributes:
-        field: which of its fields; None where it is not that far.
+        field: its name, where it is an option of a command.
     """
 
-    code = "bad_request"
+    code = "argument"
 
     def __init__(self, message: str, *, field: str | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.field = field
+
+
+class RequestError(ArgumentError):
+    """A request is not one, or an option of it is unknown, missing, of the wrong type, or does not go with another."""
+
+    code = "bad_request"
 
 
 class ConfigError(ArgumentError):
@@ -63,6 +63,12 @@ class RasterError(MaskDinoError, OSError):
     """A raster cannot be opened or read."""
 
     code = "raster"
+
+
+class NotLocalError(RasterError):
+    """A raster reads from the network or from outside its own folder, which was forbidden."""
+
+    code = "not_local"
 
 
 class RasterFitError(MaskDinoError, ValueError):

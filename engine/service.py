@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from multiprocessing import active_children
 from typing import Any
 
-from engine.commands import command_modules, load_command
+from engine.commands import answer, command_modules
 from engine.commands.terminal import FAILED, leave
 from engine.device import share_the_cores
 from engine.distribution import version
@@ -164,10 +164,7 @@ class Service:
         try:
             if request.job.cancelled.is_set():
                 raise CancelledError("Cancelled before it began.")
-            module = load_command(request.command)
-            if not hasattr(module, "serve"):
-                raise ArgumentError(f"'{request.command}' is a command for the terminal alone.")
-            result = module.serve(request.arguments, request.job)
+            result = answer(request.command, request.arguments, request.job)
             self._events.send("cancelled" if result.get("cancelled") else "result", id=request.id, **result)
         except CancelledError as error:
             self._events.send("cancelled", id=request.id, message=error.message)
@@ -177,7 +174,7 @@ class Service:
     def _error(self, number: Any, error: Exception) -> None:
         error = about_a_file(error) or error
         if isinstance(error, MaskDinoError):
-            field = {"field": error.field} if isinstance(error, RequestError) else {}
+            field = {"field": error.field} if isinstance(error, ArgumentError) else {}
             self._events.send("error", id=number, code=error.code, message=error.message, hint=error.hint, **field)
         else:
             logging.getLogger("engine").debug("Unexpected error", exc_info=error)

@@ -12,40 +12,56 @@ import time
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 
-from engine.commands import check_arguments
+from engine.commands import service_command
+from engine.commands.command_line import terminal_command
 from engine.distribution import version
 from engine.errors import ArgumentError, CancelledError, MaskDinoError
 from engine.job import Job
+from engine.request import Request, device_option, option
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "rasterio", "shapely", "pyogrio", "pyproj", "safetensors")
 _OPTIONAL = ("pyarrow", "pillow", "pycocotools", "lightning")
 
 
-def command(
-    as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
-    device: str = typer.Option("auto", help="Try the small detection here: auto, cpu, cuda, cuda:N or mps."),
-    clean: Path | None = typer.Option(
-        None, help="Instead, remove what killed runs left in a folder; progress to resume is named and kept.", metavar="DIR"
-    ),
-) -> None:
+class DoctorRequest(Request):
+    """What to examine."""
+
+    command: ClassVar[str] = "doctor"
+
+    device: str = device_option()
+
+
+class TerminalRequest(DoctorRequest):
+    """What to examine, or to clean, and how a terminal is told of it."""
+
+    as_json: bool = option(False, "Print the report as JSON.", alias="json")
+    clean: str | None = option(
+        None,
+        "Instead, remove what killed runs left in a folder; progress to resume is named and kept.",
+        metavar="DIR",
+    )
+
+
+@terminal_command(TerminalRequest)
+def command(request: TerminalRequest) -> None:
     """Say what is installed, what the model runs on and why, and whether a small detection succeeds."""
-    if clean is not None:
-        typer.echo("\n".join(clean_folder(clean)))
+    if request.clean is not None:
+        typer.echo("\n".join(clean_folder(Path(request.clean))))
         return
-    report = examine(device)
-    typer.echo(json.dumps(report, indent=2) if as_json else as_text(report))
+    report = examine(request.device)
+    typer.echo(json.dumps(report, indent=2) if request.as_json else as_text(report))
     if not report["detection"]["succeeded"]:
         raise MaskDinoError(f"A small detection failed: {report['detection']['error']}")
 
 
-def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
+@service_command(DoctorRequest)
+def serve(request: DoctorRequest, job: Job) -> dict[str, Any]:
     """Answer a request of the service: the report, also where the small detection fails."""
-    check_arguments("doctor", arguments, types={"device": str})
-    return examine(arguments.get("device", "auto"), job)
+    return examine(request.device, job)
 
 
 def examine(device: str = "auto", job: Job | None = None) -> dict[str, Any]:

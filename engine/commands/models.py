@@ -7,11 +7,12 @@ import logging
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 
-from engine.commands import check_arguments
+from engine.commands import service_command
+from engine.commands.command_line import terminal_command
 from engine.errors import ModelFileError, UnsafeFileError
 from engine.job import Job
 from engine.model.checkpoints.catalogue import PUBLISHED, PublishedModel, find_published
@@ -20,12 +21,51 @@ from engine.model.families.registry import family_of, recognised_family
 from engine.model.header import ModelHeader
 from engine.model.model_file import embedded_models, find_model_file, read_header
 from engine.model.presets import PRESETS, preset_of
+from engine.request import Names, Request, argument, option
 
 log = logging.getLogger(__name__)
 
 command = typer.Typer(name="models", help="List, describe and convert models.", no_args_is_help=True, rich_markup_mode=None)
 
-_JSON = typer.Option(False, "--json", help="Print JSON.")
+
+class ModelsRequest(Request):
+    """Which model is meant."""
+
+    command: ClassVar[str] = "models"
+
+    model: str | None = option(None, "An embedded model by name, or a model file; all that there are, if left out.")
+
+
+class ListRequest(Request):
+    """How the list is printed."""
+
+    command: ClassVar[str] = "models list"
+
+    as_json: bool = option(False, "Print JSON.", alias="json")
+
+
+class InfoRequest(ListRequest):
+    """Which model is described, and how that is printed."""
+
+    command: ClassVar[str] = "models info"
+
+    model: str = argument("A model file, an embedded model, a preset, or a published checkpoint.", metavar="MODEL")
+
+
+class ConvertRequest(Request):
+    """Which checkpoint becomes which model file, and what it does not say of itself."""
+
+    command: ClassVar[str] = "models convert"
+
+    published: str = argument("A published .pth, .pkl or .safetensors checkpoint.", metavar="PUBLISHED")
+    output: str = option(..., "The model file to write, .safetensors.", "-o", "--output", metavar="FILE")
+    preset: str | None = option(None, "Which preset it is; told by the tensors' shapes if left out.", metavar="PRESET")
+    classes: Names | None = option(None, "Names of the classes, with commas between them.", metavar="NAME,NAME")
+    num_classes: int | None = option(None, "How many classes, where they have no names; 1 or more.", ge=1)
+    drop_classes: bool = option(False, "Leave the checkpoint's own classes out: its classifier must be trained again.")
+    gsd: float | None = option(None, "Metres per pixel that it was trained at.", metavar="METRES")
+    tile_size: int | None = option(None, "Side of the tiles to detect in, in pixels.", metavar="PIXELS")
+    half: bool = option(False, "Store as float16: half the size, about three decimal digits.")
 
 
 def models_document() -> dict[str, Any]:
@@ -47,21 +87,21 @@ def model_document(model: str) -> dict[str, Any]:
     return {"path": str(path), "bytes": path.stat().st_size, **read_header(path).model_dump(mode="json")}
 
 
-def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
+@service_command(ModelsRequest)
+def serve(request: ModelsRequest, job: Job) -> dict[str, Any]:
     """Answer a request of the service: what a model says of itself, or which models there are where none is named.
 
     Raises:
-        RequestError: an argument is unknown, or of the wrong type.
         ModelFileError: as ``model_document``.
     """
-    check_arguments("models", arguments, types={"model": str | None})
-    return model_document(str(arguments["model"])) if arguments.get("model") else models_document()
+    return models_document() if request.model is None else model_document(request.model)
 
 
 @command.command("list")
-def list_models(as_json: bool = _JSON) -> None:
+@terminal_command(ListRequest)
+def list_models(request: ListRequest) -> None:
     """List embedded models, presets and published checkpoints."""
-    if as_json:
+    if request.as_json:
         typer.echo(json.dumps(models_document(), indent=2))
         return
     typer.echo("Embedded, ready to use by name:")
@@ -79,12 +119,11 @@ def list_models(as_json: bool = _JSON) -> None:
             typer.echo("\n".join(_published_lines(model)))
 
 
-@command.command()
-def info(
-    model: str = typer.Argument(help="A model file, an embedded model, a preset, or a published checkpoint."),
-    as_json: bool = _JSON,
-) -> None:
+@command.command("info")
+@terminal_command(InfoRequest)
+def info(request: InfoRequest) -> None:
     """Say what a model is, what it wants to see, and who trained it on what."""
+    model, as_json = request.model, request.as_json
     path = Path(model)
     known = find_published(path.name)
     if model not in embedded_models() and not path.exists():
@@ -108,34 +147,14 @@ def info(
         typer.echo("\n".join(_header_lines(header, find_model_file(model))))
 
 
-@command.command()
-def convert(
-    published: Path = typer.Argument(metavar="PUBLISHED", help="A published .pth, .pkl or .safetensors checkpoint."),
-    output: Path = typer.Option(..., "-o", "--output", help="The model file to write, .safetensors."),
-    preset: str | None = typer.Option(None, help="Which preset it is; told by the tensors' shapes if left out."),
-    classes: str | None = typer.Option(None, help="Names of the classes, with commas between them."),
-    num_classes: int | None = typer.Option(None, min=1, help="How many classes, where they have no names."),
-    drop_classes: bool = typer.Option(
-        False, "--drop-classes", help="Leave the checkpoint's own classes out: its classifier must be trained again."
-    ),
-    gsd: float | None = typer.Option(None, help="Metres per pixel that it was trained at."),
-    tile_size: int | None = typer.Option(None, help="Side of the tiles to detect in, in pixels."),
-    half: bool = typer.Option(False, "--half", help="Store as float16: half the size, about three decimal digits."),
-) -> None:
+@command.command("convert")
+@terminal_command(ConvertRequest)
+def convert(request: ConvertRequest) -> None:
     """Turn a published checkpoint into a model file, without running anything from it."""
     from engine.model.checkpoints.conversion import convert_published
 
-    conversion = convert_published(
-        published,
-        output,
-        preset=preset,
-        classes=tuple(name.strip() for name in classes.split(",")) if classes else None,
-        num_classes=num_classes,
-        drop_classes=drop_classes,
-        gsd=gsd,
-        tile_size=tile_size,
-        half=half,
-    )
+    options = request.model_dump(exclude={"published", "output"})
+    conversion = convert_published(Path(request.published), Path(request.output), **options)
     header = conversion.header
     what = f"preset {conversion.preset}" if conversion.preset else "a variant of no preset"
     taken_for = f"{what} ({_architecture_text(header.config)}), {_classes_text(header.classes)}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TextIO
 
-from engine.job import Progress
+from engine.job import Job, Progress
 
 FAILED = 1
 CANCELLED = 130  # what a shell calls a program that Ctrl-C ended
@@ -47,6 +47,15 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
             bar.set_description_str(", ".join(parts))
 
         yield show
+
+
+@contextmanager
+def job_on_terminal() -> Iterator[Job]:
+    """Yield a job whose progress a bar shows, and which Ctrl-C cancels."""
+    with progress_bar() as show:
+        job = Job(report=show)
+        with ctrl_c_sets(job.cancelled):
+            yield job
 
 
 @contextmanager

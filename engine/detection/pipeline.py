@@ -17,6 +17,7 @@ from engine.detection.fingerprint import fingerprint_of
 from engine.detection.footprints import LEAST_AREA, FootprintMaker
 from engine.detection.instances import Predictor, as_predictor
 from engine.detection.layer_writer import LayerWriter, reserve_layer
+from engine.detection.request import DetectRequest
 from engine.detection.run import DetectionRun
 from engine.detection.settings import Settings
 from engine.detection.stages import Stages
@@ -79,15 +80,15 @@ def detect(
     *,
     model: str | os.PathLike[str] | InstanceModel = "maskdino_lite",
     predictor: Predictor | None = None,
+    device: str = "auto",
     aoi: str | os.PathLike[str] | None = None,
-    extent: tuple[float, float, float, float] | None = None,
-    bands: tuple[int, ...] | str | None = None,
+    extent: Sequence[float] | None = None,
+    bands: Sequence[int] | str | None = None,
     gsd: float | None = None,
     score: float = 0.5,
     classes: Sequence[str] | str | None = None,
     min_area: float | None = None,
     outline: Literal["regular", "simplified", "raw"] = "regular",
-    device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     deterministic: bool = False,
     compile: bool = False,
@@ -104,20 +105,16 @@ def detect(
 ) -> Summary:
     """Find the buildings of a raster, or the objects of a model's classes, and write one polygon per object.
 
+    The options are those of ``maskdino detect``, whose ``--help`` describes them; they are declared in
+    ``engine.detection.request.DetectRequest``. What is different in Python:
+
     Args:
-        raster: anything that GDAL reads.
-        output: ``.gpkg``, ``.geojson``, ``.fgb`` or ``.parquet``; a file of that name is replaced when the run is done. A
-            GeoPackage that holds other layers is refused, unless ``layer`` or ``overwrite`` says what is to become of them.
-        model: the name of an embedded model, a model file, or a loaded model. Not used where a predictor is given.
+        output: a file of that name is replaced when the run is done. A GeoPackage that holds other layers is refused, unless
+            ``layer`` or ``overwrite`` says what is to become of them.
+        model: also a loaded model. Not used where a predictor is given.
         predictor: what finds the instances in a tile, in place of a model.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        layer: add the buildings to an existing GeoPackage, as a layer of this name, which it must not have yet.
-        overwrite: replace a GeoPackage that holds other layers too.
-        resume: go on with the progress file of a killed or cancelled run, if there is one.
         progress: called in this thread a few times a second.
         cancel: an event, or a function that says whether to stop. The output then holds what was found so far.
-
-    The other arguments are described at ``engine.detection.settings.Settings``.
 
     Returns:
         What was done; ``cancelled`` says whether it was cut short.
@@ -126,16 +123,31 @@ def detect(
         MaskDinoError: one of ``engine.errors``; under the output's name is nothing but what was there before.
         CancelledError: cancelled before there was anything to write.
     """
+    given = locals()
+    options = {name: given[name] for name in DetectRequest.model_fields}
+    loaded = None if isinstance(model, (str, os.PathLike)) else options.pop("model")
+    request = DetectRequest.checked(**options)
+    return run_detection(request, model=loaded, predictor=predictor, progress=progress, cancel=cancel)
+
+
+def run_detection(
+    request: DetectRequest,
+    *,
+    model: InstanceModel | None = None,
+    predictor: Predictor | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    cancel: threading.Event | Callable[[], bool] | None = None,
+) -> Summary:
+    """Do what ``detect`` does, of a request.
+
+    Args:
+        model: a loaded model, in place of the one that the request names.
+    """
     started = time.perf_counter()
-    settings = Settings.checked(
-        aoi=aoi, extent=extent, bands=bands, gsd=gsd, score=score, classes=classes, min_area=min_area, outline=outline,
-        precision=precision, deterministic=deterministic, compile=compile,
-        on_damage=on_damage, local_only=local_only, batch_size=batch_size,
-        workers=workers, overlap=overlap,
-    )  # fmt: skip
-    refuse_inputs({"output": output}, [raster, settings.aoi, model if isinstance(model, (str, os.PathLike)) else None])
+    settings, output = request.settings(), request.output
+    refuse_inputs({"output": output}, [request.raster, settings.aoi, None if model is not None else request.model])
     given = None if predictor is None else as_predictor(predictor)
-    described = _described(model) if given is None else None
+    described = _described(request.model if model is None else model) if given is None else None
     names = tuple(described.header.classes if given is None else given.classes)
     own = layer_name(names)
     wanted_classes(names, settings.classes)  # an unknown name is refused before anything is opened
@@ -150,10 +162,10 @@ def detect(
             wanted = {"band_count": len(header.bands), "gsd": header.gsd, "fill": header.config.pixel_mean}
         else:
             wanted = {"band_count": given.bands, "gsd": given.gsd}
-        source, area = _open(os.fspath(raster), settings, wanted)
+        source, area = _open(request.raster, settings, wanted)
         try:
             refuse_inputs({"output": output}, source.files)
-            return given or model_predictor(described, device=device, settings=settings), source, area
+            return given or model_predictor(described, device=request.device, settings=settings), source, area
         except BaseException:
             source.close()
             raise
@@ -161,14 +173,14 @@ def detect(
     with ExitStack() as meanwhile:
         if settings.deterministic:
             meanwhile.enter_context(single_threaded())
-        file = meanwhile.enter_context(reserve_layer(output, layer=layer, overwrite=overwrite, own=own))
+        file = meanwhile.enter_context(reserve_layer(output, layer=request.layer, overwrite=request.overwrite, own=own))
         with stages.timed("loading"):
             opened = _interruptible(open_all, wants_cancel)
-        run = _set_up(os.fspath(raster), file, *opened, settings, classes=names, layer=layer, resume=resume, stages=stages)
+        run = _set_up(request, file, *opened, settings, classes=names, stages=stages)
         run.run(progress=progress, wants_cancel=wants_cancel)
     return Summary(
-        output=str(output),
-        layer=layer or own,
+        output=output,
+        layer=request.layer or own,
         buildings=run.buildings,
         by_class=run.by_class,
         area_m2=run.area_m2,
@@ -249,7 +261,7 @@ def _open(raster: str, settings: Settings, wanted: dict[str, Any]) -> tuple[Rast
 
 
 def _set_up(
-    raster: str,
+    request: DetectRequest,
     output: OutputFile,
     predictor: Predictor,
     source: RasterSource,
@@ -257,8 +269,6 @@ def _set_up(
     settings: Settings,
     *,
     classes: Sequence[str],
-    layer: str | None,
-    resume: bool,
     stages: Stages,
 ) -> DetectionRun:
     """Cut the tiles, and begin the two files: the output and the checkpoint."""
@@ -277,15 +287,15 @@ def _set_up(
             origin=(left, top),
             transform=source.transform,
         )
-        fingerprint = fingerprint_of(raster, source=source, grid=grid, predictor=predictor, settings=settings)
+        fingerprint = fingerprint_of(request.raster, source=source, grid=grid, predictor=predictor, settings=settings)
         progress = output.target.with_name(f"{output.target.name}.progress")
-        checkpoint = Checkpoint(progress, fingerprint=fingerprint, resume=resume)
+        checkpoint = Checkpoint(progress, fingerprint=fingerprint, resume=request.resume)
         undo.callback(lambda: checkpoint.close(keep=len(checkpoint) > 0))
         metadata = _metadata(source, fingerprint["model"], settings)
-        writer = LayerWriter(output, crs=source.crs, classes=classes, metadata=metadata, layer=layer)
+        writer = LayerWriter(output, crs=source.crs, classes=classes, metadata=metadata, layer=request.layer)
         undo.callback(writer.abort)
         run = DetectionRun(
-            raster=raster,
+            raster=request.raster,
             source=source,
             area=area,
             grid=grid,

@@ -2,117 +2,91 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import model_validator
 
-from engine.errors import ArgumentError
+from engine.errors import ArgumentError, RequestError
+from engine.request import Bands, Names, Request, option
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
-class Settings(BaseModel):
-    """The settings of one detection; the names are those of the command line.
+class Settings(Request):
+    """Where to look for objects in a raster, for which, and how."""
 
-    Attributes:
-        aoi: a vector file; detect inside its polygons alone.
-        extent: xmin, ymin, xmax, ymax in the raster's CRS; detect inside alone.
-        bands: numbers of the bands to use, counted from 1; None chooses by colour interpretation.
-        gsd: metres per pixel to detect at; None takes what the model was trained at.
-        score: instances of a lower score are left out.
-        classes: names of the model's classes, upper and lower case aside; objects of other classes are left out before
-            anything else is made of them. None takes all.
-        min_area: polygons smaller than this, in square metres of true ground, are left out. None leaves out what is
-            smaller than 12 pixels, too few to tell, and of a model that finds buildings alone what is smaller than 4 m2,
-            which is a shed.
-        outline: ``regular``, ``simplified`` or ``raw``.
-        precision: of the model's products: ``float32``, ``bfloat16``, or ``auto``, which takes bfloat16 where the device is
-            faster at it.
-        deterministic: compute in float32, with one thread and one tile at a time whatever else is asked for, so that threads,
-            workers and batches change no bit of the result on one machine.
-        compile: compile the model first, with torch.compile; docs/performance.md says what it gains.
-        on_damage: whether a block of the raster that cannot be decoded ends the run (``fail``), or is taken for no data and
-            named in the log (``skip``).
-        local_only: refuse a raster that reads from the network or from outside its own folder, such as a VRT from a stranger.
-        batch_size: tiles per call of the model; None takes what suits the device.
-        workers: threads that read tiles, and as many that crop what was found and that draw outlines; None takes one where the
-            model computes on the CPU, which it keeps busy by itself, else one per core, at most eight.
-        overlap: pixels shared by neighbouring tiles; None takes a quarter of a tile, at least 64 pixels. A building
-            shorter than the overlap is whole in one tile at least; longer ones are joined.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    aoi: str | None = None
-    extent: tuple[float, float, float, float] | None = None
-    bands: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] | None = None
-    gsd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    score: Annotated[float, Field(ge=0, le=1)] = 0.5
-    classes: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] | None = None
-    min_area: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    outline: Literal["regular", "simplified", "raw"] = "regular"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    deterministic: bool = False
-    compile: bool = False
-    on_damage: Literal["fail", "skip"] = "fail"
-    local_only: bool = False
-    batch_size: Annotated[int, Field(ge=1)] | None = None
-    workers: Annotated[int, Field(ge=1)] | None = None
-    overlap: Annotated[int, Field(ge=0)] | None = None
-
-    @classmethod
-    def checked(cls, **given: Any) -> Settings:
-        """Make settings.
-
-        Raises:
-            ArgumentError: a value has the wrong type or is out of range; the message names all of them.
-        """
-        try:
-            return cls(**given)
-        except ValidationError as error:
-            raise ArgumentError("; ".join(_sentence(problem) for problem in error.errors()) + ".") from error
-
-    @field_validator("aoi", mode="before")
-    @classmethod
-    def _path(cls, value: Any) -> Any:
-        return value if value is None else str(value)
-
-    @field_validator("classes", mode="before")
-    @classmethod
-    def _names(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        names = [name.strip() for name in value.split(",")]
-        if not all(names):
-            raise ValueError("it should be names of classes with commas between them, such as car,truck")
-        return names
-
-    @field_validator("bands", mode="before")
-    @classmethod
-    def _comma_separated(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        words = value.split(",")
-        if not all(word.strip().isdecimal() for word in words):
-            raise ValueError("it should be numbers of bands, counted from 1, such as 1,2,3")
-        return words
+    aoi: str | None = option(None, "Polygons, in any format and CRS: detect inside them alone.", metavar="VECTOR")
+    extent: tuple[float, float, float, float] | None = option(
+        None, "Detect inside a rectangle alone, in the raster's CRS.", metavar="XMIN YMIN XMAX YMAX"
+    )
+    bands: Bands | None = option(
+        None,
+        "Bands for red, green and blue, counted from 1; by default by their colour interpretation, else the first ones.",
+        metavar="1,2,3",
+    )
+    gsd: float | None = option(
+        None,
+        "Ground sampling distance to detect at, in metres per pixel; by default what the model was trained at.",
+        metavar="METRES",
+        ge=0.001,
+    )
+    score: float = option(
+        0.5, "Keep what the model is at least this sure of, 0 to 1. Lower finds more, and more that is none.", ge=0, le=1
+    )
+    classes: Names | None = option(
+        None,
+        "Names of the model's classes to find, with commas between them, such as car,truck; by default all of them.",
+        metavar="NAME,NAME",
+    )
+    # 12 pixels are too few to tell what they show, and 4 m2 are a shed.
+    min_area: float | None = option(
+        None,
+        "Leave out what is smaller, in square metres of true ground; by default 12 pixels, and of buildings 4 m2 if that is "
+        "more.",
+        metavar="M2",
+        ge=0,
+    )
+    outline: Literal["regular", "simplified", "raw"] = option(
+        "regular", "Outlines with right angles (regular), smooth ones (simplified), or the borders of the pixels (raw)."
+    )
+    precision: Precision = option("auto", "Of the model's products; auto takes bfloat16 where the device is faster at it.")
+    deterministic: bool = option(
+        False,
+        "The same bits whatever the number of threads, workers and tiles at once, in float32, with one of each; slower.",
+    )
+    compile: bool = option(False, "Compile the model first, with torch.compile: takes a minute, and on a CPU a C++ compiler.")
+    on_damage: Literal["fail", "skip"] = option(
+        "fail", "What a damaged block of the raster does: fail the run, or skip it as no data and name it."
+    )
+    local_only: bool = option(
+        False, "Refuse a raster that reads from the network or from outside its own folder, such as a VRT from a stranger."
+    )
+    batch_size: int | None = option(None, "Tiles that the model sees at once; by default what suits the device.", ge=1)
+    # A model on the CPU keeps it busy by itself.
+    workers: int | None = option(
+        None,
+        "Threads that read, and that draw outlines; by default one beside a CPU, up to eight beside a GPU.",
+        ge=1,
+    )
+    # A building shorter than the overlap is whole in one tile at least; longer ones are joined.
+    overlap: int | None = option(
+        None, "Pixels that neighbouring tiles share; by default a quarter of a tile, at least 64.", ge=0
+    )
 
     @model_validator(mode="after")
     def _one_area(self) -> Settings:
         if self.aoi is not None and self.extent is not None:
-            raise ValueError("give aoi or extent, not both")
+            raise RequestError("Give --aoi or --extent, not both.", field="extent")
         return self
 
     @model_validator(mode="after")
     def _one_way_to_compute(self) -> Settings:
         if self.deterministic and (self.compile or self.precision == "bfloat16"):
-            raise ValueError("deterministic goes neither with compile nor with bfloat16: leave those out")
+            raise ArgumentError(
+                "deterministic goes neither with compile nor with bfloat16.", field="deterministic", hint="Leave those out."
+            )
         return self
 
     def tile_overlap(self, tile_size: int) -> int:
         """Return the pixels that neighbouring tiles of this size share."""
         return min(max(64, tile_size // 4), tile_size // 2) if self.overlap is None else self.overlap
-
-
-def _sentence(problem: Any) -> str:
-    name = str(problem["loc"][0]) if problem["loc"] else ""
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should", "it should")
-    return f"{name} is {problem['input']!r}: {message}" if name else message

@@ -19,11 +19,11 @@ EIGHT_BIT_DISPLAY = (
 )
 
 _LARGEST = {  # of those that cost memory or time without a tensor of the file that could be compared
-    "size_divisibility": 256, "queries": 10_000, "points": 64, "levels": 16, "window_size": 64, "detections_per_image": 100_000,
-    "num_points": 1_000_000, "mlp_ratio": 64, "drop_path": 1,
+    "size_divisibility": 256, "queries": 10_000, "first_queries": 10_000, "guiding_tokens": 10_000, "points": 64, "levels": 16,
+    "window_size": 64, "detections_per_image": 100_000, "num_points": 1_000_000, "mlp_ratio": 64, "drop_path": 1,
 }  # fmt: skip
 _LAYER_BYTES = 1024  # of the smallest layer that makes sense
-_LAYERS = {"layers", "depths", "depth"}
+_LAYERS = {"layers", "interaction_layers", "depths", "depth"}
 
 # A figure that came out as NaN (no building in the validation area, say) is an unknown one; it must not cost a training
 # run its model at the moment of saving.

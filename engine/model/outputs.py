@@ -29,11 +29,13 @@ class Outputs(Prediction):
     auxiliary: the initial prediction of the selected or learned queries, then layer 1 to the last but one.
     encoder: the two-stage proposals taken from the encoder; None for a model without two-stage selection.
     denoising: the denoising queries' part of the initial prediction and of layer 1 to the last; empty when there was none.
+    interaction: the proposals after each layer of DI-MaskDINO's token interaction, without masks; empty for other models.
     """
 
     auxiliary: list[Prediction] = field(default_factory=list)
     encoder: Prediction | None = None
     denoising: list[Prediction] = field(default_factory=list)
+    interaction: list[Prediction] = field(default_factory=list)
 
 
 # torch.export asks of what it does not know where the tensors are

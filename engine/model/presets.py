@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.errors import ArgumentError
 from engine.model.checkpoints.segmentation_classes import COCO_THINGS
 from engine.model.config import FamilyConfig, PixelDecoderConfig, ResNetConfig, SwinConfig, TimmConfig
+from engine.model.families.dimaskdino.config import DiMaskDinoConfig
 from engine.model.families.mask2former.config import Mask2FormerConfig, MaskedDecoderConfig
 from engine.model.families.mask_rcnn.config import MaskRcnnConfig
 from engine.model.families.maskdino.config import DecoderConfig, MaskDinoConfig
@@ -70,6 +71,8 @@ PRESETS: dict[str, FamilyConfig] = {
         pixel_std=(127.5, 127.5, 127.5),
         detections_per_image=300,
     ),
+    # The published DI-MaskDINO, for COCO's instances with a ResNet-50.
+    "dimaskdino_r50": DiMaskDinoConfig(),
     # Mask2Former with DiNAT-L as published: COCO's instances, its panoptic classes (things first), ADE20K's semantic classes.
     "mask2former_dinatl": Mask2FormerConfig(),
     "mask2former_dinatl_panoptic": Mask2FormerConfig(num_classes=133, task="panoptic", things=COCO_THINGS),

@@ -24,7 +24,7 @@ from engine.raster.bands import select_bands
 from engine.raster.gdal_warnings import gdal_warnings, speaks_of_damage
 from engine.raster.georeference import georeference_of
 from engine.raster.opening import display_name, gdal_settings, open_dataset
-from engine.raster.referenced_files import refuse_distant, refuse_network_driver, report_other_files
+from engine.raster.referenced_files import refuse_distant, refuse_distant_files, report_other_files
 from engine.raster.resampling import AxisResampling, resample, resample_valid
 from engine.raster.stretch import SAMPLE_WINDOWS, SpreadWindows, check_values, find_stretch, is_plausible
 from engine.raster.working_grid import choose_working_grid
@@ -103,7 +103,7 @@ class RasterSource:
         try:
             report_other_files(str(path))
             if local_only:
-                refuse_network_driver(str(path), self._dataset().driver)
+                refuse_distant_files(str(path), self._dataset())
             self._choose_pixels(bands, band_count, fill)
             self._choose_grid(gsd)
             with gdal_settings():

@@ -48,8 +48,13 @@ class DetectionRequest:
     outline: str = "regular"
     device: str = "auto"
 
-    def arguments(self, raster: str) -> dict[str, Any]:
-        """Return the arguments of the engine's command."""
+    def arguments(self, raster: str, *, local_only: bool = False) -> dict[str, Any]:
+        """Return the arguments of the engine's command.
+
+        Args:
+            raster: what the engine opens.
+            local_only: refuse one that reads from the network or from outside its own folder.
+        """
         arguments: dict[str, Any] = {
             "raster": raster,
             "output": self.output,
@@ -58,6 +63,8 @@ class DetectionRequest:
             "outline": self.outline,
             "device": self.device,
         }
+        if local_only:
+            arguments["local_only"] = True
         if self.bands:
             arguments["bands"] = list(self.bands)
         if self.gsd is not None:
@@ -160,8 +167,11 @@ class _Detection:
         path = self.request.source.path
         if path is not None:
             try:
-                return self.detect_in(path)
+                # A downloaded text file may claim to be a raster and name any file of this computer, and any address.
+                return self.detect_in(path, local_only=self.request.source.downloaded)
             except EngineError as error:
+                if error.code == "not_local":
+                    raise self._about_a_download(error) from error
                 # QGIS's GDAL may have drivers that the engine's has not; QGIS shows the layer, so it can hand it over.
                 if error.code != "raster" or self.has_begun:
                     raise
@@ -169,11 +179,10 @@ class _Detection:
                 self._log(message.format(name=self.request.source.name, error=error.message.rstrip(".")))
         return self.detect_in_export()
 
-    def detect_in(self, raster: str) -> dict[str, Any]:
+    def detect_in(self, raster: str, *, local_only: bool = False) -> dict[str, Any]:
         """Let the engine detect in a dataset."""
-        return self.engine.run(
-            "detect", self.request.arguments(raster), on_event=self._on_event, is_cancelled=self.is_cancelled
-        )
+        arguments = self.request.arguments(raster, local_only=local_only)
+        return self.engine.run("detect", arguments, on_event=self._on_event, is_cancelled=self.is_cancelled)
 
     def detect_in_export(self) -> dict[str, Any]:
         """Export the layer as fine as the model wants to see it, and detect in that."""
@@ -194,6 +203,14 @@ class _Detection:
             is_cancelled=self.is_cancelled,
         )
         return self.detect_in(exported)
+
+    def _about_a_download(self, error: EngineError) -> EngineError:
+        message = tr("'{name}' lies among your downloads and reads from the network or from other folders: {error}")
+        return EngineError(
+            message.format(name=self.request.source.name, error=error.message.split(";")[0].rstrip(".") + "."),
+            code=error.code,
+            hint=tr("If you trust it, move it to another folder."),
+        )
 
     def _on_event(self, event: dict[str, Any]) -> None:
         self.has_begun = self.has_begun or event.get("event") == "progress"

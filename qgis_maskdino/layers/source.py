@@ -20,6 +20,7 @@ from qgis.core import (
     QgsRasterLayer,
     QgsRectangle,
 )
+from qgis.PyQt.QtCore import QDir, QStandardPaths
 
 from qgis_maskdino.backend.error import EngineError
 from qgis_maskdino.translation import tr
@@ -37,6 +38,7 @@ class LayerSource:
     Attributes:
         name: as the user knows it.
         path: what the engine opens; None where the layer has to be exported first.
+        downloaded: whether that lies among the user's downloads: a stranger may have made it.
         crs: the layer's, which its user may have set by hand; not valid where it has none.
         extent: in that CRS.
         provider: a copy of the layer's own, for an export.
@@ -45,6 +47,7 @@ class LayerSource:
 
     name: str
     path: str | None
+    downloaded: bool
     crs: QgsCoordinateReferenceSystem
     extent: QgsRectangle
     provider: QgsRasterDataProvider
@@ -68,6 +71,7 @@ class LayerSource:
         return cls(
             name=layer.name(),
             path=file_of(layer),
+            downloaded=_is_download(layer.source()),
             crs=crs,
             extent=QgsRectangle(layer.extent()),
             provider=provider.clone(),
@@ -109,6 +113,13 @@ def file_of(layer: QgsRasterLayer) -> str | None:
     if os.path.exists(name):
         name = os.path.abspath(name)
     return _with_crs(name, layer)
+
+
+def _is_download(name: str) -> bool:
+    folders = QStandardPaths.standardLocations(QStandardPaths.StandardLocation.DownloadLocation)
+    home = QDir(QDir.homePath())  # which Qt names where a system has no folder for downloads
+    path = os.path.realpath(name)
+    return any(path.startswith(os.path.join(os.path.realpath(folder), "")) for folder in folders if QDir(folder) != home)
 
 
 def _with_crs(name: str, layer: QgsRasterLayer) -> str | None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.commands import load_command
+from engine.commands import answer
 from engine.errors import RequestError
 from engine.job import Job
 from engine.service import Service
@@ -89,7 +89,6 @@ COMMANDS = {  # what each needs, and one argument more that is a text
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_argument_of_the_wrong_type_is_named(command, tmp_path):
-    module = load_command(command)
     *needed, more = COMMANDS[command]
     sound = {name: str(tmp_path / "none") for name in needed}
     for value in WRONG:
@@ -97,13 +96,15 @@ def test_an_argument_of_the_wrong_type_is_named(command, tmp_path):
             if value is None and name not in needed:
                 continue
             with pytest.raises(RequestError) as caught:
-                module.serve({**sound, name: value}, Job(report=lambda progress: None))
+                answer(command, {**sound, name: value}, Job(report=lambda progress: None))
             assert caught.value.field == name and len(str(caught.value)) < 300
     with pytest.raises(RequestError):
-        module.serve({**sound, "wobble": 1}, Job(report=lambda progress: None))
+        answer(command, {**sound, "wobble": 1}, Job(report=lambda progress: None))
     for name in needed:
         with pytest.raises(RequestError, match=name):
-            module.serve({other: value for other, value in sound.items() if other != name}, Job(report=lambda progress: None))
+            answer(
+                command, {other: value for other, value in sound.items() if other != name}, Job(report=lambda progress: None)
+            )
 
 
 def test_numbers_are_numbers(tmp_path):
@@ -119,7 +120,7 @@ def test_numbers_are_numbers(tmp_path):
     for name, values in wrong.items():
         for value in values:
             with pytest.raises(RequestError) as caught:
-                load_command("detect").serve({**sound, name: value}, Job(report=lambda progress: None))
+                answer("detect", {**sound, name: value}, Job(report=lambda progress: None))
             assert caught.value.field == name
 
 

@@ -3,39 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import typer
 
-from engine.commands.terminal import CANCELLED, ctrl_c_sets, leave, progress_bar
+from engine.commands.command_line import terminal_command
+from engine.commands.terminal import CANCELLED, job_on_terminal, leave
 from engine.errors import OutputError
-from engine.job import Job
+from engine.request import Request, device_option, option
 
 GSD = 0.3
 
 
-def command(
-    output: Path = typer.Option(Path("demo"), "-o", "--output", help="Folder for town.tif, buildings.gpkg and preview.png."),
-    seed: int = typer.Option(7, min=0, help="Another seed, another town."),
-    size: int = typer.Option(1024, min=128, max=20_000, help="Side of the town in pixels of 0.3 m."),
-    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
-) -> None:
+class DemoRequest(Request):
+    """Which town is generated, and where it goes."""
+
+    command: ClassVar[str] = "demo"
+
+    output: str = option("demo", "Folder for town.tif, buildings.gpkg and preview.png.", "-o", "--output", metavar="DIR")
+    seed: int = option(7, "Another seed, another town.", ge=0)
+    size: int = option(1024, "Side of the town in pixels of 0.3 m, 128 to 20000.", ge=128, le=20_000)
+    device: str = device_option()
+
+
+@terminal_command(DemoRequest)
+def command(request: DemoRequest) -> None:
     """Generate a town, find its buildings with the embedded model, and draw what was found."""
     from engine.detection.layer_writer import check_output
     from engine.detection.pipeline import detect
     from training.commands.preview import agreement, draw_preview
     from training.data.synthetic.town import write_town
 
+    output = Path(request.output)
     raster, truth, buildings, preview = (output / name for name in ("town.tif", "truth.gpkg", "buildings.gpkg", "preview.png"))
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"The folder {output} cannot be made: {error.strerror}.", hint="Name another one.") from error
     check_output(buildings)
-    write_town(raster, truth, seed=seed, size=size, gsd=GSD)
-    with progress_bar() as show:
-        job = Job(report=show)
-        with ctrl_c_sets(job.cancelled):
-            summary = detect(raster, buildings, device=device, progress=job.report, cancel=job.cancelled)
+    write_town(raster, truth, seed=request.seed, size=request.size, gsd=GSD)
+    with job_on_terminal() as job:
+        summary = detect(raster, buildings, device=request.device, progress=job.report, cancel=job.cancelled)
     if summary.cancelled:
         leave(CANCELLED, f"cancelled; what was found so far is in {buildings}.")
     draw_preview(preview, raster=raster, buildings=buildings)

@@ -1,87 +1,85 @@
-"""``maskdino evaluate-coco``: the arguments, for the terminal and for the service."""
+"""``maskdino evaluate-coco``, for the terminal and for the service."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
+from pydantic import model_validator
 
-from engine.commands import check_arguments, option_types
-from engine.commands.detect import Precision
-from engine.commands.terminal import ctrl_c_sets, progress_bar
+from engine.commands import service_command
+from engine.commands.command_line import terminal_command
+from engine.commands.terminal import job_on_terminal
+from engine.detection.settings import Precision
 from engine.distribution import version
-from engine.errors import ArgumentError, CancelledError
+from engine.errors import CancelledError, RequestError
 from engine.files.output_file import OutputFile, reserved
 from engine.job import Job, Progress
+from engine.request import Request, device_option, option
 from training.errors import require
 
-_NUMBERS = ("max_detections", "resize", "batch_size")
+
+class EvaluateCocoRequest(Request):
+    """By which images what is measured, and how."""
+
+    command: ClassVar[str] = "evaluate-coco"
+
+    images: str = option(..., "Folder of the images.", metavar="DIR")
+    annotations: str = option(..., "COCO file with what is in them.", metavar="FILE.json")
+    model: str | None = option(None, "An embedded model by name, or a model file.", metavar="MODEL")
+    results: str | None = option(None, "Detections to be measured instead of a model's, in COCO's format.", metavar="FILE.json")
+    json_file: str | None = option(None, "Write the figures as JSON.", alias="json", metavar="FILE")
+    save_results: str | None = option(None, "Write the detections in COCO's format.", metavar="FILE.json")
+    max_detections: int = option(100, "Best detections of an image that count: COCO's 100, or MapChallenge's 1000.", ge=1)
+    resize: int | None = option(None, "Shorter side that images are brought to for the model.", metavar="PIXELS", ge=1)
+    device: str = device_option()
+    precision: Precision = option("float32", "Of the model's products; published figures are of float32.")
+    batch_size: int | None = option(None, "Images that the model sees at once.", ge=1)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> EvaluateCocoRequest:
+        if (self.model is None) == (self.results is None):
+            raise RequestError("evaluate-coco needs the argument 'model' or 'results', one of them.", field="model")
+        return self
 
 
-def command(
-    images: Path = typer.Option(..., help="Folder of the images.", metavar="DIR"),
-    annotations: Path = typer.Option(..., help="COCO file with what is in them.", metavar="FILE.json"),
-    model: str | None = typer.Option(None, help="An embedded model by name, or a model file."),
-    results: Path | None = typer.Option(
-        None, help="Detections to be measured instead of a model's, in COCO's format.", metavar="FILE.json"
-    ),
-    json_file: Path | None = typer.Option(None, "--json", help="Write the figures as JSON.", metavar="FILE"),
-    save_results: Path | None = typer.Option(None, help="Write the detections in COCO's format.", metavar="FILE.json"),
-    max_detections: int = typer.Option(100, help="Best detections of an image that count: COCO's 100, or MapChallenge's 1000."),
-    resize: int | None = typer.Option(None, help="Shorter side that images are brought to for the model.", metavar="PIXELS"),
-    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
-    precision: Precision = typer.Option(Precision.float32, help="Of the model's products; published figures are of float32."),
-    batch_size: int | None = typer.Option(None, help="Images that the model sees at once."),
-) -> None:
+@terminal_command(EvaluateCocoRequest)
+def command(request: EvaluateCocoRequest) -> None:
     """Measure a model by annotated images, in the columns of the published tables."""
-    if (model is None) == (results is None):
-        raise typer.BadParameter("give --model or --results, one of them")
-    arguments = {
-        "images": images, "annotations": annotations, "model": model, "results": results, "json": json_file,
-        "save_results": save_results, "max_detections": max_detections, "resize": resize, "device": device,
-        "precision": precision.value, "batch_size": batch_size,
-    }  # fmt: skip
-    with progress_bar() as show:
-        job = Job(report=show)
-        with ctrl_c_sets(job.cancelled):
-            document = run(arguments, job)
+    with job_on_terminal() as job:
+        document = serve(request, job)
     typer.echo("\n".join(table_lines(document)))
 
 
-def run(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
-    """Measure with the arguments of the command line, by name, write what is asked for, and return the figures.
+@service_command(EvaluateCocoRequest)
+def serve(request: EvaluateCocoRequest, job: Job) -> dict[str, Any]:
+    """Measure, write what is asked for, and return the document that ``--json`` writes.
 
     Raises:
         CancelledError: the job was cancelled; nothing is written.
     """
     require("pycocotools", for_what="evaluate-coco")
     require("PIL", for_what="evaluate-coco")
-    for name in _NUMBERS:
-        if arguments.get(name) is not None and arguments[name] < 1:
-            raise ArgumentError(f"{name} is {arguments[name]}.", hint="Give 1 or more.")
-    outputs = {name: arguments.get(name) for name in ("json", "save_results")}
-    with reserved(outputs, inputs=[arguments.get(name) for name in ("images", "annotations", "results", "model")]) as files:
-        return _measure(arguments, files, job)
+    outputs = {"json": request.json_file, "save_results": request.save_results}
+    with reserved(outputs, inputs=[request.images, request.annotations, request.results, request.model]) as files:
+        return _measure(request, files, job)
 
 
-def _measure(arguments: dict[str, Any], files: dict[str, OutputFile], job: Job) -> dict[str, Any]:
+def _measure(request: EvaluateCocoRequest, files: dict[str, OutputFile], job: Job) -> dict[str, Any]:
     from training.evaluation.coco.predictions import read_results, results_text
     from training.evaluation.coco.table import KINDS, backends, coco_row
     from training.evaluation.coco.truth import read_truth
 
-    most = arguments.get("max_detections") or 100
-    truth = read_truth(arguments["annotations"], arguments["images"])
-    found = (
-        read_results(Path(arguments["results"]), truth) if arguments.get("results") else _predict(arguments, truth, most, job)
-    )
+    truth = read_truth(request.annotations, request.images)
+    found = _predict(request, truth, job) if request.results is None else read_results(Path(request.results), truth)
     document = {
         "format": 1,
         "program": f"maskdino {version()}",
-        "model": None if arguments.get("model") is None else str(arguments["model"]),
-        "annotations": str(arguments["annotations"]),
+        "model": request.model,
+        "annotations": request.annotations,
         "images": len(truth.images),
         "images_without_objects": truth.empty_images,
         "objects": truth.objects,
@@ -89,8 +87,8 @@ def _measure(arguments: dict[str, Any], files: dict[str, OutputFile], job: Job) 
         "merged": truth.merged,
         "images_with_ignored_ground": truth.ignored_images,
         "detections": len(found),
-        "max_detections": most,
-        "resize": arguments.get("resize"),
+        "max_detections": request.max_detections,
+        "resize": request.resize,
         "repairs": truth.repairs,
         "backend": backends()[0],
         "figures": {},
@@ -98,7 +96,7 @@ def _measure(arguments: dict[str, Any], files: dict[str, OutputFile], job: Job) 
     for kind in KINDS:
         if job.cancelled.is_set():
             raise CancelledError("Cancelled; nothing was written.")
-        row = coco_row(truth.dataset, found, kind, max_detections=most)
+        row = coco_row(truth.dataset, found, kind, max_detections=request.max_detections)
         document["figures"][kind] = {name: None if value != value else value for name, value in asdict(row).items()}
     if "save_results" in files:
         files["save_results"].write_text(results_text(found))
@@ -107,13 +105,13 @@ def _measure(arguments: dict[str, Any], files: dict[str, OutputFile], job: Job) 
     return document
 
 
-def _predict(arguments: dict[str, Any], truth: Any, most: int, job: Job) -> list[dict[str, Any]]:
+def _predict(request: EvaluateCocoRequest, truth: Any, job: Job) -> list[dict[str, Any]]:
     import engine
     from engine.device import choose_device
     from engine.model.inference import InferenceModel
     from training.evaluation.coco.predictions import predict_images
 
-    device = choose_device(arguments.get("device") or "auto")
+    device = choose_device(request.device)
     total = len(truth.images)
 
     def report(done: int, found: int) -> None:
@@ -121,13 +119,13 @@ def _predict(arguments: dict[str, Any], truth: Any, most: int, job: Job) -> list
             raise CancelledError("Cancelled; nothing was written.")
         job.report(Progress(done=done, total=total, unit="images", buildings=found))
 
-    loaded = engine.load_model(arguments["model"], device=device)
+    loaded = engine.load_model(request.model, device=device)
     return predict_images(
-        InferenceModel(loaded, precision=arguments.get("precision") or "float32"),
+        InferenceModel(loaded, precision=request.precision),
         truth,
-        max_detections=most,
-        resize=arguments.get("resize"),
-        batch_size=arguments.get("batch_size") or (1 if device == "cpu" else 8),
+        max_detections=request.max_detections,
+        resize=request.resize,
+        batch_size=request.batch_size or (1 if device == "cpu" else 8),
         progress=report,
     )
 
@@ -155,15 +153,3 @@ def table_lines(document: dict[str, Any]) -> list[str]:
     for kind, figures in document["figures"].items():
         lines.append(f"{kind:<10}" + "".join("      -" if value is None else f"{value:7.3f}" for value in figures.values()))
     return lines
-
-
-def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
-    """Answer a request of the service: the document that ``--json`` writes.
-
-    Raises:
-        RequestError: an argument is missing, unknown, or of the wrong type.
-    """
-    check_arguments("evaluate-coco", arguments, types=option_types(command), required=("images", "annotations"))
-    if bool(arguments.get("model")) == bool(arguments.get("results")):
-        raise ArgumentError("evaluate-coco needs the argument 'model' or 'results', one of them.")
-    return run(arguments, job)

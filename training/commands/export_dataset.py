@@ -4,49 +4,61 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import typer
 
-from engine.commands import check_arguments, option_types
-from engine.commands.terminal import ctrl_c_sets, progress_bar
-from engine.errors import ArgumentError
+from engine.commands import service_command
+from engine.commands.command_line import terminal_command
+from engine.commands.terminal import job_on_terminal
 from engine.job import Job
+from engine.request import Bands, Request, argument, option
 
 if TYPE_CHECKING:
     from training.data.export.export import ExportSummary
 
 
-def command(
-    raster: str = typer.Argument(help="Anything that GDAL reads.", metavar="RASTER"),
-    annotations: str = typer.Argument(help="Footprints: polygons, in any format and CRS.", metavar="ANNOTATIONS"),
-    output: Path = typer.Option(..., "-o", "--output", help="A new folder.", metavar="DIR"),
-    aoi: str | None = typer.Option(
-        None, help="Polygons inside which the annotations are complete; nothing outside is used.", metavar="VECTOR"
-    ),
-    tile_size: int = typer.Option(300, help="Side of a tile in pixels."),
-    stride: int | None = typer.Option(None, help="Pixels from tile to tile; by default the tile size, without overlap."),
-    gsd: float | None = typer.Option(None, help="Metres per pixel of the tiles; by default the raster's.", metavar="METRES"),
-    bands: str | None = typer.Option(None, help="Bands for red, green and blue, counted from 1.", metavar="1,2,3"),
-    split: float | None = typer.Option(
-        None, help="Share of the ground for training, such as 0.8: writes train/ and val/, which share no ground."
-    ),
-    block: int | None = typer.Option(None, help="With --split: tiles along the side of a block of ground."),
-    margin: int = typer.Option(32, help="With --split: pixels of unused ground between blocks."),
-    seed: int = typer.Option(0, help="With --split: another seed, other blocks for validation."),
-    min_area: float = typer.Option(4.0, help="Leave out what a tile's border leaves of a building below this.", metavar="PX2"),
-    image_format: str = typer.Option("png", help="png (exact) or jpg (smaller)."),
-) -> None:
+class ExportRequest(Request):
+    """What is cut into tiles, and how."""
+
+    command: ClassVar[str] = "export-dataset"
+
+    raster: str = argument("Anything that GDAL reads.", metavar="RASTER")
+    annotations: str = argument("Footprints: polygons, in any format and CRS.", metavar="ANNOTATIONS")
+    output: str = option(..., "A new folder.", "-o", "--output", metavar="DIR")
+    aoi: str | None = option(
+        None, "Polygons inside which the annotations are complete; nothing outside is used.", metavar="VECTOR"
+    )
+    tile_size: int = option(300, "Side of a tile in pixels.", ge=16, le=8192)
+    stride: int | None = option(
+        None, "Pixels from tile to tile; by default the tile size. Less makes training tiles overlap.", ge=1
+    )
+    gsd: float | None = option(
+        None, "Metres per pixel of the tiles; by default the raster's own pixels.", metavar="METRES", ge=0.001
+    )
+    bands: Bands | None = option(
+        None,
+        "Bands for red, green and blue, counted from 1; by default by their colour interpretation, else the first ones.",
+        metavar="1,2,3",
+    )
+    split: float | None = option(
+        None,
+        "Share of the ground for training, such as 0.8: writes train/ and val/, which share no ground.",
+        gt=0,
+        lt=1,
+    )
+    block: int | None = option(None, "With --split: tiles along the side of a block of ground.", ge=1)
+    margin: int = option(32, "With --split: pixels of unused ground between blocks.", ge=0)
+    seed: int = option(0, "With --split: another seed, other blocks for validation.", ge=0)
+    min_area: float = option(4.0, "Leave out what a tile's border leaves of a building below this.", metavar="PX2", ge=0)
+    image_format: Literal["png", "jpg"] = option("png", "png (exact) or jpg (smaller).")
+
+
+@terminal_command(ExportRequest)
+def command(request: ExportRequest) -> None:
     """Cut a raster and its footprints into a data set in the MapChallenge layout."""
-    arguments = {
-        "raster": raster, "annotations": annotations, "output": str(output), "aoi": aoi, "tile_size": tile_size,
-        "stride": stride, "gsd": gsd, "bands": bands, "split": split, "block": block, "margin": margin, "seed": seed,
-        "min_area": min_area, "image_format": image_format,
-    }  # fmt: skip
-    with progress_bar() as show:
-        job = Job(report=show)
-        with ctrl_c_sets(job.cancelled):
-            summary = run(arguments, job)
+    with job_on_terminal() as job:
+        summary = _run(request, job)
     for side, images in summary.images.items():
         place = Path(summary.output, side)
         typer.echo(f"{images} images with {summary.annotations[side]} footprints in {place}")
@@ -54,33 +66,34 @@ def command(
         typer.echo(f"Left out for want of data: {summary.empty_tiles} tiles, {summary.unseen} footprints")
 
 
-def run(arguments: dict[str, Any], job: Job) -> ExportSummary:
-    """Export with the arguments of the command line, by name."""
+@service_command(ExportRequest)
+def serve(request: ExportRequest, job: Job) -> dict[str, Any]:
+    """Answer a request of the service: the summary."""
+    return asdict(_run(request, job))
+
+
+def _run(request: ExportRequest, job: Job) -> ExportSummary:
     from training.data.export.export import export_dataset
     from training.data.export.plan import Layout
 
-    rest = dict(arguments)
-    laid = {name: rest.pop(name) for name in ("tile_size", "stride", "block", "margin", "seed") if name in rest}
-    layout = Layout(**laid, share=rest.pop("split", None))
-    rest["bands"] = _bands(rest.get("bands"))
-    return export_dataset(**rest, layout=layout, progress=job.report, cancel=job.cancelled)
-
-
-def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
-    """Answer a request of the service.
-
-    Raises:
-        RequestError: an argument is missing, unknown, or of the wrong type.
-    """
-    types = option_types(command, bands=str | list[int] | None)
-    check_arguments("export-dataset", arguments, types=types, required=("raster", "annotations", "output"))
-    return asdict(run(arguments, job))
-
-
-def _bands(given: str | list[int] | None) -> list[int] | None:
-    if given is None or isinstance(given, (list, tuple)):
-        return given
-    try:
-        return [int(number) for number in given.split(",")]
-    except ValueError:
-        raise ArgumentError(f"bands is {given!r}.", hint="Give numbers with commas between them, such as 1,2,3.") from None
+    layout = Layout(
+        tile_size=request.tile_size,
+        stride=request.stride,
+        share=request.split,
+        margin=request.margin,
+        block=request.block,
+        seed=request.seed,
+    )
+    return export_dataset(
+        request.raster,
+        request.annotations,
+        request.output,
+        aoi=request.aoi,
+        bands=request.bands,
+        gsd=request.gsd,
+        layout=layout,
+        min_area=request.min_area,
+        image_format=request.image_format,
+        progress=job.report,
+        cancel=job.cancelled,
+    )

@@ -1,20 +1,23 @@
-"""``maskdino train``: the arguments, for the terminal and for the service."""
+"""``maskdino train``, for the terminal and for the service."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 from typer.core import TyperCommand
 
-from engine.commands import check_arguments
-from engine.commands.terminal import ctrl_c_sets, progress_bar
+from engine.commands import service_command
+from engine.commands.command_line import terminal_command
+from engine.commands.terminal import job_on_terminal
 from engine.job import Job
+from engine.request import Request, argument, option
 from training.errors import require
 
 if TYPE_CHECKING:
-    from training.run.train import Trained
+    from training.config.schema import TrainConfig
 
 _PACKAGES = ("yaml", "lightning", "torchvision", "pycocotools")
 
@@ -38,42 +41,53 @@ class TrainCommand(TyperCommand):
         return super().parse_args(ctx, joined)
 
 
+class TrainRequest(Request):
+    """Which model is trained, and where the run is kept."""
+
+    command: ClassVar[str] = "train"
+
+    config: str = argument("A YAML file, or a ready config by its name.", metavar="CONFIG")
+    overrides: tuple[str, ...] = argument("Changes to it, such as run.epochs=20.", metavar="[KEY=VALUE ...]", default=())
+    output: str = option(..., "Folder of the run.", "-o", "--output", metavar="DIR")
+    resume: bool = option(False, "Go on where the run in the folder ended.")
+
+
+class TerminalRequest(TrainRequest):
+    """What a terminal may ask for besides."""
+
+    output: str | None = option(  # type: ignore[assignment]
+        None, "Folder of the run; by default runs/NAME.", "-o", "--output", metavar="DIR"
+    )
+    preview: str | None = option(None, "Do not train: write pictures of augmented samples with their masks.", metavar="DIR")
+    slurm: str | None = option(
+        None,
+        "Hand the run to a cluster: partition=gpu nodes=2 gpus_per_node=8 timeout_min=600.",
+        metavar="KEY=VALUE ...",
+    )
+
+
 command = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @command.command("train", cls=TrainCommand)
-def train(
-    config: str = typer.Argument(help="A YAML file, or a ready config by its name.", metavar="CONFIG"),
-    changes: list[str] | None = typer.Argument(None, help="Changes to it, such as run.epochs=20.", metavar="[KEY=VALUE ...]"),
-    output: Path | None = typer.Option(None, "-o", "--output", help="Folder of the run; by default runs/NAME.", metavar="DIR"),
-    resume: bool = typer.Option(False, "--resume", help="Go on where the run in the folder ended."),
-    preview: Path | None = typer.Option(
-        None, help="Do not train: write pictures of augmented samples with their masks.", metavar="DIR"
-    ),
-    slurm: str | None = typer.Option(
-        None, help="Hand the run to a cluster: partition=gpu nodes=2 gpus_per_node=8 timeout_min=600.", metavar="KEY=VALUE ..."
-    ),
-) -> None:
+@terminal_command(TerminalRequest)
+def train(request: TerminalRequest) -> None:
     """Train a model."""
-    arguments = {
-        "config": config,
-        "overrides": changes or [],
-        "output": None if output is None else str(output),
-        "resume": resume,
-    }
-    if preview is not None:
-        for path in write_preview(arguments, preview):
+    config = _config(request.config, request.overrides)
+    folder = Path(request.output or Path("runs", config.name))
+    if request.preview is not None:
+        for path in _write_previews(config, Path(request.preview)):
             typer.echo(str(path))
         return
-    if slurm is not None:
+    if request.slurm is not None:
         from training.run.cluster import submit
 
-        typer.echo(submit(_read(arguments), _folder(arguments), resume=resume, options=slurm.split()))
+        typer.echo(submit(config, folder, resume=request.resume, options=request.slurm.split()))
         return
-    with progress_bar() as show:
-        job = Job(report=show)
-        with ctrl_c_sets(job.cancelled):
-            trained = run(arguments, job)
+    from training.run.train import train as train_config
+
+    with job_on_terminal() as job:
+        trained = train_config(config, folder, job=job, resume=request.resume)
     if trained is not None:
         figures = ", ".join(f"{name} {value:.3f}" for name, value in trained.figures.items())
         typer.echo(
@@ -81,49 +95,30 @@ def train(
         )
 
 
-def run(arguments: dict[str, Any], job: Job) -> Trained | None:
-    """Train with the arguments of the command line, by name."""
-    config = _read(arguments)
+@service_command(TrainRequest)
+def serve(request: TrainRequest, job: Job) -> dict[str, Any]:
+    """Answer a request of the service: train in this process, on one device."""
+    config = _config(request.config, [*request.overrides, "run.devices=1", "run.nodes=1"])
     from training.run.train import train as train_config
 
-    return train_config(config, _folder(arguments), job=job, resume=bool(arguments.get("resume")))
+    trained = train_config(config, Path(request.output), job=job, resume=request.resume)
+    return {
+        "model": str(trained.model), "folder": str(trained.folder), "steps": trained.steps, "seconds": trained.seconds,
+        "figures": trained.figures,
+    }  # fmt: skip
 
 
-def write_preview(arguments: dict[str, Any], folder: Path) -> list[Path]:
-    """Write pictures of augmented samples instead of training on them."""
-    config = _read(arguments)
+def _config(source: str, overrides: Sequence[str]) -> TrainConfig:
+    for package in _PACKAGES:
+        require(package, for_what="train")
+    from training.config.config_file import read_config
+
+    return read_config(source, overrides)
+
+
+def _write_previews(config: TrainConfig, folder: Path) -> list[Path]:
     from training.data.augmentation_preview import write_previews
     from training.data.training_data import open_training_data
 
     data = open_training_data(config.data, config.augmentation, seed=config.run.seed)
     return write_previews(data.train, folder, count=16)
-
-
-def _read(arguments: dict[str, Any]) -> Any:
-    for package in _PACKAGES:
-        require(package, for_what="train")
-    from training.config.config_file import read_config
-
-    return read_config(arguments["config"], arguments.get("overrides") or [])
-
-
-def _folder(arguments: dict[str, Any]) -> Path:
-    if arguments.get("output"):
-        return Path(arguments["output"])
-    return Path("runs", _read(arguments).name)
-
-
-def serve(arguments: dict[str, Any], job: Job) -> dict[str, Any]:
-    """Answer a request of the service: train in this process, on one device.
-
-    Raises:
-        RequestError: an argument is missing, unknown, or of the wrong type.
-    """
-    types = {"config": str, "overrides": list[str] | None, "output": str, "resume": bool}
-    check_arguments("train", arguments, types=types, required=("config", "output"))
-    overrides = arguments.get("overrides") or []
-    trained = run({**arguments, "overrides": [*overrides, "run.devices=1", "run.nodes=1"]}, job)
-    return {
-        "model": str(trained.model), "folder": str(trained.folder), "steps": trained.steps, "seconds": trained.seconds,
-        "figures": trained.figures,
-    }  # fmt: skip

@@ -31,12 +31,12 @@ _MASK_TERMS = ("loss_mask", "loss_dice")
 
 
 class _Layer(NamedTuple):
-    """Hold a prediction, the end of its losses' names, the pairs to compare, and what the sums are divided by.
+    """Hold the pattern of its losses' names, a prediction, the pairs to compare, and what the sums are divided by.
 
     Where ``ignored`` (B, H/4, W/4) is given, queries without a target that lie on that ground have no part in the losses.
     """
 
-    suffix: str
+    pattern: str
     prediction: Prediction
     pairs: Pairs
     divisor: Tensor
@@ -48,7 +48,8 @@ class Criterion(nn.Module):
 
     The losses come unweighted under the names of the published logs: ``loss_ce``, ``loss_mask``, ``loss_dice``,
     ``loss_bbox``, ``loss_giou`` of the last layer; with ``_0`` .. ``_8`` of those before it (0 is the prediction before
-    layer 1), with ``_interm`` of the encoder's proposals, and with ``_dn``, ``_dn_0`` .. of the denoising queries.
+    layer 1), with ``_interm`` of the encoder's proposals, and with ``_dn``, ``_dn_0`` .. of the denoising queries;
+    ``oldm_loss_ce_0`` and the like, without masks, are those of DI-MaskDINO's token interaction (arXiv:2410.16707).
     All but cross-entropy are sums over the batch, divided by the number of targets. Queries without a target that predict
     something on ignored ground are left out of the classification loss. A model without boxes has no losses of boxes.
     """
@@ -99,19 +100,19 @@ class Criterion(nn.Module):
             divisor, ignored = average_over_workers(len(batch), device), ignored_share(batch)
             pairs = matched_pairs(matches, batch.counts, device)
             layers = [
-                _Layer(suffix, prediction, matched, divisor, ignored)
-                for (suffix, prediction), matched in zip(supervised.items(), pairs, strict=True)
+                _Layer(pattern, prediction, matched, divisor, ignored)
+                for (pattern, prediction), matched in zip(supervised.items(), pairs, strict=True)
             ]
             if denoising is None:
                 return self._losses(layers, batch) | self._no_denoising(outputs)
             own, divisor = denoising_pairs(denoising, batch.counts, device), divisor * denoising.groups
-            for suffix, number in self._denoising_layers(outputs).items():
-                layers.append(_Layer(suffix, self._denoised(outputs.denoising[number]), own, divisor))
+            for pattern, number in self._denoising_layers(outputs).items():
+                layers.append(_Layer(pattern, self._denoised(outputs.denoising[number]), own, divisor))
             return self._losses(layers, batch)
 
     def weight(self, name: str) -> float:
         """Return the weight of a loss by its name, whichever layer it belongs to."""
-        return self.weights["_".join(name.split("_")[:2])]
+        return next(weight for term, weight in self.weights.items() if term in name)
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Add the losses up, weighted."""
@@ -177,26 +178,27 @@ class Criterion(nn.Module):
                 terms["loss_mask"], terms["loss_dice"] = self.loss_masks(layer, targets)
             if box_terms is not None:
                 terms["loss_bbox"], terms["loss_giou"] = box_terms
-            losses |= {name + layer.suffix: term for name, term in terms.items()}
+            losses |= {layer.pattern.format(name): term for name, term in terms.items()}
         return losses
 
     def _supervised(self, outputs: Outputs) -> dict[str, Prediction]:
-        """Name the predictions that are matched: the last layer's, those before it, the encoder's."""
-        supervised: dict[str, Prediction] = {"": outputs}
+        """Return the predictions that are matched by the pattern of their losses' names: last layer, those before, encoder."""
+        supervised: dict[str, Prediction] = {"{}": outputs}
         if self.config.deep_supervision:
-            supervised |= {f"_{layer}": prediction for layer, prediction in enumerate(outputs.auxiliary)}
+            supervised |= {f"oldm_{{}}_{layer}": prediction for layer, prediction in enumerate(outputs.interaction)}
+            supervised |= {f"{{}}_{layer}": prediction for layer, prediction in enumerate(outputs.auxiliary)}
         if outputs.encoder is not None:
-            supervised["_interm"] = outputs.encoder
+            supervised["{}_interm"] = outputs.encoder
         return supervised
 
     def _denoising_layers(self, outputs: Outputs) -> dict[str, int]:
-        """Return which denoising predictions are supervised, by the suffix of their losses' names."""
+        """Return which denoising predictions are supervised, by the pattern of their losses' names."""
         if self.config.denoising.mode == "no":
             return {}
         # The official criterion leaves the prediction before layer 1 out where there is no two-stage selection.
         first = 0 if outputs.encoder is not None else 1
         layers = len(outputs.auxiliary) if self.config.deep_supervision else 0
-        return {"_dn": -1} | {f"_dn_{layer}": layer for layer in range(first, layers)}
+        return {"{}_dn": -1} | {f"{{}}_dn_{layer}": layer for layer in range(first, layers)}
 
     def _denoised(self, prediction: Prediction) -> Prediction:
         """Return that part of a prediction which is denoised."""
@@ -208,7 +210,7 @@ class Criterion(nn.Module):
         """Return zeros for a batch without denoising queries: logs and workers want the same names in every step."""
         terms = [name for name in self.weights if self.config.denoising.mode == "seg" or name not in _MASK_TERMS]
         zero = outputs.class_logits.new_zeros(())
-        return {name + suffix: zero for suffix in self._denoising_layers(outputs) for name in terms}
+        return {pattern.format(name): zero for pattern in self._denoising_layers(outputs) for name in terms}
 
 
 def _image_size(outputs: Outputs) -> tuple[int, int] | None:

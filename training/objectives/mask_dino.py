@@ -45,18 +45,21 @@ class MaskDinoObjective(Objective):
 
     @classmethod
     def check_crops(cls, config: MaskDinoConfig, size: int) -> None:
-        """Refuse crops that have fewer places on the encoder's maps than queries are selected from them."""
-        if not config.decoder.two_stage:
-            return
+        """Refuse crops that have fewer places on the encoder's maps than the model selects."""
         decoder = config.pixel_decoder
         finest = 2 ** min(int(name.removeprefix("res")) for name in decoder.features)
         places = sum((-(-size // (finest << level))) ** 2 for level in range(decoder.levels))
-        if places < config.decoder.queries:
+        selected = cls.selected_places(config)
+        if places < selected:
             raise ConfigError(
-                f"data.size is {size}: such crops have {places} places to look at, fewer than the model's "
-                f"{config.decoder.queries} queries.",
+                f"data.size is {size}: such crops have {places} places to look at, fewer than the model's {selected} queries.",
                 hint="Train on larger crops.",
             )
+
+    @classmethod
+    def selected_places(cls, config: MaskDinoConfig) -> int:
+        """Return how many places on the encoder's maps a model of this config makes queries of."""
+        return config.decoder.queries if config.decoder.two_stage else 0
 
     def forward(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the losses of images (B, 3, H, W) in 0..255 by name, each weighted: their sum is what is minimised."""

@@ -1,6 +1,7 @@
 """The catalogue of published checkpoints: names, figures, and where their makers keep them.
 
-Figures are those of the makers' own tables (https://github.com/IDEA-Research/MaskDINO#results and `mask2former/README.md` of
+Figures are those of the makers' own tables (https://github.com/IDEA-Research/MaskDINO#results,
+https://github.com/CQU-ADHRI-Lab/DI-MaskDINO#models and `mask2former/README.md` of
 https://github.com/SHI-Labs/Neighborhood-Attention-Transformer), in per cent on COCO val2017, ADE20K and Cityscapes. Nothing is
 downloaded by this program.
 """
@@ -20,11 +21,12 @@ class PublishedModel:
     """One checkpoint as published.
 
     Attributes:
-        file: its name at ``release``.
+        file: its name at ``release``; where the makers name none, that of the config beside it.
         task: what it was trained for.
         classes: how many its classifier has.
         figures: by name, in per cent.
         preset: the preset that it is built like, with as many classes as it has.
+        page: where to get it, if not at ``release`` under its name.
     """
 
     file: str
@@ -36,12 +38,13 @@ class PublishedModel:
     preset: str
     note: str = ""
     release: str = RELEASE
+    page: str = ""
     makers: str = "IDEA-Research"
     licence: str = LICENCE
 
     @property
     def url(self) -> str:
-        return self.release + self.file
+        return self.page or self.release + self.file
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"url": self.url}
@@ -60,6 +63,24 @@ def _mask2former(task: Task, data: str, classes: int, figures: dict[str, float])
         release="https://shi-labs.com/projects/dinat/checkpoints/m2f/",
         makers="SHI-Labs",
         licence="MIT (the repository's)",
+    )
+
+
+def _di_mask_dino(epochs: int, drive: str, figures: dict[str, float]) -> PublishedModel:
+    """Return the entry of a DI-MaskDINO, whose makers keep the files at Google Drive."""
+    page = f"https://drive.google.com/file/d/{drive}/view"
+    return PublishedModel(
+        file=f"dimaskdino_r50_4scale_bs16_{epochs}ep.pth",
+        task="instance",
+        data="COCO",
+        backbone="ResNet-50",
+        classes=80,
+        figures=figures,
+        preset="dimaskdino_r50",
+        note=f"{epochs} epochs; at {page}, here by the name of its config",
+        release="https://github.com/CQU-ADHRI-Lab/DI-MaskDINO",
+        page=page,
+        makers="CQU-ADHRI-Lab",
     )
 
 
@@ -139,6 +160,9 @@ PUBLISHED: tuple[PublishedModel, ...] = (
         figures={"mIoU": 79.8},
         preset="maskdino_r50_semantic",
     ),
+    _di_mask_dino(12, "1oQociMQSt_jmQtH3pm92i6zat8Gt83Oh", {"mask AP": 42.3, "box AP": 46.9}),
+    _di_mask_dino(24, "1FjoYiwGnrk_bk0nUM7GPeIMGENVLdx7n", {"mask AP": 44.8, "box AP": 49.6}),
+    _di_mask_dino(50, "17_SErWYBWWCdYfR6i7OJtcBIlCDES10z", {"mask AP": 46.7, "box AP": 51.9}),
     _mask2former("instance", "COCO", 80, {"mask AP": 50.8}),
     _mask2former("instance", "ADE20K", 100, {"mask AP": 35.4}),
     _mask2former("instance", "Cityscapes", 8, {"mask AP": 45.1}),

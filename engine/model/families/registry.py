@@ -9,12 +9,15 @@ from pydantic import Discriminator, Tag, ValidationError
 
 from engine.errors import ConfigError, ModelFileError
 from engine.model.config import FamilyConfig
+from engine.model.families.dimaskdino.family import DiMaskDinoFamily
 from engine.model.families.family import Family
 from engine.model.families.mask2former.family import Mask2FormerFamily
 from engine.model.families.mask_rcnn.family import MaskRcnnFamily
 from engine.model.families.maskdino.family import MaskDinoFamily
 
-FAMILIES: dict[str, Family] = {family.kind: family for family in (MaskDinoFamily(), Mask2FormerFamily(), MaskRcnnFamily())}
+FAMILIES: dict[str, Family] = {
+    family.kind: family for family in (MaskDinoFamily(), DiMaskDinoFamily(), Mask2FormerFamily(), MaskRcnnFamily())
+}
 _KIND_OF_OLD_FILES = MaskDinoFamily.kind  # they were written when there was one family, and name no kind
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from engine.commands import doctor
+from engine.commands import answer, doctor
 from engine.errors import ArgumentError
 from engine.job import Job
 from engine.model.model_file import embedded_models
@@ -58,4 +58,4 @@ def test_the_text_says_what_the_report_says(report):
 
 def test_the_service_answers_it():
     with pytest.raises(ArgumentError, match="wobble"):
-        doctor.serve({"wobble": 1}, Job(report=print))
+        answer("doctor", {"wobble": 1}, Job(report=print))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize
 
 import engine
-from engine.commands.detect import serve
+from engine.commands import answer
 from engine.detection import Instances
 from engine.detection.classes import wanted_classes
 from engine.errors import ArgumentError, OutputError, RequestError
@@ -219,13 +219,15 @@ def test_a_model_brings_its_classes_from_the_command_line_to_the_layer(tmp_path,
 @pytest.mark.slow
 def test_the_service_takes_names_as_a_list_or_a_text(tmp_path, scene, vehicles) -> None:
     arguments = {"raster": str(scene), "output": str(tmp_path / "o.gpkg"), "model": str(vehicles), "score": 0.01, "min_area": 0}
-    answers = [serve({**arguments, "classes": classes}, Job(report=lambda progress: None)) for classes in ("bus", ["bus"])]
+    answers = [
+        answer("detect", {**arguments, "classes": classes}, Job(report=lambda progress: None)) for classes in ("bus", ["bus"])
+    ]
     assert answers[0]["by_class"] == answers[1]["by_class"] and set(answers[0]["by_class"]) == {"bus"}
     assert answers[0]["layer"] == "instances"
     with pytest.raises(ArgumentError, match=r"no class 'lorry'"):
-        serve({**arguments, "classes": ["lorry"]}, Job(report=lambda progress: None))
+        answer("detect", {**arguments, "classes": ["lorry"]}, Job(report=lambda progress: None))
     with pytest.raises(RequestError, match="classes is 3"):
-        serve({**arguments, "classes": 3}, Job(report=lambda progress: None))
+        answer("detect", {**arguments, "classes": 3}, Job(report=lambda progress: None))
 
 
 def test_a_label_of_no_class_is_refused(tmp_path) -> None:

@@ -17,6 +17,7 @@ from engine.model.families.mask_rcnn.build import build_mask_rcnn
 from engine.model.folded_norms import fold_norms
 from engine.model.inference import InferenceModel
 from engine.model.postprocess import ImageInstances
+from tests.engine.model.families.dimaskdino.small import SMALL_DI
 from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
 from tests.engine.model.instance_agreement import assert_same_instances, assert_sure_ones_are_found, picture_with_houses
 from tests.engine.model.small_model import SMALL_CONFIG, TIMM_FAMILIES
@@ -34,7 +35,7 @@ BATCH_CONFIG = SMALL_CONFIG.model_copy(
 )
 
 
-CONFIGS = {"frozen norms": SMALL_CONFIG, "batch norms": BATCH_CONFIG, "swin": SWIN_CONFIG} | {
+CONFIGS = {"frozen norms": SMALL_CONFIG, "batch norms": BATCH_CONFIG, "swin": SWIN_CONFIG, "DI-MaskDINO": SMALL_DI} | {
     backbone.model: SMALL_CONFIG.model_copy(update={"backbone": backbone}) for backbone in TIMM_FAMILIES
 }
 

@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
+import shapely
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.control import GroundControlPoint
 from rasterio.windows import Window
 
-from engine.errors import ArgumentError, RasterError, RasterFitError
+from engine.errors import ArgumentError, NotLocalError, RasterError, RasterFitError
 from engine.raster import source as source_module
 from engine.raster.source import RasterSource
 from tests.engine.raster.raster_files import UTM_TRANSFORM, picture, whole, write_raster
@@ -325,6 +327,17 @@ def mosaic_of(path: Path, source: str) -> Path:
     return path
 
 
+def index_of_tiles(path: Path, tile: Path) -> Path:
+    """Write GDAL's index of the tiles of a raster, of one tile, in the form of a vector file."""
+    with rasterio.open(tile) as raster:
+        bounds, crs = shapely.box(*raster.bounds), raster.crs.to_wkt()
+    pyogrio.raw.write(
+        path, geometry=shapely.to_wkb([bounds]), field_data=[np.array([str(tile)], dtype=object)], fields=["location"],
+        geometry_type="Polygon", crs=crs, driver="GPKG",
+    )  # fmt: skip
+    return path
+
+
 def test_what_a_raster_reads_from_is_listed_and_kept_local_where_that_is_asked_for(tmp_path: Path, caplog) -> None:
     caplog.set_level("INFO", "engine")
     (tmp_path / "home").mkdir()
@@ -340,8 +353,10 @@ def test_what_a_raster_reads_from_is_listed_and_kept_local_where_that_is_asked_f
         RasterSource.open(path, local_only=True).close()
     for path in (outside, nested, linked):
         RasterSource.open(path).close()
-        with pytest.raises(RasterError, match="--local-only"):
-            RasterSource.open(path, local_only=True)
+        for name in (path, f"vrt://{path}?a_srs=EPSG:3857"):
+            with pytest.raises(NotLocalError, match="--local-only"):
+                RasterSource.open(name, local_only=True)
+    RasterSource.open(f"vrt://{inside}?a_srs=EPSG:3857", local_only=True).close()
     assert f"nested.vrt reads from other files: {outside}, {tmp_path / 'secret.tif'}." in caplog.text
     curl = mosaic_of(home / "curl.vrt", "/vsicurl/http://127.0.0.1:9/a.tif")
     (home / "wms.xml").write_text(
@@ -349,8 +364,17 @@ def test_what_a_raster_reads_from_is_listed_and_kept_local_where_that_is_asked_f
         "<UpperLeftX>0</UpperLeftX><UpperLeftY>9</UpperLeftY><LowerRightX>9</LowerRightX><LowerRightY>0</LowerRightY>"
         "<TileLevel>1</TileLevel></DataWindow><BandsCount>3</BandsCount></GDAL_WMS>"
     )
-    for path in (curl, home / "wms.xml", "/vsicurl/http://127.0.0.1:9/a.tif", "WMS:http://127.0.0.1:9/", "/vsimem/a.tif"):
-        with pytest.raises(RasterError, match="--local-only"):
+    index = index_of_tiles(home / "index.gti.gpkg", tmp_path / "secret.tif")
+    RasterSource.open(index).close()
+    for path in (
+        curl,
+        home / "wms.xml",
+        index,
+        "/vsicurl/http://127.0.0.1:9/a.tif",
+        "WMS:http://127.0.0.1:9/",
+        "/vsimem/a.tif",
+    ):
+        with pytest.raises(NotLocalError, match="--local-only"):
             RasterSource.open(path, local_only=True)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import time
 from pathlib import Path
 
 import pytest
+from osgeo import gdal
 from qgis.core import (
     QgsApplication,
     QgsCoordinateReferenceSystem,
@@ -215,6 +217,31 @@ for request in requests():
     done = run(DETECT, {"INPUT": str(scene), "OUTPUT": "memory:"})
     assert done.results["COUNT"] == 1
     assert any("no such driver" in line for line in done.feedback.warned)
+
+
+@pytest.fixture
+def downloads(tmp_path, monkeypatch) -> Path:
+    """The folder of downloads, of a user of the test's own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "user-dirs.dirs").write_text('XDG_DOWNLOAD_DIR="$HOME/Geladenes"\n')
+    (tmp_path / "Geladenes").mkdir()
+    return tmp_path / "Geladenes"
+
+
+def test_a_downloaded_raster_stays_in_its_folder(downloads, scene, tmp_path):
+    """The real engine refuses it, and QGIS does not hand over what the engine must not read."""
+    shutil.copy(scene, downloads / "beside.tif")
+    mosaics = {}
+    for folder, source in ((downloads, scene), (downloads, downloads / "beside.tif"), (tmp_path, scene)):
+        path = mosaics[folder, source] = folder / f"{source.stem}.vrt"
+        gdal.Translate(str(path), str(source), format="VRT")
+    words = failure(DETECT, {"INPUT": str(mosaics[downloads, scene]), "OUTPUT": "memory:"})
+    assert f"lies among your downloads and reads from the network or from other folders: scene.vrt reads from {scene}" in words
+    assert "If you trust it, move it to another folder." in words and "--local-only" not in words
+    for path in (mosaics[downloads, downloads / "beside.tif"], mosaics[tmp_path, scene]):
+        assert run(DETECT, {"INPUT": str(path), "OUTPUT": "memory:"}).results["COUNT"] >= 0
 
 
 @pytest.mark.slow

@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 import shapely
 
-from engine.commands import load_command
+from engine.commands import answer
 from engine.errors import ArgumentError, CancelledError, MaskDinoError, OutputError
 from engine.job import Job
 from tests.training.evaluation.layers.layers import house, redrawn, street, write
-from training.commands.evaluate import serve
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def maskdino(*arguments) -> subprocess.CompletedProcess:
 
 
 def ask(**arguments) -> dict:
-    return serve({name: str(value) for name, value in arguments.items()}, Job(report=lambda progress: None))
+    return answer("evaluate", {name: str(value) for name, value in arguments.items()}, Job(report=lambda progress: None))
 
 
 def test_it_prints_figures_and_writes_what_is_asked_for(layers, tmp_path):
@@ -166,7 +165,6 @@ def test_without_the_packages_of_training_a_report_is_refused_in_one_sentence(la
 
 
 def test_the_service_refuses_what_it_does_not_know(layers):
-    assert load_command("evaluate").serve is serve
     with pytest.raises(ArgumentError, match="no argument 'wobble'"):
         ask(detections=layers[0], annotations=layers[1], wobble=1)
     with pytest.raises(ArgumentError, match="needs the argument 'annotations'"):
@@ -178,7 +176,9 @@ def test_a_cancel_ends_it_and_writes_nothing(layers, tmp_path):
     cancelled.set()
     job = Job(report=lambda progress: None, cancelled=cancelled)
     with pytest.raises(CancelledError):
-        serve({"detections": str(layers[0]), "annotations": str(layers[1]), "output": str(tmp_path / "m.gpkg")}, job)
+        answer(
+            "evaluate", {"detections": str(layers[0]), "annotations": str(layers[1]), "output": str(tmp_path / "m.gpkg")}, job
+        )
     assert not (tmp_path / "m.gpkg").exists()
 
 

@@ -12,10 +12,9 @@ import pytest
 from PIL import Image
 
 import engine
-from engine.commands import load_command
+from engine.commands import answer
 from engine.errors import ArgumentError, CancelledError
 from engine.job import Job
-from training.commands.evaluate_coco import serve
 from training.evaluation.coco.predictions import category_ids, predict_images
 from training.evaluation.coco.truth import read_truth
 
@@ -48,7 +47,9 @@ def ask(folder, *, cancelled=False, **more) -> dict:
     job = Job(report=lambda progress: None, cancelled=threading.Event())
     if cancelled:
         job.cancelled.set()
-    return serve({"images": str(folder / "images"), "annotations": str(folder / "annotation.json"), **more}, job)
+    return answer(
+        "evaluate-coco", {"images": str(folder / "images"), "annotations": str(folder / "annotation.json"), **more}, job
+    )
 
 
 @pytest.mark.slow
@@ -117,7 +118,6 @@ def test_an_image_of_another_size_or_none_is_refused_by_name(folder, tiny_model)
 
 
 def test_it_needs_a_model_or_results_and_knows_its_arguments(folder, tiny_model):
-    assert load_command("evaluate-coco").serve is serve
     for arguments, named in [
         ({}, "'model' or 'results'"), ({"model": "a", "results": "b"}, "one of them"), ({"wobble": 1}, "no argument 'wobble'"),
         ({"model": str(tiny_model), "max_detections": 0}, "max_detections is 0"),

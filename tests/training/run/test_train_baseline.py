@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import engine
 from engine.cli import app
+from tests.engine.model.families.dimaskdino.small import SMALL_DI
 from tests.engine.model.families.mask2former.small import SMALL
 from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
 from tests.engine.model.small_model import SMALL_PANOPTIC
@@ -18,7 +19,7 @@ from training.config.schema import TrainConfig
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [SMALL_MASK_RCNN, SMALL, SMALL_PANOPTIC], ids=lambda model: model.kind)
+@pytest.mark.parametrize("model", [SMALL_MASK_RCNN, SMALL, SMALL_DI, SMALL_PANOPTIC], ids=lambda model: model.kind)
 def test_a_model_is_trained_started_from_and_evaluated(tmp_path, model):
     write_houses(tmp_path / "train", images=4)
     write_houses(tmp_path / "val", images=2, seed=1)

@@ -20,7 +20,7 @@ from training.data.audit.split import Split
 from training.data.coco.image_files import read_rgb
 from training.data.coco.layout import ignore_rings
 from training.data.coco.outlines import DECIMALS, polygon_of_rings
-from training.data.coco.stream import walk
+from training.data.coco.stream import BEGINNING, walk
 from training.data.export.writer import CocoWriter, finished_folder
 
 
@@ -100,7 +100,7 @@ def _write_annotations(split: Split, writer: CocoWriter, cancel: Event | None) -
     another_box, another_area = (split.mended | checked.has(fault) for fault in ("wrong_box", "wrong_area"))
     row = 0
     for _, item in walk(split.reader.file, {"annotations"}):
-        if item is None:
+        if item is BEGINNING:
             continue
         stop_if(cancel)
         if kept[row]:

@@ -92,7 +92,7 @@ def polygon_of_rings(rings: Sequence[Sequence[float] | np.ndarray]) -> shapely.G
             polygons.append(shapely.make_valid(shapely.Polygon(points)))
     joined = shapely.union_all(polygons) if polygons else shapely.Polygon()
     parts = polygons_in(joined)
-    return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
+    return parts[0] if len(parts) == 1 else shapely.multipolygons(parts)
 
 
 def mended_rings(rings: Sequence[Sequence[float]], width: int, height: int) -> list[list[float]]:

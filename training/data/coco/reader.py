@@ -17,7 +17,7 @@ from training.data.coco.faults import Faults
 from training.data.coco.index import OutlineTable
 from training.data.coco.layout import LARGEST_SIDE, CocoImage, ignore_rings, image_entry
 from training.data.coco.outlines import encoded_runs, sound_rings
-from training.data.coco.stream import walk
+from training.data.coco.stream import BEGINNING, walk
 
 _TYPES = {
     **dict.fromkeys(("points", "boxes", "areas", "run_boxes", "run_areas"), "d"),
@@ -126,7 +126,7 @@ class CocoReader:
             keys.add(key)
             if key == "info":
                 self.info = item if isinstance(item, dict) else {}
-            elif item is None:  # before the first one of a list, or no entry at all
+            elif item is BEGINNING:
                 continue
             elif key == "annotations":
                 if annotations:

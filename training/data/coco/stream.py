@@ -10,6 +10,9 @@ from typing import Any, TextIO
 from engine.errors import ArgumentError
 from engine.files.input_file import refuse_special
 
+BEGINNING: Any = object()
+"""Stands before the first element of an array, which may itself be null."""
+
 _CHUNK = 1 << 20  # characters
 _LARGEST_ITEM = 1 << 26  # characters; a longer one is no annotation, but a file that is broken
 
@@ -22,7 +25,7 @@ def walk(path: str | Path, wanted: set[str]) -> Iterator[tuple[str, Any]]:
         wanted: keys; others are passed over.
 
     Yields:
-        A key with its value; with each element by itself where that is an array, and with None before the first one.
+        A key with its value; where that is an array, with ``BEGINNING`` and then with each element by itself.
 
     Raises:
         ArgumentError: it cannot be read, or is no JSON object.
@@ -44,7 +47,7 @@ def _walk(reader: _Reader, wanted: set[str]) -> Iterator[tuple[str, Any]]:
         reader.expect(":")
         if reader.take("["):
             if key in wanted:
-                yield key, None
+                yield key, BEGINNING
             if not reader.take("]"):
                 while True:
                     item = reader.value()

@@ -34,4 +34,6 @@ def build_mask_dino(config: MaskDinoConfig) -> MaskDino:
 
 
 def _queries(config: DecoderConfig, *, dim: int) -> QuerySelection | LearnedQueries:
-    return QuerySelection(config, dim=dim) if config.two_stage else LearnedQueries(dim=dim, queries=config.queries)
+    if config.two_stage:
+        return QuerySelection(dim=dim, queries=config.queries, box_initialisation=config.box_initialisation)
+    return LearnedQueries(dim=dim, queries=config.queries)

@@ -40,6 +40,8 @@ class MaskDinoFamily(Family[MaskDinoConfig]):
         return build_mask_dino(config)
 
     def recognises(self, names: Collection[str]) -> bool:
+        if any(name.startswith("sem_seg_head.predictor.oldm.") for name in names):
+            return False  # DI-MaskDINO, which has all names of Mask DINO and more
         return any(name.startswith("sem_seg_head.predictor.decoder.") for name in names)
 
     def published_config(

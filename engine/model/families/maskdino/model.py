@@ -101,15 +101,13 @@ class MaskDino(SegmentationModel):
             content, boxes = torch.cat([labels, content], dim=1), torch.cat([starts, boxes], dim=1)
             attention_mask = denoising.attention_mask
         boxes = boxes.sigmoid()
-        states, layer_boxes = self.decoder(
-            content, boxes, memory, shapes, self.heads, attention_mask=attention_mask, intermediate=intermediate
-        )
-
-        wanted = range(len(states) + 1) if intermediate else [1]
+        layers = self._decode(content, boxes, memory, shapes, pixels, attention_mask=attention_mask, intermediate=intermediate)
+        if intermediate:
+            layers = [(content, boxes, pixels), *layers]
         predictions = []
-        for layer in wanted:
-            class_logits, mask_logits = self.heads(content if layer == 0 else states[layer - 1], pixels)
-            predictions.append(Prediction(class_logits, boxes if layer == 0 else layer_boxes[layer - 1], mask_logits))
+        for state, layer_boxes, layer_pixels in layers:
+            class_logits, mask_logits = self.heads(state, layer_pixels)
+            predictions.append(Prediction(class_logits, layer_boxes, mask_logits))
         noised: list[Prediction] = []
         if denoising is not None:
             count = denoising.labels.shape[1]
@@ -123,6 +121,7 @@ class MaskDino(SegmentationModel):
         return Outputs(
             class_logits, last.boxes, last.mask_logits,
             auxiliary=auxiliary, encoder=selected.prediction if intermediate else None, denoising=noised,
+            interaction=selected.interaction if intermediate else [],
         )  # fmt: skip
 
     @torch.inference_mode()
@@ -167,8 +166,8 @@ class MaskDino(SegmentationModel):
         """
         pixels, memory, shapes = self._see(images)
         selected = self.query_selection(memory, shapes, pixels, self.heads)
-        (state,), (boxes,) = self.decoder(
-            selected.content, selected.boxes.sigmoid(), memory, shapes, self.heads, intermediate=False
+        ((state, boxes, pixels),) = self._decode(
+            selected.content, selected.boxes.sigmoid(), memory, shapes, pixels, intermediate=False
         )
         class_logits, _ = self.heads(state, None)
         return pixels, state, boxes, class_logits
@@ -180,6 +179,28 @@ class MaskDino(SegmentationModel):
         maps = maps[::-1]
         shapes = tuple((level.shape[-2], level.shape[-1]) for level in maps)
         return pixels, torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1), shapes
+
+    def _decode(
+        self,
+        content: Tensor,
+        boxes: Tensor,
+        memory: Tensor,
+        shapes: Shapes,
+        pixels: Tensor,
+        *,
+        attention_mask: Tensor | None = None,
+        intermediate: bool,
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Decode the queries, see `TransformerDecoder.forward`.
+
+        Returns:
+            Of each layer that predicts: queries (B, Q, C), boxes (B, Q, 4), and the per-pixel embeddings that their masks are
+            drawn over.
+        """
+        states, layer_boxes = self.decoder(
+            content, boxes, memory, shapes, self.heads, attention_mask=attention_mask, intermediate=intermediate
+        )
+        return [(state, moved, pixels) for state, moved in zip(states, layer_boxes, strict=True)]
 
     def repeated_parts(self) -> Iterator[nn.Module]:
         yield from super().repeated_parts()

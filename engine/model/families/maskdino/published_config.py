@@ -36,19 +36,18 @@ def published_config(
     """Work out the config of a published Mask DINO state dict; see `engine.model.families.family.Family.published_config`.
 
     Raises:
-        ModelFileError: it is not a Mask DINO; says what it is, where that can be told.
+        ModelFileError: it is not a Mask DINO.
         ArgumentError: there is no such preset.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    _refuse_others(shapes)
     try:
-        told = _merged(_told_by_shapes(shapes), _told_of_queries(shapes))
+        told = merged(told_by_shapes(shapes), _told_of_queries(shapes))
     except (KeyError, IndexError, ValueError) as error:
         missing = error.args[0] if isinstance(error, KeyError) else error
         raise ModelFileError(f"its tensors are not those of a Mask DINO model ({missing}).") from error
     base = _preset(told, preset_name, known)
     task = {"task": "semantic", "things": ()} if told["classification"] == "softmax" else base.model_dump(include=_TASK)
-    return parse_model_config(_merged(base.model_dump(), told | task))
+    return parse_model_config(merged(base.model_dump(), told | task))
 
 
 def _preset(told: dict[str, Any], name: str | None, known: PublishedModel | None) -> MaskDinoConfig:
@@ -59,27 +58,23 @@ def _preset(told: dict[str, Any], name: str | None, known: PublishedModel | None
         if base.backbone.kind != kind:
             raise ModelFileError(f"it has a {kind} backbone, the preset {name!r} a {base.backbone.kind}.")
         return base
-    if known is not None and known.classes == told["num_classes"] and preset(known.preset).backbone.kind == kind:
-        return preset(known.preset)
+    presets = ((name, config) for name, config in PRESETS.items() if isinstance(config, MaskDinoConfig))
+    alike = {name: config for name, config in presets if config.backbone.kind == kind}
+    if known is not None and known.classes == told["num_classes"] and known.preset in alike:
+        return alike[known.preset]
     task = "instance"
     if told["classification"] == "softmax":
         task = "semantic"
     elif told["num_classes"] == len(COCO_PANOPTIC_CLASSES):
         task = "panoptic"
-    presets = [config for config in PRESETS.values() if isinstance(config, MaskDinoConfig)]
-    alike = [config for config in presets if config.backbone.kind == kind]
     # How many classes there are makes no preset nearer; and a softmax on a Swin, say, has none with its backbone.
     shared = {key: value for key, value in told.items() if key != "num_classes"}
-    of_task = [config for config in alike if config.task == task]
-    return max(of_task or alike, key=lambda config: _agreement(config.model_dump(), shared))
+    of_task = [config for config in alike.values() if config.task == task]
+    return max(of_task or alike.values(), key=lambda config: _agreement(config.model_dump(), shared))
 
 
-def _refuse_others(shapes: Mapping[str, tuple[int, ...]]) -> None:
-    if any(".oldm" in name for name in shapes):
-        raise ModelFileError("it is a DI-MaskDINO model, which cannot be built yet.")
-
-
-def _told_by_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def told_by_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return what of a config the shapes of its tensors say; those of a backbone, Mask DINO's pixel decoder and decoder."""
     backbone, channels = told_backbone(shapes)
     levels, dim = shapes[f"{_ENCODER}level_embed"]
     encoder_layer = f"{_ENCODER}encoder.layers.{{}}.linear1.weight"
@@ -162,8 +157,9 @@ def _agreement(config: dict[str, Any], told: dict[str, Any]) -> int:
     )
 
 
-def _merged(config: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
-    return config | {key: _merged(config[key], value) if isinstance(value, dict) else value for key, value in told.items()}
+def merged(config: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    """Put what is told in the place of what a config says, part by part."""
+    return config | {key: merged(config[key], value) if isinstance(value, dict) else value for key, value in told.items()}
 
 
 def _as_list(value: object) -> object:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from engine.model.families.maskdino.config import DecoderConfig
 from engine.model.layers.cached_constants import cached
 from engine.model.layers.heads import PredictionHeads
 from engine.model.layers.positions import Shapes, cell_centres, inverse_sigmoid
@@ -22,25 +21,27 @@ class SelectedQueries:
     """What the decoder starts from.
 
     Attributes:
-        content: (B, Q, C), detached where it was selected.
+        content: (B, Q, C), detached where it was selected once.
         boxes: (B, Q, 4) cxcywh as logits, likewise.
         prediction: what the selected proposals themselves predict, trained though not decoded; None for learned queries.
         positions: (B, Q) where in the memory each query came from; None for learned queries.
+        interaction: what proposals predict on their way to the queries, in a family that selects twice.
     """
 
     content: Tensor
     boxes: Tensor
     prediction: Prediction | None = None
     positions: Tensor | None = None
+    interaction: list[Prediction] = field(default_factory=list)
 
 
 class QuerySelection(nn.Module):
     """Mask DINO's unified and enhanced query selection (arXiv 2206.02777, section 3.3)."""
 
-    def __init__(self, config: DecoderConfig, *, dim: int) -> None:
+    def __init__(self, *, dim: int, queries: int, box_initialisation: str) -> None:
         super().__init__()
-        self.queries = config.queries
-        self.box_initialisation = config.box_initialisation
+        self.queries = queries
+        self.box_initialisation = box_initialisation
         self.projection = nn.Linear(dim, dim)
         self.norm = nn.LayerNorm(dim)
 

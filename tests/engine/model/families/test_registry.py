@@ -20,6 +20,7 @@ from engine.model.families.registry import FAMILIES, family_of, parse_model_conf
 from engine.model.header import ModelHeader, parse_header
 from engine.model.model_file import embedded_models, load_model, read_header
 from engine.model.presets import PRESETS
+from tests.engine.model.families.dimaskdino.small import SMALL_DI
 from tests.engine.model.families.mask2former.small import NARROW
 from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
 from tests.engine.model.small_model import SMALL_CONFIG, SMALL_PANOPTIC, SMALL_SEMANTIC
@@ -30,6 +31,7 @@ SMALL: dict[str, FamilyConfig] = {
     "mask_dino": SMALL_CONFIG,
     "mask_dino_panoptic": SMALL_PANOPTIC,
     "mask_dino_semantic": SMALL_SEMANTIC,
+    "di_mask_dino": SMALL_DI,
     "mask2former": NARROW,
     "mask_rcnn": SMALL_MASK_RCNN,
 }

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from engine.commands import answer
 from engine.errors import ArgumentError, CancelledError, OutputError
 from engine.job import Job
-from training.commands.audit_dataset import serve
 from training.data.audit.audit import audit_dataset
 from training.data.audit.clean import write_clean
 from training.data.audit.report import as_html, as_json, summary_lines
@@ -54,6 +54,8 @@ def write_split(folder: Path, pictures: dict[str, Image.Image], annotations: lis
     ("annotation", "faults", "left"),
     [
         (SOUND, [], SOUND),
+        (None, ["no_image"], None),
+        ("square", ["no_image"], None),
         ({**SOUND, "image_id": 9}, ["no_image"], None),
         ({**SOUND, "image_id": [1]}, ["no_image"], None),
         ({**SOUND, "category_id": 5}, ["unknown_category"], None),
@@ -374,7 +376,7 @@ def test_a_stream_gives_what_the_whole_file_gives(tmp_path_factory, content: dic
     path.write_text(json.dumps(content, indent=indent), encoding="utf-8")
     expected = []
     for key, value in content.items():
-        expected += [(key, None), *((key, item) for item in value)] if isinstance(value, list) else [(key, value)]
+        expected += [(key, stream.BEGINNING), *((key, item) for item in value)] if isinstance(value, list) else [(key, value)]
     before, stream._CHUNK = stream._CHUNK, chunk
     try:
         assert list(stream.walk(path, set(content))) == expected
@@ -427,11 +429,11 @@ def test_the_command_writes_all_three(faulty, tmp_path) -> None:
 
 def test_the_service_answers_with_the_figures(faulty) -> None:
     job = Job(report=lambda progress: None)
-    answer = serve({"train": str(faulty[0]), "val": str(faulty[1])}, job)
-    assert answer["leakage"]["validation_images"] == 1 and "pairs" not in answer
+    found = answer("audit-dataset", {"train": str(faulty[0]), "val": str(faulty[1])}, job)
+    assert found["leakage"]["validation_images"] == 1 and "pairs" not in found
     for arguments in ({}, {"train": "a", "wobble": 1}):
         with pytest.raises(ArgumentError):
-            serve(arguments, job)
+            answer("audit-dataset", arguments, job)
 
 
 def test_an_input_is_never_written_over(faulty, tmp_path) -> None:
@@ -451,7 +453,9 @@ def test_an_input_is_never_written_over(faulty, tmp_path) -> None:
     for name in ("json", "report"):
         for path in paths:
             with pytest.raises(ArgumentError, match="would be lost"):
-                serve({"train": str(train), "val": str(val), name: str(path)}, Job(report=lambda progress: None))
+                answer(
+                    "audit-dataset", {"train": str(train), "val": str(val), name: str(path)}, Job(report=lambda progress: None)
+                )
     assert [path.read_bytes() for path in paths] == before
 
 
@@ -459,11 +463,11 @@ def test_places_where_no_copy_can_be(faulty, tmp_path) -> None:
     (tmp_path / "file").touch()
     for write in (tmp_path / "file", tmp_path / ("n" * 300), tmp_path / "file" / "clean", tmp_path):
         with pytest.raises(OutputError):
-            serve({"train": str(faulty[0]), "write": str(write)}, Job(report=lambda progress: None))
+            answer("audit-dataset", {"train": str(faulty[0]), "write": str(write)}, Job(report=lambda progress: None))
     (tmp_path / "clean").mkdir()
     with pytest.raises(ArgumentError, match="--write"):
         arguments = {"train": str(faulty[0]), "json": str(tmp_path / "clean/a.json"), "write": str(tmp_path / "clean")}
-        serve(arguments, Job(report=lambda progress: None))
+        answer("audit-dataset", arguments, Job(report=lambda progress: None))
 
 
 def test_two_copies_to_one_folder_do_not_mix(faulty, tmp_path) -> None:
@@ -480,7 +484,11 @@ def test_two_copies_to_one_folder_do_not_mix(faulty, tmp_path) -> None:
 
 def test_an_output_without_a_folder_is_said_before_the_work(faulty, tmp_path) -> None:
     with pytest.raises(OutputError, match=r"folder of the output .* does not exist"):
-        serve({"train": str(faulty[0]), "json": str(tmp_path / "none" / "a.json")}, Job(report=lambda progress: None))
+        answer(
+            "audit-dataset",
+            {"train": str(faulty[0]), "json": str(tmp_path / "none" / "a.json")},
+            Job(report=lambda progress: None),
+        )
 
 
 def test_mapchallenge_tiles_have_the_faults_that_are_known(shared_data) -> None:

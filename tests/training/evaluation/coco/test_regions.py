@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from engine.commands import answer
 from engine.errors import ArgumentError
 from engine.job import Job
-from training.commands.evaluate_coco import serve, table_lines
+from training.commands.evaluate_coco import table_lines
 from training.evaluation.coco.predictions import Result, read_results
 from training.evaluation.coco.table import KINDS, CocoRow, coco_row
 from training.evaluation.coco.truth import CocoTruth, read_truth
@@ -127,7 +128,8 @@ def test_the_command_says_what_it_left_out(tmp_path) -> None:
     block = {"segmentation": [ring(110, 110, 80, 80)], "category_id": 1}
     truth = annotated(tmp_path, ignore=CORNER, more=({**block, "merged": 1}, {**block, "iscrowd": 1}), categories=2)
     detected(truth)
-    document = serve(
+    document = answer(
+        "evaluate-coco",
         {"images": str(tmp_path / "images"), "annotations": str(truth.file), "results": str(tmp_path / "results.json")},
         Job(report=lambda progress: None),
     )

@@ -11,7 +11,7 @@ import pytest
 from engine.errors import ArgumentError
 from engine.job import Job
 from tests.training.evaluation.layers.layers import house, redrawn, street, write
-from training.commands.evaluate import run
+from training.commands.evaluate import EvaluateRequest, run
 from training.evaluation.layers.document import class_table, evaluation_document, finite_or_none
 from training.evaluation.layers.evaluation import evaluate_layers
 from training.evaluation.report.page import write_report
@@ -106,7 +106,8 @@ def test_terminal_json_report_and_matches_have_the_classes(tmp_path) -> None:
     evil = "<b>car</b>"
     found, there = layers_of(tmp_path, 1, names=(evil, "truck"))
     outputs = {name: tmp_path / f"out.{end}" for name, end in (("json", "json"), ("report", "html"), ("output", "gpkg"))}
-    evaluation = run({"detections": str(found), "annotations": str(there), **outputs}, Job(report=lambda progress: None))
+    request = EvaluateRequest.checked(detections=found, annotations=there, **outputs)
+    evaluation = run(request, Job(report=lambda progress: None))
     document = json.loads(outputs["json"].read_text())
     assert document["detections"]["class_field"] == document["annotations"]["class_field"] == "class"
     for name, figures in evaluation.by_class.items():
