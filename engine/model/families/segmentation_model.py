@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -112,7 +112,10 @@ class SegmentationModel(FamilyModel):
         return probabilities if self.temperature is None else sharpened(probabilities, self.temperature)
 
 
-def _by_image(outputs: Outputs, sizes: Sequence[Size], output_sizes: Sequence[Size] | None):
+def _by_image(
+    outputs: Outputs, sizes: Sequence[Size], output_sizes: Sequence[Size] | None
+) -> Iterator[tuple[Tensor, Tensor, Size, Size]]:
+    """Class logits and mask logits of each image, its size, and the size wanted."""
     return zip(outputs.class_logits, outputs.mask_logits, sizes, output_sizes or sizes, strict=True)
 
 

@@ -77,6 +77,8 @@ def test_a_query_that_keeps_too_little_of_its_mask_is_left_out_and_its_pixels_st
 def test_the_share_that_is_kept_may_be_the_threshold_itself() -> None:
     found = segments(classes(0, 1), masks((0, 5, 2.0), (4, 10, 3.0)), things={0, 1})  # 4 rows of 5
     assert len(found.segments) == 2
+    found = segments(classes(0, 1), masks((0, 4, 2.0), (3, 10, 3.0)), things={0, 1})  # 3 rows of 4
+    assert len(found.segments) == 1
 
 
 def test_stuff_is_one_segment_and_things_are_many() -> None:

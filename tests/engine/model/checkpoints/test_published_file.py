@@ -369,15 +369,23 @@ def test_a_tensor_that_is_missing_is_named(state, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_published_r50_converts_with_nothing_missing_and_nothing_left_over(tmp_path):
-    known = PUBLISHED[0]
-    tensors = filled_state_dict("maskdino_r50")
+@pytest.mark.parametrize(
+    ("tensors", "figures"),
+    [
+        ("maskdino_r50", {"mask AP": 46.3, "box AP": 51.7}),
+        ("maskdino_r50_coco_pan", {"PQ": 53.0, "mask AP": 48.8, "box AP": 44.3, "mIoU": 60.6}),
+        ("maskdino_r50_ade_sem", {"mIoU": 48.7}),
+    ],
+)
+def test_the_published_r50_converts_with_nothing_missing_and_nothing_left_over(tmp_path, tensors, figures):
+    known = next(model for model in PUBLISHED if model.figures == figures)
+    tensors = filled_state_dict(tensors)
     torch.save({"model": tensors}, tmp_path / known.file)
     conversion = convert_published(tmp_path / known.file, tmp_path / "r50.safetensors")
-    assert conversion.preset == "maskdino_r50"
+    assert conversion.preset == known.preset
     assert conversion.left_out == ()
-    assert conversion.header.training.figures == {"mask AP": 46.3, "box AP": 51.7}
-    assert len(conversion.header.classes) == 80
+    assert conversion.header.training.figures == figures
+    assert len(conversion.header.classes) == known.classes
     exported = export_official(load_model(conversion.path))
     assert all(torch.equal(exported[name], tensor) for name, tensor in tensors.items())
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import engine
 from engine.cli import app
-from engine.errors import ArgumentError, ConfigError
+from engine.errors import ArgumentError, ConfigError, ModelFileError
 from engine.model.checkpoints.coco_classes import COCO_CLASSES
 from engine.model.checkpoints.published_state import weights_of
 from engine.model.checkpoints.segmentation_classes import COCO_PANOPTIC_CLASSES
@@ -22,9 +22,11 @@ from engine.model.families.registry import family_of, parse_model_config
 from engine.model.header import ModelHeader
 from engine.model.inference import InferenceModel
 from engine.model.model_file import load_model, read_header, save_model
+from engine.model.outputs import Outputs
 from engine.model.presets import PRESETS, preset
 from tests.engine.model.families.test_maskdino_parity import Golden, _filled, _instances_agree, _output_sizes
 from tests.engine.model.small_model import SMALL_PANOPTIC, SMALL_SEMANTIC
+from tests.engine.model.test_model_file import _rewritten
 from tests.goldens.recordings import recordings
 from tests.parity_weights import fill
 
@@ -38,7 +40,10 @@ Case = tuple[Golden, MaskDino]
 # As the official code computes ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=[(keys, path) for keys in PRESET_OF for path in recordings(f"{keys}_[0-9]*")], ids=str)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param((keys, path), id=path.stem) for keys in PRESET_OF for path in recordings(f"{keys}_[0-9]*")],
+)
 def case(request: pytest.FixtureRequest) -> Case:
     keys, path = request.param
     golden = Golden(path)
@@ -150,6 +155,17 @@ def test_what_a_model_can_be_asked_for_follows_from_its_task() -> None:
     )
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize(("logit", "segments"), [(-1.2, 0), (-1.0, 1)])  # probabilities of 0.23 and 0.27
+def test_a_query_is_a_segment_from_a_probability_of_a_quarter_on(panoptic, monkeypatch, logit: float, segments: int) -> None:
+    class_logits = torch.full((1, 1, 133), -9.0)
+    class_logits[..., 5] = logit
+    outputs = Outputs(class_logits, None, torch.full((1, 1, 8, 8), 9.0))
+    monkeypatch.setattr(panoptic, "forward", lambda images, intermediate: outputs)
+    (found,) = panoptic.panoptic(torch.zeros(1, 3, 32, 32))
+    assert [segment.label for segment in found.segments] == [5] * segments
+
+
 # Small models of either kind ------------------------------------------------------------------------------------------
 
 
@@ -238,6 +254,30 @@ def test_a_published_checkpoint_is_converted_and_says_what_it_was_taken_for(pano
         assert torch.equal(ours.map, theirs.map) and ours.segments == theirs.segments
     exported, before = engine.export_official(loaded), engine.export_official(panoptic)
     assert exported.keys() == before.keys() and all(torch.equal(exported[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classification": "sigmoid"}, "heads.classify.weight has shape"),
+        ({"task": "instance"}, "classification is 'softmax'"),
+        ({"decoder": {"two_stage": True}}, "query_selection"),
+        ({"decoder": {"queries": 10**9}}, "queries is 1e"),
+        ({"decoder": {"queries": 15}}, "query_selection.content.weight has shape"),
+        ({"decoder": {"box_initialisation": "bitmask"}}, "without two_stage there are no proposals"),
+        ({"panoptic_temperature": float("inf")}, "panoptic_temperature"),
+        ({"things": [2]}, "things are named"),
+    ],
+    ids=str,
+)
+def test_a_file_whose_config_does_not_fit_is_refused(semantic, tmp_path, change: dict, message: str) -> None:
+    header = ModelHeader(name="classes", config=semantic.config, classes=tuple("abcde"))
+    path = save_model(tmp_path / "classes.safetensors", semantic, header)
+    document = json.loads(header.to_json())
+    for name, value in change.items():
+        document["config"][name] = document["config"][name] | value if isinstance(value, dict) else value
+    with pytest.raises(ModelFileError, match=message):
+        load_model(_rewritten(path, document=document))
 
 
 def test_things_are_detected_on_a_raster(panoptic, scene: Path, tmp_path) -> None:
