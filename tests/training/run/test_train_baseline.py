@@ -13,13 +13,22 @@ from engine.cli import app
 from tests.engine.model.families.dimaskdino.small import SMALL_DI
 from tests.engine.model.families.mask2former.small import SMALL
 from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
-from tests.engine.model.small_model import SMALL_PANOPTIC
+from tests.engine.model.small_model import SMALL_PANOPTIC, SMALL_SEMANTIC
 from tests.training.run.training_run import config_document, write_houses
 from training.config.schema import TrainConfig
 
+FEW_QUERIES = {"decoder": SMALL_PANOPTIC.decoder.model_copy(update={"queries": 30})}  # as many as small crops have places
+MODELS = {
+    "mask_rcnn": SMALL_MASK_RCNN,
+    "mask2former": SMALL,
+    "di_mask_dino": SMALL_DI,
+    "mask_dino_semantic": SMALL_SEMANTIC,
+    "mask_dino_panoptic": SMALL_PANOPTIC.model_copy(update=FEW_QUERIES),
+}
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [SMALL_MASK_RCNN, SMALL, SMALL_DI, SMALL_PANOPTIC], ids=lambda model: model.kind)
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_a_model_is_trained_started_from_and_evaluated(tmp_path, model):
     write_houses(tmp_path / "train", images=4)
     write_houses(tmp_path / "val", images=2, seed=1)
