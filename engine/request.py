@@ -8,7 +8,8 @@ parameters that QGIS shows (``packaging/update_options.py``).
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, ClassVar, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
@@ -124,6 +125,15 @@ class Request(BaseModel):
         fault = f"has an entry that {fault}" if entry and kind != "missing" else fault
         error = RequestError if kind in _FORMS else ArgumentError
         return error(f"{name} is {_shown(given[name])}; it {fault}.", field=name)
+
+
+def plain_type(annotation: Any) -> Any:
+    """Return the type of a field without its constraints, and without None."""
+    if get_origin(annotation) is Annotated:
+        return plain_type(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return next(plain_type(each) for each in get_args(annotation) if each is not NoneType)
+    return annotation
 
 
 def _fault(value: Any) -> str:

@@ -9,6 +9,7 @@ from qgis_maskdino.icons import LOGO, icon_path
 from qgis_maskdino.processing.detect_buildings import DetectBuildings
 from qgis_maskdino.processing.evaluate_detections import EvaluateDetections
 from qgis_maskdino.processing.export_training_data import ExportTrainingData
+from qgis_maskdino.processing.regularize_outlines import RegularizeOutlines
 from qgis_maskdino.processing.train_model import TrainModel
 from qgis_maskdino.translation import tr
 
@@ -38,5 +39,5 @@ class MaskDinoProvider(QgsProcessingProvider):
 
     def loadAlgorithms(self) -> None:
         """Add the algorithms."""
-        for algorithm in (DetectBuildings, EvaluateDetections, ExportTrainingData, TrainModel):
+        for algorithm in (DetectBuildings, RegularizeOutlines, EvaluateDetections, ExportTrainingData, TrainModel):
             self.addAlgorithm(algorithm())

@@ -25,6 +25,7 @@ F = TypeVar("F", bound=Callable[..., dict[str, Any]])
 
 _BUILT_IN = {
     "detect": "engine.commands.detect",
+    "regularize": "engine.commands.regularize",
     "models": "engine.commands.models",
     "doctor": "engine.commands.doctor",
 }

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import typer
 
 from engine.errors import RequestError
-from engine.request import Request
+from engine.request import Request, plain_type
 
 R = TypeVar("R", bound=Request)
 
@@ -44,7 +43,7 @@ def terminal_command(request: type[R]) -> Callable[[Callable[[R], None]], Callab
 def _parameters(request: type[Request]) -> Iterator[inspect.Parameter]:
     for name, field in request.model_fields.items():
         declared: dict[str, Any] = field.json_schema_extra  # type: ignore[assignment]
-        kind, positional = _plain_type(field.annotation), "positional" in declared
+        kind, positional = plain_type(field.annotation), "positional" in declared
         metavar = declared["metavar"]
         if get_origin(kind) is tuple and get_args(kind)[1:] == (...,):
             kind = list[str] if positional else str  # several words, or one with commas
@@ -55,12 +54,3 @@ def _parameters(request: type[Request]) -> Iterator[inspect.Parameter]:
             flags = declared["flags"] or [f"--{(field.alias or name).replace('_', '-')}"]
             made = typer.Option(default, *flags, help=field.description, metavar=metavar)
         yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=made, annotation=kind)
-
-
-def _plain_type(annotation: Any) -> Any:
-    """Return the type of a field without its constraints, and without None, which a terminal has no word for."""
-    if get_origin(annotation) is Annotated:
-        return _plain_type(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return next(_plain_type(each) for each in get_args(annotation) if each is not NoneType)
-    return annotation

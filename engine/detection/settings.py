@@ -41,8 +41,7 @@ class Settings(Request):
     # 12 pixels are too few to tell what they show, and 4 m2 are a shed.
     min_area: float | None = option(
         None,
-        "Leave out what is smaller, in square metres of true ground; by default 12 pixels, and of buildings 4 m2 if that is "
-        "more.",
+        "Leave out what is smaller, in square metres of ground; by default 12 pixels, and of buildings 4 m2 if that is more.",
         metavar="M2",
         ge=0,
     )

@@ -20,6 +20,7 @@ from engine.files.output_lock import OutputLock, part_of, remove_part
 from engine.files.sqlite_file import held_for_replacement
 
 _FULL = 2**20  # bytes; a database that takes back its last transaction leaves some of the disk free
+_BEGINNING = 4096  # bytes
 _LONGEST_NAME = 240  # bytes; file systems take 255, and the names of lock and checkpoint are longer than the output's
 _DATABASES = {".gpkg", ".sqlite", ".db"}
 # Files that belong to one that is named, with another extension.
@@ -117,20 +118,39 @@ def reserved(
     Args:
         outputs: by the name of the argument; None, or empty, for one that is not asked for.
         inputs: as ``refuse_inputs`` takes them.
-        reserve: how, for those where it takes more than ``OutputFile``.
+        reserve: how, for those that are no text.
 
     Yields:
         The files by the name of the argument. Those not finished by the end of the block leave nothing.
 
     Raises:
         ArgumentError: as ``refuse_inputs``.
-        OutputError: as ``OutputFile``.
+        OutputError: as ``OutputFile``, or a text would replace a file that is none.
     """
     asked_for = {name: path for name, path in outputs.items() if path}
     refuse_inputs(asked_for, inputs)
     with ExitStack() as stack:
         make = reserve or {}
-        yield {name: stack.enter_context(make.get(name, OutputFile)(path)) for name, path in asked_for.items()}
+        yield {name: stack.enter_context(make.get(name, _text_file)(path)) for name, path in asked_for.items()}
+
+
+def _text_file(path: str | os.PathLike[str]) -> OutputFile:
+    """Reserve a file of text, such as a report; an image or a database is not what somebody wants replaced by one."""
+    file = OutputFile(path)
+    if b"\0" in _beginning_of(file.target):
+        file.close()
+        raise OutputError(
+            f"The output {path} would replace a file that is no text.", hint="Name another file, or remove that one first."
+        )
+    return file
+
+
+def _beginning_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_BEGINNING)
+    except OSError:  # mostly: it is not there
+        return b""
 
 
 def refuse_inputs(outputs: Mapping[str, Any], inputs: Iterable[str | os.PathLike[str] | None]) -> None:

@@ -30,7 +30,7 @@ _UNDEFINED = re.compile(r'\w+\["Undefined (geographic|Cartesian) SRS"')
 _DATABASES = {".gpkg", ".sqlite", ".db"}
 _VIEW_SECONDS = 30
 _MOST_ROWS = 20_000_000
-_PARQUET = {".parquet", ".geoparquet"}  # the GDAL that comes with pyogrio's wheels does not read it
+PARQUET = {".parquet", ".geoparquet"}  # the GDAL that comes with pyogrio's wheels does not read it
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,16 +88,13 @@ def read_layer(
     Raises:
         VectorError: the file or layer is not there, or cannot be read.
     """
-    file, _, layer = str(path).partition(LAYER_MARK)
-    layer = layer.partition("|")[0]
-    if "://" not in file and not file.startswith("/vsi") and not Path(file).exists():
-        raise VectorError(f"{role} {file} does not exist.", hint="Check the path.")
-    refuse_special(file, what=role, error=VectorError)
-    if Path(file).suffix.lower() in _PARQUET:
+    file = file_of(path)
+    check_file(file, role)
+    if Path(file).suffix.lower() in PARQUET:
         crs, ids, shapes, values = _read_parquet(file, role, fields)
     else:
-        with _plainly_named(file) as plain:
-            crs, ids, shapes, values = _read_ogr(plain, layer, path, role, fields)
+        with ogr_layer(path, role) as (plain, layer):
+            crs, ids, shapes, values = _read_ogr(plain, layer, fields)
     features = len(shapes)
     usable = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
     if not usable.all():
@@ -120,19 +117,44 @@ def read_layer(
 _Rows = tuple[Any, np.ndarray, np.ndarray, dict[str, np.ndarray]]
 
 
-def _read_ogr(file: str, layer: str, path: str | Path, role: str, fields: Callable) -> _Rows:
-    with _explained(path, role):
-        layer = layer or _only_layer(file, role)
-        _refuse_endless_view(file, layer, path, role)
-        names = list(pyogrio.read_info(file, layer=layer)["fields"])
-    wanted = list(fields(names))
-    with _explained(path, role):
-        meta, ids, geometries, values = pyogrio.raw.read(
-            file, layer=layer, columns=wanted, force_2d=True, return_fids=True, read_geometry=True
-        )
+def file_of(path: str | Path) -> str:
+    """Return the file in which a layer stands that is named as ``read_layer`` takes it."""
+    return str(path).partition(LAYER_MARK)[0]
+
+
+def check_file(file: str, role: str) -> None:
+    """Refuse a file that is not there, or is none.
+
+    Raises:
+        VectorError: it says so.
+    """
+    if "://" not in file and not file.startswith("/vsi") and not Path(file).exists():
+        raise VectorError(f"{role} {file} does not exist.", hint="Check the path.")
+    refuse_special(file, what=role, error=VectorError)
+
+
+@contextmanager
+def ogr_layer(path: str | Path, role: str) -> Iterator[tuple[str, str | None]]:
+    """Yield the names of file and layer by which pyogrio reads what was asked for; its errors become one line.
+
+    Raises:
+        VectorError: the layer cannot be read, is one of several, or a view without an end.
+    """
+    file, layer = file_of(path), str(path).partition(LAYER_MARK)[2].partition("|")[0]
+    with _plainly_named(file) as plain, _explained(path, role):
+        layer = layer or _only_layer(plain, role)
+        _refuse_endless_view(plain, layer, path, role)
+        yield plain, layer
+
+
+def _read_ogr(file: str, layer: str | None, fields: Callable) -> _Rows:
+    wanted = list(fields(list(pyogrio.read_info(file, layer=layer)["fields"])))
+    meta, ids, geometries, values = pyogrio.raw.read(
+        file, layer=layer, columns=wanted, force_2d=True, return_fids=True, read_geometry=True
+    )
     shapes = shapely.from_wkb([] if geometries is None else geometries, on_invalid="ignore")
     read = list(meta["fields"])  # in the order of the layer, not in that asked for
-    return _known(meta["crs"]), ids, shapes, dict(zip(read, values, strict=True)) if read else {}
+    return known_crs(meta["crs"]), ids, shapes, dict(zip(read, values, strict=True)) if read else {}
 
 
 def _refuse_endless_view(file: str, layer: str | None, path: str | Path, role: str) -> None:
@@ -179,7 +201,7 @@ def _plainly_named(file: str) -> Iterator[str]:
         yield str(Path(folder, f"layer{path.suffix}"))
 
 
-def _known(crs: Any) -> Any:
+def known_crs(crs: Any) -> Any:
     """Return a CRS, None for one of the two by which a GeoPackage says that it does not know (its srs_id 0 and -1)."""
     return None if crs is not None and _UNDEFINED.match(str(crs)) else crs
 

@@ -6,8 +6,9 @@ import os
 
 from qgis_maskdino import settings
 from qgis_maskdino.backend.environment import EngineEnvironment
+from qgis_maskdino.options import detect
 
-DEFAULT = "maskdino_lite"
+DEFAULT = str(detect()["model"].default)
 _SUFFIX = ".safetensors"
 
 

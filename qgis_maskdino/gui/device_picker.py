@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qgis.PyQt.QtWidgets import QComboBox, QWidget
 
-from qgis_maskdino import settings
+from qgis_maskdino import options, settings
 from qgis_maskdino.translation import tr
 
 
@@ -13,14 +13,16 @@ class DevicePicker(QComboBox):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        for text, value in (
-            (tr("Automatic: the fastest"), "auto"),
-            (tr("Processor (CPU)"), "cpu"),
-            (tr("Graphics card (CUDA)"), "cuda"),
-            (tr("Apple graphics (MPS)"), "mps"),
-        ):
-            self.addItem(text, value)
-        self.setToolTip(tr("Where the model runs. Automatic takes a graphics card where there is one that it can use."))
+        texts = {
+            "auto": tr("Automatic: the fastest"),
+            "cpu": tr("Processor (CPU)"),
+            "cuda": tr("Graphics card (CUDA)"),
+            "mps": tr("Apple graphics (MPS)"),
+        }
+        option = options.detect()["device"]
+        for value in option.choices:
+            self.addItem(texts.get(value, value), value)
+        self.setToolTip(option.help)
         self.choose(settings.device())
 
     def device(self) -> str:

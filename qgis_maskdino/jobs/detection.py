@@ -11,7 +11,6 @@ from typing import Any
 
 from qgis_maskdino.backend.environment import EngineEnvironment
 from qgis_maskdino.backend.error import EngineError
-from qgis_maskdino.backend.model_choice import DEFAULT
 from qgis_maskdino.backend.process import EngineProcess
 from qgis_maskdino.backend.work_folder import work_folder
 from qgis_maskdino.layers.detection_area import DetectionArea
@@ -24,29 +23,19 @@ SMALLEST_OVERLAP = 64  # pixels; the engine looks a tile's overlap beyond the ar
 
 @dataclass(frozen=True)
 class DetectionRequest:
-    """What to detect, where and how. Names and meanings are those of ``maskdino detect``.
+    """What to detect, where and how.
 
     Attributes:
         source: the raster layer.
         output: a .gpkg; it is replaced when the detection is done.
+        options: the model, and other options of ``maskdino detect``, by name; what is not there is left to the engine.
         area: None detects in all of the layer.
-        bands: numbers of the bands to use, counted from 1; empty leaves the choice to the engine.
-        gsd: metres per pixel; None is what the model was trained at.
-        min_area: square metres; None leaves the choice to the engine.
-        classes: names of the model's classes to find, with commas between them; empty for all.
     """
 
     source: LayerSource
     output: str
-    model: str = DEFAULT
+    options: dict[str, Any]
     area: DetectionArea | None = None
-    bands: tuple[int, ...] = ()
-    gsd: float | None = None
-    score: float = 0.5
-    min_area: float | None = None
-    classes: str = ""
-    outline: str = "regular"
-    device: str = "auto"
 
     def arguments(self, raster: str, *, local_only: bool = False) -> dict[str, Any]:
         """Return the arguments of the engine's command.
@@ -55,24 +44,9 @@ class DetectionRequest:
             raster: what the engine opens.
             local_only: refuse one that reads from the network or from outside its own folder.
         """
-        arguments: dict[str, Any] = {
-            "raster": raster,
-            "output": self.output,
-            "model": self.model,
-            "score": self.score,
-            "outline": self.outline,
-            "device": self.device,
-        }
+        arguments = {**self.options, "raster": raster, "output": self.output}
         if local_only:
             arguments["local_only"] = True
-        if self.bands:
-            arguments["bands"] = list(self.bands)
-        if self.gsd is not None:
-            arguments["gsd"] = self.gsd
-        if self.min_area is not None:
-            arguments["min_area"] = self.min_area
-        if self.classes:
-            arguments["classes"] = self.classes
         if self.area is not None and self.area.file is not None:
             arguments["aoi"] = self.area.file
         elif self.area is not None:
@@ -187,7 +161,7 @@ class _Detection:
     def detect_in_export(self) -> dict[str, Any]:
         """Export the layer as fine as the model wants to see it, and detect in that."""
         request = self.request
-        model = self.engine.run("models", {"model": request.model}, is_cancelled=self.is_cancelled)
+        model = self.engine.run("models", {"model": request.options["model"]}, is_cancelled=self.is_cancelled)
         if model.get("cancelled"):
             return model
         tile = int(model["tile_size"])
@@ -196,7 +170,7 @@ class _Detection:
             request.source,
             exported,
             area=None if request.area is None else request.area.bounds,
-            gsd=model["gsd"] if request.gsd is None else request.gsd,
+            gsd=request.options.get("gsd", model["gsd"]),
             # Around the area the engine looks as far as two tiles share, and never at less than a tile.
             margin=max(SMALLEST_OVERLAP, tile // 2),
             on_event=self.on_event,

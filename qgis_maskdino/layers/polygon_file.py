@@ -99,10 +99,16 @@ def copied_features(layer: QgsVectorLayer, fields: QgsFields) -> Iterator[QgsFea
         yield row
 
 
+def has_polygon(feature: QgsFeature) -> bool:
+    """Return whether a feature has a polygon, one with several parts included."""
+    geometry = feature.geometry()
+    return not geometry.isEmpty() and geometry.type() == QgsWkbTypes.GeometryType.PolygonGeometry
+
+
 def _polygon(feature: QgsFeature, within: QgsGeometry | None) -> QgsGeometry | None:
-    geometry = QgsGeometry(feature.geometry())
-    if geometry.isEmpty() or geometry.type() != QgsWkbTypes.GeometryType.PolygonGeometry:
+    if not has_polygon(feature):
         return None
+    geometry = QgsGeometry(feature.geometry())
     if within is not None:
         geometry = geometry.makeValid().intersection(within)
         if geometry.isEmpty() or geometry.type() != QgsWkbTypes.GeometryType.PolygonGeometry:

@@ -13,21 +13,18 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
-    QgsProcessingParameterBand,
     QgsProcessingParameterBoolean,
     QgsProcessingParameterEnum,
     QgsProcessingParameterExtent,
     QgsProcessingParameterFeatureSink,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFile,
-    QgsProcessingParameterNumber,
     QgsProcessingParameterRasterLayer,
-    QgsProcessingParameterString,
     QgsVectorLayer,
     QgsWkbTypes,
 )
 
-from qgis_maskdino import settings
+from qgis_maskdino import options
 from qgis_maskdino.backend.model_choice import DEFAULT, model_argument, model_names
 from qgis_maskdino.backend.work_folder import work_folder
 from qgis_maskdino.jobs.detection import DetectionRequest, DetectionResult, detect
@@ -37,14 +34,13 @@ from qgis_maskdino.layers.polygon_file import copied_features, fields_of
 from qgis_maskdino.layers.source import has_pixels
 from qgis_maskdino.layers.style import DETECTIONS, style_when_loaded
 from qgis_maskdino.processing.engine_algorithm import (
-    device_options,
+    device_option,
     listener,
     log_to,
 )
 from qgis_maskdino.processing.layer_algorithm import LayerAlgorithm
 from qgis_maskdino.translation import tr
 
-OUTLINES = ("regular", "simplified", "raw")
 _DETECTED = 98.0  # per cent; the rest is handing over
 
 
@@ -57,13 +53,7 @@ class DetectBuildings(LayerAlgorithm):
     MODEL = "MODEL"
     MODEL_FILE = "MODEL_FILE"
     BANDS = "BANDS"
-    GSD = "GSD"
-    SCORE = "SCORE"
-    MIN_AREA = "MIN_AREA"
-    OUTLINE = "OUTLINE"
-    DEVICE = "DEVICE"
     OUTPUT = "OUTPUT"
-    CLASSES = "CLASSES"
     OVERWRITE = "OVERWRITE"
     COUNT = "COUNT"
     AREA = "AREA"
@@ -127,68 +117,13 @@ class DetectBuildings(LayerAlgorithm):
             tr("A model of your own: trained with 'Train a model', or a converted published checkpoint."),
             advanced=True,
         )
-        self.add(
-            QgsProcessingParameterNumber(
-                self.SCORE,
-                tr("Lowest score"),
-                QgsProcessingParameterNumber.Type.Double,
-                defaultValue=0.5,
-                minValue=0.0,
-                maxValue=1.0,
-            ),
-            tr("Keep what the model is at least this sure of. Lower finds more, and more that is none."),
-            decimals=2,
-        )
-        self.add(
-            QgsProcessingParameterEnum(
-                self.OUTLINE, tr("Outline"), options=list(OUTLINES), defaultValue=OUTLINES[0], usesStaticStrings=True
-            ),
-            tr("'regular': right angles, as buildings have them. 'simplified': smooth. 'raw': along the pixels."),
-        )
-        self.add(
-            QgsProcessingParameterBand(
-                self.BANDS,
-                tr("Bands for red, green and blue"),
-                parentLayerParameterName=self.INPUT,
-                optional=True,
-                allowMultiple=True,
-            ),
-            tr("In this order. Without any, by the bands' colour interpretation, else the first ones."),
-            advanced=True,
-        )
-        self.add(
-            QgsProcessingParameterNumber(
-                self.GSD,
-                tr("Ground sampling distance [m]"),
-                QgsProcessingParameterNumber.Type.Double,
-                optional=True,
-                minValue=0.001,
-            ),
-            tr(
-                "Metres per pixel to look at the image with. Without one, what the model was trained at: rarely worth changing."
-            ),
-            advanced=True,
-            decimals=3,
-        )
-        self.add(
-            QgsProcessingParameterNumber(
-                self.MIN_AREA,
-                tr("Smallest area [m2]"),
-                QgsProcessingParameterNumber.Type.Double,
-                optional=True,
-                minValue=0.0,
-            ),
-            tr("Leave out what is smaller. Without one: 12 pixels, and of buildings 4 m2 if that is more."),
-            advanced=True,
-            decimals=1,
-        )
-        self.add(
-            QgsProcessingParameterEnum(
-                self.DEVICE, tr("Device"), options=device_options(), defaultValue=settings.device(), usesStaticStrings=True
-            ),
-            tr("'auto' takes the graphics card where there is one, else the processor."),
-            advanced=True,
-        )
+        known = options.detect()
+        self.add_option("SCORE", tr("Lowest score"), known["score"], decimals=2)
+        self.add_option("OUTLINE", tr("Outline"), known["outline"])
+        self.add_option(self.BANDS, tr("Bands for red, green and blue"), known["bands"], advanced=True, bands_of=self.INPUT)
+        self.add_option("GSD", tr("Ground sampling distance [m]"), known["gsd"], advanced=True, decimals=3)
+        self.add_option("MIN_AREA", tr("Smallest area [m2]"), known["min_area"], advanced=True, decimals=1)
+        self.add_option("DEVICE", tr("Device"), device_option(), advanced=True)
         self.add(
             QgsProcessingParameterFeatureSink(
                 self.OUTPUT, tr("Buildings"), QgsProcessing.SourceType.TypeVectorPolygon, supportsAppend=True
@@ -198,11 +133,7 @@ class DetectBuildings(LayerAlgorithm):
                 "per object, with its 'class'."
             ),
         )
-        self.add(
-            QgsProcessingParameterString(self.CLASSES, tr("Classes to find"), optional=True),
-            tr("Names of the model's classes with commas between them, such as car,truck. Without any, all of them."),
-            advanced=True,
-        )
+        self.add_option("CLASSES", tr("Classes to find"), known["classes"], advanced=True)
         self.add(
             QgsProcessingParameterBoolean(self.OVERWRITE, tr("Replace all layers of a GeoPackage"), defaultValue=False),
             tr("Otherwise an output file that holds other layers too is refused."),
@@ -279,15 +210,11 @@ class DetectBuildings(LayerAlgorithm):
         return DetectionRequest(
             source=self._source,
             output=os.path.join(folder, "buildings.gpkg"),
-            model=model or model_argument(self.parameterAsString(parameters, self.MODEL, context)),
             area=self._area(os.path.join(folder, "area.gpkg")),
-            bands=tuple(self.parameterAsInts(parameters, self.BANDS, context)),
-            gsd=self._given(parameters, self.GSD, context),
-            score=self.parameterAsDouble(parameters, self.SCORE, context),
-            min_area=self._given(parameters, self.MIN_AREA, context),
-            classes=self.parameterAsString(parameters, self.CLASSES, context).strip(),
-            outline=self.parameterAsString(parameters, self.OUTLINE, context),
-            device=self.parameterAsString(parameters, self.DEVICE, context),
+            options={
+                "model": model or model_argument(self.parameterAsString(parameters, self.MODEL, context)),
+                **self.options_given(parameters, context),
+            },
         )
 
     def _area(self, path: str) -> DetectionArea | None:
@@ -296,9 +223,6 @@ class DetectBuildings(LayerAlgorithm):
                 self._aoi.getFeatures(), self._aoi.sourceCrs(), self._source, path, within=self._within
             )
         return None if self._rectangle.isEmpty() else DetectionArea(self._rectangle)
-
-    def _given(self, parameters: dict[str, Any], name: str, context: QgsProcessingContext) -> float | None:
-        return None if parameters.get(name) in (None, "") else self.parameterAsDouble(parameters, name, context)
 
     def _hand_over(
         self,

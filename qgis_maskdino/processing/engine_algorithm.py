@@ -12,20 +12,25 @@ from qgis.core import (
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
+    QgsProcessingParameterBand,
+    QgsProcessingParameterBoolean,
     QgsProcessingParameterDefinition,
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterNumber,
+    QgsProcessingParameterString,
 )
 from qgis.PyQt.QtGui import QIcon
 
-from qgis_maskdino import settings
+from qgis_maskdino import options, settings
 from qgis_maskdino.backend.environment import EngineEnvironment, State
 from qgis_maskdino.backend.error import EngineError
 from qgis_maskdino.icons import icon_path
 from qgis_maskdino.jobs.progress_text import progress_text
 from qgis_maskdino.layers.raster_export import UNIT
 from qgis_maskdino.layers.source import LayerSource
+from qgis_maskdino.options import Option
 from qgis_maskdino.translation import tr
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 _TENTH = 10  # per cent between two lines in the log
 _FETCHING = 0.3  # of the whole, where a layer has to be fetched
 
@@ -38,6 +43,10 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
     """
 
     ICON = "detect"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._options: list[str] = []  # parameters that are options of the engine's command
 
     def createInstance(self) -> EngineAlgorithm:
         """Return another of this kind."""
@@ -78,6 +87,43 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
             parameter.setFlags(parameter.flags() | QgsProcessingParameterDefinition.Flag.FlagAdvanced)
         self.addParameter(parameter)
 
+    def add_option(
+        self,
+        name: str,
+        label: str,
+        option: Option,
+        *,
+        advanced: bool = False,
+        decimals: int | None = None,
+        bands_of: str | None = None,
+    ) -> None:
+        """Add a parameter for an option of the engine's command, which has its name in small letters.
+
+        Args:
+            bands_of: the raster layer whose bands the option lists.
+        """
+        self._options.append(name)
+        parameter = _parameter(name, label, option) if bands_of is None else _bands(name, label, bands_of)
+        self.add(parameter, option.help, advanced=advanced, decimals=decimals)
+
+    def options_given(self, parameters: dict[str, Any], context: QgsProcessingContext) -> dict[str, Any]:
+        """Return what the parameters of ``add_option`` say, by the options' names; what is left to the engine is not in it."""
+        given = {name.lower(): self._value(parameters, name, context) for name in self._options}
+        return {option: value for option, value in given.items() if value not in (None, "", [])}
+
+    def _value(self, parameters: dict[str, Any], name: str, context: QgsProcessingContext) -> Any:
+        definition = self.parameterDefinition(name)
+        if parameters.get(name) in (None, "") and definition.defaultValue() is None:
+            return None
+        if isinstance(definition, QgsProcessingParameterBand):
+            return self.parameterAsInts(parameters, name, context)
+        if isinstance(definition, QgsProcessingParameterBoolean):
+            return self.parameterAsBool(parameters, name, context)
+        if isinstance(definition, QgsProcessingParameterNumber):
+            whole = definition.dataType() == QgsProcessingParameterNumber.Type.Integer
+            return (self.parameterAsInt if whole else self.parameterAsDouble)(parameters, name, context)
+        return self.parameterAsString(parameters, name, context).strip()
+
     def raster_source(self, parameters: dict[str, Any], name: str, context: QgsProcessingContext) -> LayerSource:
         """Take what a thread needs of a raster layer. To be called in ``prepareAlgorithm``.
 
@@ -114,9 +160,40 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         return re.sub(r"--([a-z]+(?:-[a-z]+)*)", label, message)
 
 
-def device_options() -> list[str]:
-    """List the devices to choose from, that of the plugin's settings among them."""
-    return list(dict.fromkeys([*DEVICES, settings.device()]))
+def device_option() -> Option:
+    """Return the option of the device, by default that of the plugin's settings."""
+    option = options.detect()["device"]
+    devices = tuple(dict.fromkeys([*option.choices, settings.device()]))
+    return option._replace(kind="choice", choices=devices, default=settings.device())
+
+
+def _parameter(name: str, label: str, option: Option) -> QgsProcessingParameterDefinition:
+    if option.kind == "flag":
+        return QgsProcessingParameterBoolean(name, label, defaultValue=option.default)
+    may_be_left_out = option.default is None
+    if option.kind == "choice":
+        return QgsProcessingParameterEnum(
+            name, label, list(option.choices), defaultValue=option.default, optional=may_be_left_out, usesStaticStrings=True
+        )
+    if option.kind in ("number", "whole number"):
+        kind = QgsProcessingParameterNumber.Type
+        parameter = QgsProcessingParameterNumber(
+            name,
+            label,
+            kind.Double if option.kind == "number" else kind.Integer,
+            defaultValue=option.default,
+            optional=may_be_left_out,
+        )
+        if option.minimum is not None:
+            parameter.setMinimum(option.minimum)
+        if option.maximum is not None:
+            parameter.setMaximum(option.maximum)
+        return parameter
+    return QgsProcessingParameterString(name, label, defaultValue=option.default, optional=may_be_left_out)
+
+
+def _bands(name: str, label: str, raster: str) -> QgsProcessingParameterBand:
+    return QgsProcessingParameterBand(name, label, parentLayerParameterName=raster, optional=True, allowMultiple=True)
 
 
 def listener(feedback: QgsProcessingFeedback, *, end: float = 100.0) -> Callable[[dict[str, Any]], None]:

@@ -19,10 +19,10 @@ from qgis.core import (
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterField,
     QgsProcessingParameterFileDestination,
-    QgsProcessingParameterNumber,
     QgsVectorLayer,
 )
 
+from qgis_maskdino import options
 from qgis_maskdino.backend.environment import EngineEnvironment
 from qgis_maskdino.backend.work_folder import work_folder
 from qgis_maskdino.layers.polygon_file import copied_features, write_polygons
@@ -61,7 +61,6 @@ class EvaluateDetections(LayerAlgorithm):
     ANNOTATIONS = "ANNOTATIONS"
     AOI = "AOI"
     SCORE_FIELD = "SCORE_FIELD"
-    BOUNDARY_WIDTH = "BOUNDARY_WIDTH"
     OUTPUT = "OUTPUT"
     REPORT = "REPORT"
 
@@ -95,7 +94,7 @@ class EvaluateDetections(LayerAlgorithm):
 
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
         """Define parameters and outputs."""
-        polygons = [QgsProcessing.SourceType.TypeVectorPolygon]
+        polygons, known = [QgsProcessing.SourceType.TypeVectorPolygon], options.evaluate()
         self.add(
             QgsProcessingParameterFeatureSource(self.DETECTIONS, tr("Detected buildings"), polygons),
             tr("Polygons to be judged, best with a score each."),
@@ -116,18 +115,13 @@ class EvaluateDetections(LayerAlgorithm):
                 type=QgsProcessingParameterField.DataType.Numeric,
                 optional=True,
             ),
-            tr("Without one, a field called score or confidence. Average precision goes by it."),
+            known["score_field"].help,
             advanced=True,
         )
-        self.add(
-            QgsProcessingParameterNumber(
-                self.BOUNDARY_WIDTH,
-                tr("Width of the strip that boundary IoU compares [m]"),
-                QgsProcessingParameterNumber.Type.Double,
-                defaultValue=1.0,
-                minValue=0.01,
-            ),
-            tr("Along both outlines."),
+        self.add_option(
+            "BOUNDARY_WIDTH",
+            tr("Width of the strip that boundary IoU compares [m]"),
+            known["boundary_width"],
             advanced=True,
             decimals=2,
         )
@@ -211,7 +205,7 @@ class EvaluateDetections(LayerAlgorithm):
 
     def _arguments(self, parameters: dict[str, Any], folder: str, context: QgsProcessingContext) -> dict[str, Any]:
         """Write the layers to files, and return the arguments that name them."""
-        arguments: dict[str, Any] = {"boundary_width": self.parameterAsDouble(parameters, self.BOUNDARY_WIDTH, context)}
+        arguments = self.options_given(parameters, context)
         score = self.parameterAsString(parameters, self.SCORE_FIELD, context)
         if score:
             arguments["score_field"] = score

@@ -12,9 +12,7 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
-    QgsProcessingParameterBand,
     QgsProcessingParameterBoolean,
-    QgsProcessingParameterEnum,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFolderDestination,
     QgsProcessingParameterNumber,
@@ -22,14 +20,13 @@ from qgis.core import (
     QgsRectangle,
 )
 
+from qgis_maskdino import options
 from qgis_maskdino.backend.environment import EngineEnvironment
 from qgis_maskdino.backend.work_folder import work_folder
 from qgis_maskdino.layers.polygon_file import write_polygons
 from qgis_maskdino.layers.raster_export import ExportCancelled, export_raster
 from qgis_maskdino.processing.engine_algorithm import EngineAlgorithm, listener, log_to, shown_file
 from qgis_maskdino.translation import tr
-
-FORMATS = ("png", "jpg")
 
 
 class ExportTrainingData(EngineAlgorithm):
@@ -41,12 +38,7 @@ class ExportTrainingData(EngineAlgorithm):
     AOI = "AOI"
     SPLIT = "SPLIT"
     TRAINING_SHARE = "TRAINING_SHARE"
-    TILE_SIZE = "TILE_SIZE"
-    STRIDE = "STRIDE"
-    GSD = "GSD"
     BANDS = "BANDS"
-    SEED = "SEED"
-    IMAGE_FORMAT = "IMAGE_FORMAT"
     OUTPUT = "OUTPUT"
     IMAGES = "IMAGES"
     FOOTPRINTS = "FOOTPRINTS"
@@ -80,7 +72,6 @@ class ExportTrainingData(EngineAlgorithm):
 
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
         """Define parameters and outputs."""
-        whole, real = QgsProcessingParameterNumber.Type.Integer, QgsProcessingParameterNumber.Type.Double
         polygons = [QgsProcessing.SourceType.TypeVectorPolygon]
         self.add(
             QgsProcessingParameterRasterLayer(self.INPUT, tr("Image")),
@@ -100,49 +91,23 @@ class ExportTrainingData(EngineAlgorithm):
         )
         self.add(
             QgsProcessingParameterNumber(
-                self.TRAINING_SHARE, tr("Share of the ground for training"), real, 0.8, minValue=0.05, maxValue=0.95
+                self.TRAINING_SHARE,
+                tr("Share of the ground for training"),
+                QgsProcessingParameterNumber.Type.Double,
+                0.8,
+                minValue=0.05,
+                maxValue=0.95,
             ),
             tr("The rest is for validation."),
             decimals=2,
         )
-        self.add(
-            QgsProcessingParameterNumber(self.TILE_SIZE, tr("Tile size [pixels]"), whole, 300, minValue=16, maxValue=8192),
-            tr("Side of the square tiles."),
-        )
-        self.add(
-            QgsProcessingParameterNumber(self.STRIDE, tr("Stride [pixels]"), whole, optional=True, minValue=1),
-            tr("From one tile to the next; by default the tile size. Less makes training tiles overlap."),
-            advanced=True,
-        )
-        self.add(
-            QgsProcessingParameterNumber(self.GSD, tr("Ground sampling distance [m]"), real, optional=True, minValue=0.001),
-            tr("Metres per pixel of the tiles; by default the image's own pixels."),
-            advanced=True,
-            decimals=3,
-        )
-        self.add(
-            QgsProcessingParameterBand(
-                self.BANDS,
-                tr("Bands for red, green and blue"),
-                parentLayerParameterName=self.INPUT,
-                optional=True,
-                allowMultiple=True,
-            ),
-            tr("In this order. Without any, by the bands' colour interpretation, else the first ones."),
-            advanced=True,
-        )
-        self.add(
-            QgsProcessingParameterNumber(self.SEED, tr("Seed of the split"), whole, 0, minValue=0),
-            tr("Another seed, other blocks for validation."),
-            advanced=True,
-        )
-        self.add(
-            QgsProcessingParameterEnum(
-                self.IMAGE_FORMAT, tr("Image format"), list(FORMATS), defaultValue=FORMATS[0], usesStaticStrings=True
-            ),
-            tr("'png' is exact, 'jpg' smaller."),
-            advanced=True,
-        )
+        known = options.export_dataset()
+        self.add_option("TILE_SIZE", tr("Tile size [pixels]"), known["tile_size"])
+        self.add_option("STRIDE", tr("Stride [pixels]"), known["stride"], advanced=True)
+        self.add_option("GSD", tr("Ground sampling distance [m]"), known["gsd"], advanced=True, decimals=3)
+        self.add_option(self.BANDS, tr("Bands for red, green and blue"), known["bands"], advanced=True, bands_of=self.INPUT)
+        self.add_option("SEED", tr("Seed of the split"), known["seed"], advanced=True)
+        self.add_option("IMAGE_FORMAT", tr("Image format"), known["image_format"], advanced=True)
         self.add(
             QgsProcessingParameterFolderDestination(self.OUTPUT, tr("Folder for the data set")),
             tr("A new or empty folder."),
@@ -211,21 +176,9 @@ class ExportTrainingData(EngineAlgorithm):
         return {self.OUTPUT: output, self.IMAGES: images, self.FOOTPRINTS: footprints}
 
     def _arguments(self, parameters: dict[str, Any], context: QgsProcessingContext) -> dict[str, Any]:
-        arguments: dict[str, Any] = {
-            "raster": self._source.path,
-            "tile_size": self.parameterAsInt(parameters, self.TILE_SIZE, context),
-            "seed": self.parameterAsInt(parameters, self.SEED, context),
-            "image_format": self.parameterAsString(parameters, self.IMAGE_FORMAT, context),
-        }
+        arguments: dict[str, Any] = {"raster": self._source.path, **self.options_given(parameters, context)}
         if self.parameterAsBool(parameters, self.SPLIT, context):
             arguments["split"] = self.parameterAsDouble(parameters, self.TRAINING_SHARE, context)
-        if parameters.get(self.STRIDE) is not None:
-            arguments["stride"] = self.parameterAsInt(parameters, self.STRIDE, context)
-        if parameters.get(self.GSD) is not None:
-            arguments["gsd"] = self.parameterAsDouble(parameters, self.GSD, context)
-        bands = self.parameterAsInts(parameters, self.BANDS, context)
-        if bands:
-            arguments["bands"] = bands
         return arguments
 
     def _fetch(

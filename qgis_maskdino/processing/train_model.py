@@ -13,7 +13,6 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProcessingOutputFile,
     QgsProcessingOutputNumber,
-    QgsProcessingParameterBoolean,
     QgsProcessingParameterEnum,
     QgsProcessingParameterFile,
     QgsProcessingParameterFolderDestination,
@@ -21,12 +20,12 @@ from qgis.core import (
     QgsProcessingParameterString,
 )
 
-from qgis_maskdino import settings
+from qgis_maskdino import options
 from qgis_maskdino.backend.environment import EngineEnvironment
 from qgis_maskdino.backend.model_choice import DEFAULT, model_argument, model_names
 from qgis_maskdino.processing.engine_algorithm import (
     EngineAlgorithm,
-    device_options,
+    device_option,
     listener,
     log_to,
     number,
@@ -51,8 +50,6 @@ class TrainModel(EngineAlgorithm):
     LEARNING_RATE = "LEARNING_RATE"
     CONFIG = "CONFIG"
     OVERRIDES = "OVERRIDES"
-    DEVICE = "DEVICE"
-    RESUME = "RESUME"
     OUTPUT = "OUTPUT"
     TRAINED_MODEL = "TRAINED_MODEL"
     STEPS = "STEPS"
@@ -139,17 +136,8 @@ class TrainModel(EngineAlgorithm):
             tr("One KEY=VALUE a line, such as data.size=320."),
             advanced=True,
         )
-        self.add(
-            QgsProcessingParameterEnum(
-                self.DEVICE, tr("Device"), options=device_options(), defaultValue=settings.device(), usesStaticStrings=True
-            ),
-            tr("'auto' takes the graphics card where there is one, else the processor."),
-            advanced=True,
-        )
-        self.add(
-            QgsProcessingParameterBoolean(self.RESUME, tr("Go on with the run in the folder"), defaultValue=False),
-            tr("Of a run that was cancelled or broken off, with the same settings."),
-        )
+        self.add_option("DEVICE", tr("Device"), device_option(), advanced=True)
+        self.add_option("RESUME", tr("Go on with the run in the folder"), options.train()["resume"])
         self.add(
             QgsProcessingParameterFolderDestination(self.OUTPUT, tr("Folder for the run")),
             tr("The model, checkpoints, figures and pictures of the run. A new folder, but for a run that goes on."),
@@ -184,7 +172,7 @@ class TrainModel(EngineAlgorithm):
             "config": self.parameterAsFile(parameters, self.CONFIG, context) or "finetune",
             "overrides": self._overrides(parameters, context),
             "output": output,
-            "resume": self.parameterAsBool(parameters, self.RESUME, context),
+            "resume": self.options_given(parameters, context)["resume"],
         }
         with self.explained(feedback), EngineEnvironment().engine(on_log=log_to(feedback)) as engine:
             answer = engine.run(
@@ -223,7 +211,7 @@ class TrainModel(EngineAlgorithm):
             f"name={json.dumps(self.parameterAsString(parameters, self.NAME, context))}",
             "run.steps=null",  # a config of one's own may count steps
             f"run.epochs={self.parameterAsDouble(parameters, self.EPOCHS, context):g}",
-            f"run.device={self.parameterAsString(parameters, self.DEVICE, context)}",
+            f"run.device={self.options_given(parameters, context)['device']}",
         ]
         if parameters.get(self.BATCH_SIZE) is not None:
             changes.append(f"run.batch={self.parameterAsInt(parameters, self.BATCH_SIZE, context)}")

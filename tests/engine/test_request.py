@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 import engine
 from engine.commands import command_modules, load_command
 from engine.commands.command_line import terminal_command
+from engine.detection.polygons.request import RegularizeRequest
 from engine.detection.request import DetectRequest
 from engine.detection.settings import Settings
 from engine.errors import ArgumentError, MaskDinoError, RequestError
@@ -150,12 +151,13 @@ def test_every_option_that_is_served_is_explained_and_on_the_command_line(comman
         assert set(shown) >= set(request.model_fields)
 
 
-def test_python_has_the_options_of_the_command_with_their_defaults():
-    """One list stands twice: people and their editors read the signature of ``detect``."""
-    parameters = inspect.signature(engine.detect).parameters
+@pytest.mark.parametrize(("function", "request_model"), [("detect", DetectRequest), ("regularize", RegularizeRequest)])
+def test_python_has_the_options_of_the_command_with_their_defaults(function, request_model):
+    """Two lists stand twice: people and their editors read the signatures of functions."""
+    parameters = inspect.signature(getattr(engine, function)).parameters
     own = {"predictor", "progress", "cancel"}
-    assert set(parameters) - own == set(DetectRequest.model_fields)
-    for name, field in DetectRequest.model_fields.items():
+    assert set(parameters) - own == set(request_model.model_fields)
+    for name, field in request_model.model_fields.items():
         default = inspect.Parameter.empty if field.is_required() else field.default
         assert parameters[name].default == default, name
 

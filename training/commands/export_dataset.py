@@ -47,11 +47,11 @@ class ExportRequest(Request):
         gt=0,
         lt=1,
     )
-    block: int | None = option(None, "With --split: tiles along the side of a block of ground.", ge=1)
-    margin: int = option(32, "With --split: pixels of unused ground between blocks.", ge=0)
-    seed: int = option(0, "With --split: another seed, other blocks for validation.", ge=0)
+    block: int | None = option(None, "Where the ground is split: tiles along the side of a block of ground.", ge=1)
+    margin: int = option(32, "Where the ground is split: pixels of unused ground between blocks.", ge=0)
+    seed: int = option(0, "Where the ground is split: another seed, other blocks for validation.", ge=0)
     min_area: float = option(4.0, "Leave out what a tile's border leaves of a building below this.", metavar="PX2", ge=0)
-    image_format: Literal["png", "jpg"] = option("png", "png (exact) or jpg (smaller).")
+    image_format: Literal["png", "jpg"] = option("png", "Of the tiles: png (exact) or jpg (smaller).")
 
 
 @terminal_command(ExportRequest)

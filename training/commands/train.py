@@ -49,7 +49,7 @@ class TrainRequest(Request):
     config: str = argument("A YAML file, or a ready config by its name.", metavar="CONFIG")
     overrides: tuple[str, ...] = argument("Changes to it, such as run.epochs=20.", metavar="[KEY=VALUE ...]", default=())
     output: str = option(..., "Folder of the run.", "-o", "--output", metavar="DIR")
-    resume: bool = option(False, "Go on where the run in the folder ended.")
+    resume: bool = option(False, "Go on where the run in the folder ended, cancelled or broken off, with the same settings.")
 
 
 class TerminalRequest(TrainRequest):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,17 +28,13 @@ class Candidate:
     Attributes:
         nodes: the instances that it is made of; none once it is decided.
         order: its place in the total order of trust, which is that of its best instance.
+        claim: the building that they show; None once it is decided.
         building: what became of it; None before, and where better ones took more than half.
     """
 
     nodes: list[Node]
     order: Order
-    col: int
-    row: int
-    mask: np.ndarray
-    score: float
-    label: int
-    decided: bool = False
+    claim: Building | None
     building: Building | None = None
 
     @classmethod
@@ -52,16 +48,15 @@ class Candidate:
             mask = np.zeros((bottom - row, right - col), dtype=bool)
             for node in nodes:
                 crop_to(OffsetMask(col, row, mask), node.instance.bounds)[...] |= node.instance.mask
-        candidate = cls(nodes, nodes[0].order, col, row, mask, _mean_score(nodes), _class_of(nodes))
+        candidate = cls(nodes, nodes[0].order, Building(col, row, mask, _mean_score(nodes), _class_of(nodes)))
         for node in nodes:
             node.candidate = candidate
         return candidate
 
     @property
-    def bounds(self) -> tuple[int, int, int, int]:
-        """Half-open pixel bounds ``(col0, row0, col1, row1)``."""
-        height, width = self.mask.shape
-        return self.col, self.row, self.col + width, self.row + height
+    def decided(self) -> bool:
+        """Whether it is known what became of it."""
+        return self.claim is None
 
     def is_decidable(self) -> bool:
         """Return whether all that claim its pixels are known, and the better ones among them decided."""
@@ -74,37 +69,35 @@ class Candidate:
 
         None where this leaves less than half, and where a better building of another class is the same object.
         """
-        col, row, mask = self.col, self.row, self.mask
         better = [rival.building for rival in self._better_rivals() if rival.building is not None]
-        rivals = [building for building in better if building.label == self.label]
-        if rivals:
-            remaining = what_remains(mask, self._without(rivals))
-            box = None if remaining is None else bounding_box(remaining)
-            if box is None:
-                mask = mask[:0]
-            else:
-                col, row, mask = col + box[1].start, row + box[0].start, remaining[box]
-        building = Building(col, row, mask, self.score, self.label)
-        of_other_classes = [other for other in better if other.label != self.label]
-        if mask.size and not any(is_same_object(building, other) for other in of_other_classes):
+        building = _remaining(self.claim, [other for other in better if other.label == self.claim.label])
+        of_other_classes = [other for other in better if other.label != self.claim.label]
+        if building is not None and not any(is_same_object(building, other) for other in of_other_classes):
             self.building = building
-        self.decided = True
+        self.claim = None
         for node in self.nodes:
             node.forget()
         self.nodes = []
-        self.mask = np.zeros((0, 0), dtype=bool)
         return self.building
-
-    def _without(self, rivals: list[Building]) -> np.ndarray:
-        mask = self.mask.copy()
-        for rival in rivals:
-            shared = shared_bounds(self.bounds, rival.bounds)
-            crop_to(OffsetMask(self.col, self.row, mask), shared)[...] &= ~crop_to(rival, shared)
-        return mask
 
     def _better_rivals(self) -> list[Candidate]:
         rivals = {contact.candidate for node in self.nodes for contact in node.contacts}
         return [rival for rival in rivals if rival is not None and rival is not self and rival.order < self.order]
+
+
+def _remaining(claim: Building, rivals: list[Building]) -> Building | None:
+    """Return what rivals leave of a claim; None where that is less than half."""
+    if not rivals:
+        return claim
+    mask = claim.mask.copy()
+    for rival in rivals:
+        shared = shared_bounds(claim.bounds, rival.bounds)
+        crop_to(replace(claim, mask=mask), shared)[...] &= ~crop_to(rival, shared)
+    remaining = what_remains(claim.mask, mask)
+    box = None if remaining is None else bounding_box(remaining)
+    if box is None:
+        return None
+    return replace(claim, col=claim.col + box[1].start, row=claim.row + box[0].start, mask=remaining[box])
 
 
 def united(kept: list[Node]) -> list[list[Node]]:

@@ -9,7 +9,7 @@ from qgis.gui import QgsCollapsibleGroupBox, QgsDoubleSpinBox, QgsFileWidget, Qg
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
-from qgis_maskdino import settings
+from qgis_maskdino import options, settings
 from qgis_maskdino.gui.area_picker import LAYER, VIEW, AreaPicker
 from qgis_maskdino.gui.class_picker import ClassPicker
 from qgis_maskdino.gui.device_picker import DevicePicker
@@ -32,6 +32,7 @@ class DetectPage(Page):
 
     def __init__(self, canvas: QgsMapCanvas, parent: QWidget | None = None) -> None:
         super().__init__(button=tr("Detect buildings"), icon_name="detect", parent=parent)
+        self._options = options.detect()
         self.raster = RasterPicker()
         self.area = AreaPicker(canvas)
         self.model = ModelPicker(remembers=True)
@@ -116,8 +117,8 @@ class DetectPage(Page):
         self.score.setRange(0.05, 0.99)
         self.score.setDecimals(2)
         self.score.setSingleStep(0.05)
-        self.score.setClearValue(0.5)
-        self.score.setValue(settings.remembered("score", 0.5))
+        self.score.setClearValue(self._options["score"].default)
+        self.score.setValue(settings.remembered("score", self._options["score"].default))
         slider = QSlider(Qt.Orientation.Horizontal)
         slider.setRange(5, 99)
         slider.setValue(round(100 * self.score.value()))
@@ -130,17 +131,19 @@ class DetectPage(Page):
         layout.addWidget(slider, 1)
         layout.addWidget(self.score)
         row.setFocusProxy(self.score)
-        row.setToolTip(tr("Keep what the model is at least this sure of. Lower finds more, and more that is no building."))
+        row.setToolTip(self._options["score"].help)
         return row
 
     def _further(self) -> QgsCollapsibleGroupBox:
         box = QgsCollapsibleGroupBox(tr("Further settings"))
         box.setObjectName("maskdino_further")
         self.outline = QComboBox()
-        for text, value in ((tr("Right angles"), "regular"), (tr("Smooth"), "simplified"), (tr("Borders of pixels"), "raw")):
-            self.outline.addItem(text, value)
-        self.outline.setCurrentIndex(max(0, self.outline.findData(settings.remembered("outline", "regular"))))
-        self.outline.setToolTip(tr("How outlines are drawn."))
+        texts = {"regular": tr("Right angles"), "simplified": tr("Smooth"), "raw": tr("Borders of pixels")}
+        for value in self._options["outline"].choices:
+            self.outline.addItem(texts.get(value, value), value)
+        outline = settings.remembered("outline", self._options["outline"].default)
+        self.outline.setCurrentIndex(max(0, self.outline.findData(outline)))
+        self.outline.setToolTip(self._options["outline"].help)
         self.bands: list[QgsRasterBandComboBox] = []
         for colour in (tr("Red"), tr("Green"), tr("Blue")):
             combo = QgsRasterBandComboBox()
@@ -158,7 +161,7 @@ class DetectPage(Page):
         self.gsd.setSuffix(tr(" m/px"))
         self.gsd.setSpecialValueText(tr("The model's"))
         self.gsd.setClearValue(0.0)
-        self.gsd.setToolTip(tr("Ground sampling distance that the model looks at. The raster is resampled to it on the way."))
+        self.gsd.setToolTip(self._options["gsd"].help)
         self.min_area = QgsDoubleSpinBox()
         self.min_area.setRange(-1.0, 1e6)
         self.min_area.setDecimals(1)
@@ -166,7 +169,7 @@ class DetectPage(Page):
         self.min_area.setSpecialValueText(tr("Automatic"))
         self.min_area.setClearValue(-1.0)
         self.min_area.setValue(settings.remembered("min_area", -1.0))
-        self.min_area.setToolTip(tr("Leave out what is smaller. Automatic: 12 pixels, and of buildings 4 m² if that is more."))
+        self.min_area.setToolTip(self._options["min_area"].help)
         self.device = DevicePicker()
         self.output = QgsFileWidget()
         self.output.setStorageMode(QgsFileWidget.StorageMode.SaveFile)

@@ -7,6 +7,7 @@ import os
 from qgis.gui import QgsFileWidget
 from qgis.PyQt.QtWidgets import QSpinBox, QWidget
 
+from qgis_maskdino import options
 from qgis_maskdino.gui.layer_choice import AnnotationsCombo, chosen, polygon_combo
 from qgis_maskdino.gui.pages.page import Page, note
 from qgis_maskdino.gui.raster_picker import RasterPicker
@@ -37,9 +38,10 @@ class ExportPage(Page):
         self.caution = note(tr("⚠ These are detections. Correct them before a model is trained on its own mistakes."))
         self.area = polygon_combo(optional=True)
         self.tile_size = QSpinBox()
-        self.tile_size.setRange(64, 4096)
+        tile_size = options.export_dataset()["tile_size"]
+        self.tile_size.setRange(tile_size.minimum, tile_size.maximum)
         self.tile_size.setSingleStep(32)
-        self.tile_size.setValue(320)
+        self.tile_size.setValue(tile_size.default)
         self.tile_size.setSuffix(" px")
         self.share = QSpinBox()
         self.share.setRange(50, 95)
@@ -59,7 +61,7 @@ class ExportPage(Page):
             label=tr("Where annotations are &complete"),
             tip=tr("Nothing outside is used: a building that nobody drew would teach the model to overlook it."),
         )
-        self.add(self.tile_size, label=tr("&Tile size"), tip=tr("Side of a tile in pixels."))
+        self.add(self.tile_size, label=tr("&Tile size"), tip=tile_size.help)
         self.add(
             self.share,
             label=tr("&Ground for training"),

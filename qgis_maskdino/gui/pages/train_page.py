@@ -8,6 +8,7 @@ from qgis.gui import QgsFileWidget
 from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QCheckBox, QLineEdit, QPushButton, QSpinBox, QWidget
 
+from qgis_maskdino import options
 from qgis_maskdino.gui.device_picker import DevicePicker
 from qgis_maskdino.gui.model_picker import ModelPicker
 from qgis_maskdino.gui.pages.page import Page, note
@@ -60,7 +61,7 @@ class TrainPage(Page):
         self.device = DevicePicker()
         self.folder = _folder(tr("A new folder for the run"))
         self.resume = QCheckBox(tr("&Go on with the run in the folder"))
-        self.resume.setToolTip(tr("Of a run that was cancelled or broken off, with the same settings."))
+        self.resume.setToolTip(options.train()["resume"].help)
         self.result = note()
         self.use_button = QPushButton(tr("Detect with the new model"))
         self.use_button.clicked.connect(lambda: self.model_wanted.emit(self._trained))

@@ -180,6 +180,20 @@ def test_two_outputs_are_two_files(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["a", "link"]
 
 
+@pytest.mark.parametrize("content", [b"GIF89a\0\0", b"SQLite format 3\0", b"II*\0" + bytes(9000)])
+def test_a_report_replaces_a_text_and_nothing_else(tmp_path: Path, content: bytes) -> None:
+    picture, old = tmp_path / "roofs.tif", tmp_path / "old.json"
+    picture.write_bytes(content)
+    old.write_text("{}")
+    with pytest.raises(OutputError, match=r"roofs\.tif would replace a file that is no text"), reserved({"json": picture}):
+        pass
+    assert picture.read_bytes() == content
+    with reserved({"json": old}) as files:
+        files["json"].write_text("[1]")
+    assert old.read_text() == "[1]"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old.json", "roofs.tif"]
+
+
 def test_many_runs_at_once_never_share_an_output(tmp_path: Path, project: Path) -> None:
     program = """
 import sys

@@ -13,7 +13,7 @@ from qgis.core import QgsCoordinateReferenceSystem, QgsProject, QgsRasterLayer, 
 from qgis.PyQt.QtCore import Qt, QTimer
 from qgis.PyQt.QtWidgets import QPushButton
 
-from qgis_maskdino import settings
+from qgis_maskdino import options, settings
 from qgis_maskdino.backend.environment import EngineEnvironment
 from qgis_maskdino.gui.area_picker import LAYER, POLYGONS, RECTANGLE, VIEW
 from qgis_maskdino.gui.job_message import DetailsDialog
@@ -261,6 +261,13 @@ code='raster', message='The raster town.tif is empty.', hint='Take another.')"
 
 
 class TestFurtherSettings:
+    @pytest.mark.parametrize("name", ["outline", "device"])
+    def test_each_choice_of_the_engine_has_words_of_its_own(self, dock, name):
+        combo, option = getattr(dock.detect_page, name), options.detect()[name]
+        assert [combo.itemData(row) for row in range(combo.count())] == list(option.choices)
+        assert combo.currentData() == option.default
+        assert not {combo.itemText(row) for row in range(combo.count())} & set(option.choices)
+
     def test_bands_are_three_or_none(self, dock, town):
         page = dock.detect_page
         assert "BANDS" not in page.parameters()

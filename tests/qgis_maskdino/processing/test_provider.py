@@ -13,14 +13,15 @@ from qgis.core import (
     QgsProcessingModelParameter,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
+    QgsProcessingParameterNumber,
     QgsProcessingParameterRasterLayer,
     QgsVectorLayer,
 )
 
-from qgis_maskdino import settings
+from qgis_maskdino import options, settings
 from tests.qgis_maskdino.processing.algorithm_runs import run
 
-NAMES = ("detectbuildings", "evaluatedetections", "exporttrainingdata", "trainmodel")
+NAMES = ("detectbuildings", "regularizeoutlines", "evaluatedetections", "exporttrainingdata", "trainmodel")
 # Fixed for good: scripts and models of others name them.
 PARAMETERS = {
     "detectbuildings": {
@@ -37,12 +38,28 @@ PARAMETERS = {
         "OUTPUT",
         "CLASSES",
     },
+    "regularizeoutlines": {"INPUT", "OUTLINE", "DETAIL", "OUTPUT"},
     "evaluatedetections": {"DETECTIONS", "ANNOTATIONS", "AOI", "OUTPUT", "REPORT"},
     "exporttrainingdata": {"INPUT", "ANNOTATIONS", "AOI", "OUTPUT"},
     "trainmodel": {"DATASET", "MODEL", "OUTPUT"},
 }
+OPTIONS = {
+    "detectbuildings": options.detect,
+    "evaluatedetections": options.evaluate,
+    "regularizeoutlines": options.regularize,
+    "exporttrainingdata": options.export_dataset,
+    "trainmodel": options.train,
+}
+FROM_THE_ENGINE = {
+    "detectbuildings": {"SCORE", "OUTLINE", "BANDS", "GSD", "MIN_AREA", "DEVICE", "CLASSES"},
+    "evaluatedetections": {"BOUNDARY_WIDTH"},
+    "regularizeoutlines": {"OUTLINE", "DETAIL"},
+    "exporttrainingdata": {"TILE_SIZE", "STRIDE", "GSD", "BANDS", "SEED", "IMAGE_FORMAT"},
+    "trainmodel": {"RESUME"},
+}
 OUTPUTS = {
     "detectbuildings": {"OUTPUT", "COUNT", "AREA", "SECONDS"},
+    "regularizeoutlines": {"OUTPUT", "REDRAWN", "KEPT", "CORNERS_BEFORE", "CORNERS_AFTER"},
     "evaluatedetections": {"OUTPUT", "REPORT", "PRECISION", "RECALL", "F1", "AP50", "AP75", "AP"},
     "exporttrainingdata": {"OUTPUT", "IMAGES", "FOOTPRINTS"},
     "trainmodel": {"OUTPUT", "TRAINED_MODEL", "AP50"},
@@ -54,7 +71,7 @@ def algorithm(request, provider) -> QgsProcessingAlgorithm:
     return QgsApplication.processingRegistry().createAlgorithmById(f"maskdino:{request.param}")
 
 
-def test_the_provider_offers_four_algorithms(provider):
+def test_the_provider_offers_its_algorithms(provider):
     assert provider.id() == "maskdino"
     assert {algorithm.name() for algorithm in provider.algorithms()} == set(NAMES)
     assert not provider.icon().isNull()
@@ -76,6 +93,25 @@ def test_every_parameter_is_explained_to_people(algorithm):
         assert parameter.help().endswith("."), parameter.name()
         assert "<" not in parameter.help(), "qgis_process shows it as it is"
     assert not algorithm.icon().isNull()
+
+
+def test_options_are_those_of_the_engine(algorithm):
+    """Default, bounds, choices and help; a default of the device is the user's."""
+    known, number = OPTIONS[algorithm.name()](), QgsProcessingParameterNumber
+    shared = {name: algorithm.parameterDefinition(name) for name in known if algorithm.parameterDefinition(name)}
+    assert {parameter.name() for parameter in shared.values()} >= FROM_THE_ENGINE[algorithm.name()]
+    for name in map(str.lower, FROM_THE_ENGINE[algorithm.name()]):
+        parameter, option = shared[name], known[name]
+        assert parameter.help() == option.help
+        assert parameter.defaultValue() == option.default
+        optional = QgsProcessingParameterDefinition.Flag.FlagOptional
+        assert bool(parameter.flags() & optional) == (option.default is None)
+        if isinstance(parameter, QgsProcessingParameterEnum):
+            assert tuple(parameter.options()) == option.choices
+        if isinstance(parameter, number):
+            assert (parameter.dataType() == number.Type.Integer) == (option.kind == "whole number")
+            assert option.minimum is None or parameter.minimum() == option.minimum
+            assert parameter.maximum() == option.maximum or (option.maximum is None and parameter.maximum() > 1e9)
 
 
 def test_it_runs_in_background_threads(algorithm):

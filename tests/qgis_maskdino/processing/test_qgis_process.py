@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from qgis.core import QgsVectorLayer
 
+from qgis_maskdino import options
+
 pytestmark = pytest.mark.slow
 
 PLUGIN = "qgis_maskdino"
@@ -51,7 +53,7 @@ def test_all_four_are_listed_and_explained(qgis_process):
         assert f"maskdino:{name}" in listed
     explained = qgis_process("help", "maskdino:detectbuildings").stdout
     assert "GSD: Ground sampling distance [m]" in explained
-    assert "Metres per pixel to look at the image with" in explained
+    assert options.detect()["gsd"].help in explained
 
 
 def test_the_main_job_on_real_ground(qgis_process, shared_data, tmp_path):

@@ -51,17 +51,17 @@ def published_config(
 
 
 def _preset(told: dict[str, Any], name: str | None, known: PublishedModel | None) -> MaskDinoConfig:
-    """Return the preset of that name, that of the known file, or the nearest for what models of such shapes are made for."""
+    """Return what else a model is: what the catalogue knows of the file, the preset of that name, or the nearest one."""
     kind = told["backbone"]["kind"]
-    if name is not None:
-        base = preset(name)
-        if base.backbone.kind != kind:
-            raise ModelFileError(f"it has a {kind} backbone, the preset {name!r} a {base.backbone.kind}.")
-        return base
-    presets = ((name, config) for name, config in PRESETS.items() if isinstance(config, MaskDinoConfig))
-    alike = {name: config for name, config in presets if config.backbone.kind == kind}
+    named = None if name is None else preset(name)
+    if named is not None and named.backbone.kind != kind:
+        raise ModelFileError(f"it has a {kind} backbone, the preset {name!r} a {named.backbone.kind}.")
+    presets = ((each, config) for each, config in PRESETS.items() if isinstance(config, MaskDinoConfig))
+    alike = {each: config for each, config in presets if config.backbone.kind == kind}
     if known is not None and known.classes == told["num_classes"] and known.preset in alike:
         return alike[known.preset]
+    if named is not None:
+        return named
     task = "instance"
     if told["classification"] == "softmax":
         task = "semantic"

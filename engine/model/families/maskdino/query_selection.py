@@ -21,11 +21,12 @@ class SelectedQueries:
     """What the decoder starts from.
 
     Attributes:
-        content: (B, Q, C), detached where it was selected once.
+        content: (B, Q, C), detached where selected.
         boxes: (B, Q, 4) cxcywh as logits, likewise.
         prediction: what the selected proposals themselves predict, trained though not decoded; None for learned queries.
         positions: (B, Q) where in the memory each query came from; None for learned queries.
-        interaction: what proposals predict on their way to the queries, in a family that selects twice.
+        interaction: what proposals predict on their way to the queries, in a family that selects twice; content and boxes are
+            not detached there.
     """
 
     content: Tensor

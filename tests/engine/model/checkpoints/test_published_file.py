@@ -230,6 +230,8 @@ def test_a_published_file_is_told_by_its_name_where_shapes_say_too_little(known)
         tensors = export_official(build_model(known.preset, num_classes=known.classes))
     config = published_config(tensors, known=known)
     assert config == PRESETS[known.preset].model_copy(update={"num_classes": known.classes})
+    like_it = "maskdino_swinl" if "swinl" in known.preset else "maskdino_r50"
+    assert published_config(tensors, known=known, preset_name=like_it) == config  # the makers know better
     other = PRESETS["maskdino_tiny"]  # a file that only bears the name
     with torch.device("meta"):
         tensors = export_official(build_model(other))
