@@ -157,7 +157,8 @@ def convert(request: ConvertRequest) -> None:
     conversion = convert_published(Path(request.published), Path(request.output), **options)
     header = conversion.header
     what = f"preset {conversion.preset}" if conversion.preset else "a variant of no preset"
-    typer.echo(f"{conversion.path}: {what}, {_classes_text(header.classes)}, {conversion.path.stat().st_size / 1e6:.1f} MB.")
+    taken_for = f"{what} ({_architecture_text(header.config)}), {_classes_text(header.classes)}"
+    typer.echo(f"{conversion.path}: {taken_for}, {conversion.path.stat().st_size / 1e6:.1f} MB.")
     if conversion.left_out:
         typer.echo(f"Left out, for they belong to the checkpoint's own classes: {', '.join(conversion.left_out)}.")
         typer.echo("The classifier is untrained now: train it before detecting anything.")
@@ -222,13 +223,16 @@ def _published_lines(model: PublishedModel) -> Iterator[str]:
     yield f"  {model.file}"
     note = f"; {model.note}" if model.note else ""
     yield f"    {model.task}, {model.data}, {model.backbone}: {_figures_text(model.figures)}{note}"
-    yield f"    {f'built like {model.preset}' if model.preset else 'cannot be used by this program yet'}"
+    yield f"    built like {model.preset}"
 
 
 def _preset_line(config: FamilyConfig) -> str:
-    what = family_of(config).summary(config)
+    return f"{_architecture_text(config)}, {config.num_classes} class{'es' if config.num_classes > 1 else ''}"
+
+
+def _architecture_text(config: FamilyConfig) -> str:
     backbone = config.backbone.model if isinstance(config.backbone, TimmConfig) else config.backbone.kind
-    return f"{what}, {backbone} backbone, {config.num_classes} class{'es' if config.num_classes > 1 else ''}"
+    return f"{family_of(config).summary(config)}, {backbone} backbone"
 
 
 def _preset_text(name: str) -> str:

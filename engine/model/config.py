@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 FeatureName = Literal["res2", "res3", "res4", "res5"]
+SegmentationTask = Literal["instance", "panoptic", "semantic"]
+Classification = Literal["sigmoid", "softmax"]
+"""What the class logits of a query are: one for each class by itself, or one for each and a last one for no object."""
+
 # A map is padded to a window, whatever the file's size: 32 is twice the largest published dilation.
 Dilations = tuple[Annotated[int, Field(ge=1, le=32)], ...]
 
@@ -157,3 +161,21 @@ class FamilyConfig(StrictModel):
     def layers(self) -> int:
         """Count layers that have tensors of their own; there are more."""
         return self.backbone.layers
+
+
+class SegmentationConfig(FamilyConfig):
+    """What the configs of families have in common whose queries each have a class and a mask.
+
+    Attributes:
+        task: what the classes stand for.
+        things: the classes of a panoptic model that have instances; the others are stuff.
+    """
+
+    task: SegmentationTask = "instance"
+    things: tuple[NonNegativeInt, ...] = ()
+
+    @model_validator(mode="after")
+    def _only_panoptic_models_have_things(self) -> SegmentationConfig:
+        if self.things and self.task != "panoptic":
+            raise ValueError(f"things are named, which a model for the task {self.task!r} does not tell apart")
+        return self

@@ -12,7 +12,7 @@ from torch import Tensor
 class Prediction:
     """Hold what one layer says of its queries.
 
-    class_logits: (B, Q, C), one sigmoid logit per class; of Mask2Former (B, Q, C + 1) for a softmax, the last for no object.
+    class_logits: (B, Q, C), one sigmoid logit per class; or (B, Q, C + 1) for a softmax, the last for no object.
     boxes: (B, Q, 4), cxcywh in 0..1 of the padded image; None where a model predicts none.
     mask_logits: (B, Q, H/4, W/4) of the padded image; None where a layer's masks were not asked for.
     """

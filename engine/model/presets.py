@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from engine.errors import ArgumentError
+from engine.model.checkpoints.segmentation_classes import COCO_THINGS
 from engine.model.config import FamilyConfig, PixelDecoderConfig, ResNetConfig, SwinConfig, TimmConfig
 from engine.model.families.dimaskdino.config import DiMaskDinoConfig
 from engine.model.families.mask2former.config import Mask2FormerConfig, MaskedDecoderConfig
 from engine.model.families.mask_rcnn.config import MaskRcnnConfig
 from engine.model.families.maskdino.config import DecoderConfig, MaskDinoConfig
+
+_FIVE_LEVELS = PixelDecoderConfig(features=("res2", "res3", "res4", "res5"), levels=5)
 
 PRESETS: dict[str, FamilyConfig] = {
     # The published COCO instance model with a ResNet-50 (feed-forward 2048, mask-enhanced boxes).
@@ -16,9 +19,36 @@ PRESETS: dict[str, FamilyConfig] = {
     "maskdino_swinl": MaskDinoConfig(
         num_classes=1,
         backbone=SwinConfig(),
-        pixel_decoder=PixelDecoderConfig(features=("res2", "res3", "res4", "res5"), levels=5),
+        pixel_decoder=_FIVE_LEVELS,
         decoder=DecoderConfig(box_initialisation="bitmask"),
         detections_per_image=300,
+    ),
+    # The further COCO models of the same makers, as they name them: instances with an encoder of feed-forward 1024, instances
+    # whose boxes do not start from masks, and the panoptic classes (things first).
+    "maskdino_r50_hid1024": MaskDinoConfig(
+        pixel_decoder=PixelDecoderConfig(feedforward=1024), decoder=DecoderConfig(box_initialisation="bitmask")
+    ),
+    "maskdino_swinl_no_mask_enhance": MaskDinoConfig(
+        backbone=SwinConfig(), pixel_decoder=_FIVE_LEVELS, decoder=DecoderConfig(box_initialisation="no")
+    ),
+    "maskdino_r50_panoptic": MaskDinoConfig(
+        num_classes=133, task="panoptic", things=COCO_THINGS, decoder=DecoderConfig(box_initialisation="no")
+    ),
+    "maskdino_swinl_panoptic": MaskDinoConfig(
+        num_classes=133,
+        task="panoptic",
+        things=COCO_THINGS,
+        backbone=SwinConfig(),
+        pixel_decoder=_FIVE_LEVELS,
+        decoder=DecoderConfig(box_initialisation="no"),
+    ),
+    # Semantic segmentation of ADE20K (for Cityscapes, 19 classes): learned queries, levels from the coarsest to the finest.
+    "maskdino_r50_semantic": MaskDinoConfig(
+        num_classes=150,
+        task="semantic",
+        classification="softmax",
+        pixel_decoder=PixelDecoderConfig(features=("res5", "res4", "res3"), levels=3, feedforward=1024),
+        decoder=DecoderConfig(queries=100, two_stage=False, box_initialisation="no"),
     ),
     # Small enough to be trained from nothing on a CPU.
     "maskdino_tiny": MaskDinoConfig(
@@ -45,7 +75,7 @@ PRESETS: dict[str, FamilyConfig] = {
     "dimaskdino_r50": DiMaskDinoConfig(),
     # Mask2Former with DiNAT-L as published: COCO's instances, its panoptic classes (things first), ADE20K's semantic classes.
     "mask2former_dinatl": Mask2FormerConfig(),
-    "mask2former_dinatl_panoptic": Mask2FormerConfig(num_classes=133, task="panoptic", things=tuple(range(80))),
+    "mask2former_dinatl_panoptic": Mask2FormerConfig(num_classes=133, task="panoptic", things=COCO_THINGS),
     "mask2former_dinatl_semantic": Mask2FormerConfig(
         num_classes=150, task="semantic", decoder=MaskedDecoderConfig(queries=100)
     ),

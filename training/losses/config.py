@@ -47,7 +47,7 @@ class LossConfig(StrictModel):
     oversample_ratio, importance_sample_ratio: of ``points * oversample_ratio`` candidates the least certain fill
         ``importance_sample_ratio`` of the loss's points, uniformly drawn ones the rest (PointRend, arXiv:1912.08193).
     classification: ``focal`` takes logits (B, Q, C); ``cross_entropy`` takes (B, Q, C + 1), the last one for "no
-        object", which weighs ``no_object_weight``.
+        object", which weighs ``no_object_weight``. Objectives set it to what the model's logits are.
     class_cost: what the class counts in matching: ``focal`` the focal loss, ``softmax`` the probability of the target's class.
     box_loss: how the overlap of boxes is measured in the loss. None is as published: generalised IoU for Mask DINO, where the
         loss is called ``loss_giou`` in logs whatever it is; the smooth L1 distance of offsets, without any overlap, for Mask

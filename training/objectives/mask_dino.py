@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from engine.errors import ConfigError
+from engine.errors import ArgumentError, ConfigError
 from engine.model.families.maskdino.config import MaskDinoConfig
 from engine.model.families.maskdino.model import MaskDino
 from training.losses import Criterion, DenseAuxiliaryLoss, LossConfig, RandomSource, Target, make_denoising_queries
@@ -18,9 +18,13 @@ class MaskDinoObjective(Objective):
 
     Args:
         model: the one to train.
-        losses: its criterion.
+        losses: its criterion. A model that classifies by a softmax is trained by cross-entropy with no object, whose weights
+            and costs are otherwise those of focal loss, as published.
         auxiliary_loss: weight of the dense loss; 0 leaves it out.
         random: where points and noise come from; torch's own generators by default.
+
+    Raises:
+        ArgumentError: the losses ask for cross-entropy, and the model has no logit for no object.
     """
 
     def __init__(
@@ -30,7 +34,7 @@ class MaskDinoObjective(Objective):
         self.model = model
         self.denoising = losses.denoising
         self.random = random
-        self.criterion = Criterion(num_classes=model.config.num_classes, config=losses, random=random)
+        self.criterion = Criterion(num_classes=model.config.num_classes, config=_fitting(losses, model), random=random)
         self.auxiliary_loss = (
             DenseAuxiliaryLoss(model.config.pixel_decoder.mask_dim, weight=auxiliary_loss) if auxiliary_loss else None
         )
@@ -55,7 +59,7 @@ class MaskDinoObjective(Objective):
     @classmethod
     def selected_places(cls, config: MaskDinoConfig) -> int:
         """Return how many places on the encoder's maps a model of this config makes queries of."""
-        return config.decoder.queries
+        return config.decoder.queries if config.decoder.two_stage else 0
 
     def forward(self, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the losses of images (B, 3, H, W) in 0..255 by name, each weighted: their sum is what is minimised."""
@@ -83,3 +87,15 @@ class MaskDinoObjective(Objective):
         if self.auxiliary_loss is not None:
             weighted["loss_auxiliary"] = self.auxiliary_loss(kept[0], targets)
         return weighted
+
+
+def _fitting(losses: LossConfig, model: MaskDino) -> LossConfig:
+    """Make the classification loss that of the model's class logits."""
+    if model.classification == "softmax":
+        return losses.model_copy(update={"classification": "cross_entropy"})
+    if losses.classification == "cross_entropy":
+        raise ArgumentError(
+            "losses.classification is 'cross_entropy', and the model's class logits are for sigmoids: none is for no object.",
+            hint="Leave losses.classification out, or set the model's classification to 'softmax'.",
+        )
+    return losses

@@ -14,7 +14,6 @@ from typing import Any, Literal
 RELEASE = "https://github.com/IDEA-Research/detrex-storage/releases/download/maskdino-v0.1.0/"
 LICENCE = "Apache-2.0 (the repository's)"
 Task = Literal["instance", "panoptic", "semantic"]
-_AS_INSTANCES = "gives instances only, of things and stuff alike"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +25,7 @@ class PublishedModel:
         task: what it was trained for.
         classes: how many its classifier has.
         figures: by name, in per cent.
-        preset: the preset that it is built like; None where this program has no such model yet.
-        box_initialisation: of the config that the makers name beside it.
+        preset: the preset that it is built like, with as many classes as it has.
         page: where to get it, if not at ``release`` under its name.
     """
 
@@ -37,8 +35,7 @@ class PublishedModel:
     backbone: str
     classes: int
     figures: dict[str, float]
-    preset: str | None = None
-    box_initialisation: Literal["no", "mask2box", "bitmask"] = "no"
+    preset: str
     note: str = ""
     release: str = RELEASE
     page: str = ""
@@ -80,7 +77,6 @@ def _di_mask_dino(epochs: int, drive: str, figures: dict[str, float]) -> Publish
         classes=80,
         figures=figures,
         preset="dimaskdino_r50",
-        box_initialisation="mask2box",
         note=f"{epochs} epochs; at {page}, here by the name of its config",
         release="https://github.com/CQU-ADHRI-Lab/DI-MaskDINO",
         page=page,
@@ -97,7 +93,6 @@ PUBLISHED: tuple[PublishedModel, ...] = (
         classes=80,
         figures={"mask AP": 46.3, "box AP": 51.7},
         preset="maskdino_r50",
-        box_initialisation="mask2box",
     ),
     PublishedModel(
         file="maskdino_r50_50ep_300q_hid1024_3sd1_instance_maskenhanced_mask46.1ap_box51.5ap.pth",
@@ -106,8 +101,7 @@ PUBLISHED: tuple[PublishedModel, ...] = (
         backbone="ResNet-50",
         classes=80,
         figures={"mask AP": 46.1, "box AP": 51.5},
-        preset="maskdino_r50",
-        box_initialisation="bitmask",
+        preset="maskdino_r50_hid1024",
         note="encoder feed-forward 1024",
     ),
     PublishedModel(
@@ -118,7 +112,6 @@ PUBLISHED: tuple[PublishedModel, ...] = (
         classes=80,
         figures={"mask AP": 52.3, "box AP": 59.0},
         preset="maskdino_swinl",
-        box_initialisation="bitmask",
     ),
     PublishedModel(
         file="maskdino_swinl_50ep_300q_hid2048_3sd1_instance_mask52.1ap_box58.3ap.pth",
@@ -127,7 +120,7 @@ PUBLISHED: tuple[PublishedModel, ...] = (
         backbone="Swin-L (ImageNet-21k)",
         classes=80,
         figures={"mask AP": 52.1, "box AP": 58.3},
-        preset="maskdino_swinl",
+        preset="maskdino_swinl_no_mask_enhance",
         note="boxes not initialised from masks",
     ),
     PublishedModel(
@@ -136,10 +129,9 @@ PUBLISHED: tuple[PublishedModel, ...] = (
         data="COCO",
         backbone="ResNet-50",
         classes=133,
-        # As the table prints them; going by its other rows, mask and box AP may stand in each other's column.
         figures={"PQ": 53.0, "mask AP": 48.8, "box AP": 44.3, "mIoU": 60.6},
-        preset="maskdino_r50",
-        note=_AS_INSTANCES,
+        preset="maskdino_r50_panoptic",
+        note="mask and box AP as printed; going by the other rows, they may stand in each other's column",
     ),
     PublishedModel(
         file="maskdino_swinl_50ep_300q_hid2048_3sd1_panoptic_58.3pq.pth",
@@ -148,8 +140,7 @@ PUBLISHED: tuple[PublishedModel, ...] = (
         backbone="Swin-L (ImageNet-21k)",
         classes=133,
         figures={"PQ": 58.3, "mask AP": 50.6, "box AP": 56.2, "mIoU": 67.5},
-        preset="maskdino_swinl",
-        note=_AS_INSTANCES,
+        preset="maskdino_swinl_panoptic",
     ),
     PublishedModel(
         file="maskdino_r50_50ep_100q_celoss_hid1024_3s_semantic_ade20k_48.7miou.pth",
@@ -158,6 +149,7 @@ PUBLISHED: tuple[PublishedModel, ...] = (
         backbone="ResNet-50",
         classes=150,
         figures={"mIoU": 48.7},
+        preset="maskdino_r50_semantic",
     ),
     PublishedModel(
         file="maskdino_r50_50ep_100q_celoss_hid1024_3s_semantic_cityscapes_79.8miou.pth",
@@ -166,6 +158,7 @@ PUBLISHED: tuple[PublishedModel, ...] = (
         backbone="ResNet-50",
         classes=19,
         figures={"mIoU": 79.8},
+        preset="maskdino_r50_semantic",
     ),
     _di_mask_dino(12, "1oQociMQSt_jmQtH3pm92i6zat8Gt83Oh", {"mask AP": 42.3, "box AP": 46.9}),
     _di_mask_dino(24, "1FjoYiwGnrk_bk0nUM7GPeIMGENVLdx7n", {"mask AP": 44.8, "box AP": 49.6}),

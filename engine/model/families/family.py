@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
-from engine.model.config import FamilyConfig
+from engine.model.config import FamilyConfig, SegmentationConfig
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,6 +21,13 @@ COMMON_TENSORLESS = frozenset(
     {"num_classes", "detections_per_image", "size_divisibility", "backbone.norm", "backbone.drop_path"}
 )
 """Settings that shape no tensor in any family; those of the class heads, which depend on the classes, start fresh."""
+
+
+def segmentation_tasks(config: SegmentationConfig) -> frozenset[Task]:
+    """Return what a model whose queries have masks can be asked for; a panoptic one for everything."""
+    if config.task == "panoptic":
+        return frozenset({"instances", "semantic", "panoptic"})
+    return frozenset({"semantic" if config.task == "semantic" else "instances"})
 
 
 @dataclass(frozen=True)

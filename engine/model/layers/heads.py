@@ -27,16 +27,20 @@ class MLP(nn.Module):
 
 
 class PredictionHeads(nn.Module):
-    """The heads that the proposals and all decoder layers share."""
+    """The heads that the proposals and all decoder layers share.
 
-    def __init__(self, *, dim: int, mask_dim: int, num_classes: int) -> None:
+    ``no_object`` adds a last class logit for it: the classes are then those of a softmax.
+    """
+
+    def __init__(self, *, dim: int, mask_dim: int, num_classes: int, no_object: bool = False) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.classify = nn.Linear(dim, num_classes)
+        self.classify = nn.Linear(dim, num_classes + no_object)
         self.embed_mask = MLP(dim, dim, dim, mask_dim)
         self.refine_box = MLP(dim, dim, dim, 4)
-        # Focal loss (arXiv 1708.02002, section 4.1): start from a rare foreground, boxes from their references.
-        nn.init.constant_(self.classify.bias, -math.log((1 - _PRIOR_PROBABILITY) / _PRIOR_PROBABILITY))
+        # Start from a rare foreground (focal loss, arXiv 1708.02002, section 4.1), boxes from their references.
+        if not no_object:
+            nn.init.constant_(self.classify.bias, -math.log((1 - _PRIOR_PROBABILITY) / _PRIOR_PROBABILITY))
         nn.init.zeros_(self.refine_box.layers[-1].weight)
         nn.init.zeros_(self.refine_box.layers[-1].bias)
 
@@ -48,7 +52,7 @@ class PredictionHeads(nn.Module):
             pixels: (B, mask_dim, h, w) per-pixel embeddings; None leaves the masks out.
 
         Returns:
-            Class logits (B, Q, classes) and mask logits (B, Q, h, w).
+            Class logits (B, Q, classes), with no object (B, Q, classes + 1), and mask logits (B, Q, h, w).
         """
         queries = self.norm(queries)
         masks = None

@@ -54,7 +54,8 @@ def test_list_names_presets_and_published_checkpoints():
 
 
 def test_a_backbone_of_timm_is_shown_by_its_name_there():
-    assert "maskdino_lite: Mask DINO, 4 levels, 300 queries, tf_efficientnet_lite2 backbone" in _models("list")
+    line = "maskdino_lite: Mask DINO for instance segmentation, 4 levels, 300 queries, tf_efficientnet_lite2 backbone"
+    assert line in _models("list")
     text = _models("info", "maskdino_lite")
     assert "model: tf_efficientnet_lite2" in text and "channels: 24, 48, 120, 352" in text
 
@@ -62,6 +63,7 @@ def test_a_backbone_of_timm_is_shown_by_its_name_there():
 def test_convert_then_info_then_load(folder):
     output = folder / "out.safetensors"
     text = _models("convert", folder / "published.pth", "-o", output, "--classes", "house, shed", "--gsd", 0.3)
+    assert "a variant of no preset (Mask DINO for instance segmentation, 4 levels, 300 queries, resnet backbone)" in text
     assert "out.safetensors" in text and "house, shed" in text
     document = json.loads(_models("info", output, "--json"))
     assert document["classes"] == ["house", "shed"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.model.checkpoints.segmentation_classes import COCO_THINGS
 from engine.model.config import PixelDecoderConfig, ResNetConfig, TimmConfig
 from engine.model.families.maskdino.config import DecoderConfig, MaskDinoConfig
 
@@ -11,6 +12,26 @@ SMALL_CONFIG = MaskDinoConfig(
     hidden_dim=32,
     pixel_decoder=PixelDecoderConfig(layers=1, feedforward=48, mask_dim=32),
     decoder=DecoderConfig(layers=2, feedforward=40),
+)
+
+# The same for the other tasks, as in the published models: what the classes stand for is told by how many there are, and a
+# semantic model has learned queries, classified against no object, and its levels from the coarsest to the finest.
+SMALL_PANOPTIC = SMALL_CONFIG.model_copy(
+    update={
+        "num_classes": 133,
+        "task": "panoptic",
+        "things": COCO_THINGS,
+        "decoder": DecoderConfig(layers=2, feedforward=40, box_initialisation="no"),
+    }
+)
+SMALL_SEMANTIC = SMALL_CONFIG.model_copy(
+    update={
+        "num_classes": 5,
+        "task": "semantic",
+        "classification": "softmax",
+        "pixel_decoder": PixelDecoderConfig(features=("res5", "res4", "res3"), levels=3, layers=1, feedforward=48, mask_dim=32),
+        "decoder": DecoderConfig(queries=14, layers=2, feedforward=40, two_stage=False, box_initialisation="no"),
+    }
 )
 
 # One of each family that differs in what folding norms, padding and narrow numbers have to get right.

@@ -23,7 +23,12 @@ from training.losses import DenoisingConfig, LossConfig, Match, Target
 from training.losses.target_batch import TargetBatch
 from training.objectives.mask_dino import MaskDinoObjective
 
-PRESETS = {"maskdino_r50": "maskdino_r50", "maskdino_swinl_map": "maskdino_swinl"}
+PRESETS = {
+    "maskdino_r50": "maskdino_r50",
+    "maskdino_swinl_map": "maskdino_swinl",
+    "maskdino_r50_coco_pan": "maskdino_r50_panoptic",
+    "maskdino_r50_ade_sem": "maskdino_r50_semantic",
+}
 
 
 class FixedRandom:
@@ -56,7 +61,7 @@ class Step:
     """What one training step gave, under the published names.
 
     ``matches`` and ``costs`` (Q, T) are of each prediction and image: last layer, layers before it, the encoder's proposals.
-    ``selection_scores`` (B, Q) are those by which the queries were chosen and put in order.
+    ``selection_scores`` (B, Q) are those by which the queries were chosen and put in order; None for learned queries.
     """
 
     losses: dict[str, float]
@@ -64,7 +69,7 @@ class Step:
     total: float
     matches: list[list[Match]]
     costs: list[list[np.ndarray]]
-    selection_scores: np.ndarray
+    selection_scores: np.ndarray | None
     gradients: dict[str, Tensor]
     denoising: DenoisingQueries | None
 
@@ -148,9 +153,10 @@ class Golden:
         kept: list[tuple[Outputs, DenoisingQueries | None]] = []
         model.register_forward_hook(lambda _, given, named, made: kept.append((made, named["denoising"])), with_kwargs=True)
         scores: list[Tensor] = []
-        model.query_selection.register_forward_hook(
-            lambda _, given, selected: scores.append(model.heads.classify(selected.content).amax(-1).detach())
-        )
+        if config.decoder.two_stage:
+            model.query_selection.register_forward_hook(
+                lambda _, given, selected: scores.append(model.heads.classify(selected.content).amax(-1).detach())
+            )
         targets = self.targets()
         losses = objective(self.images(), targets)  # what the training program minimises
         total = torch.stack(list(losses.values())).sum()
@@ -159,7 +165,7 @@ class Golden:
         criterion = objective.criterion
         height, width = (4 * side for side in outputs.mask_logits.shape[-2:])
         batch = TargetBatch.of(targets, size=(height, width))
-        predictions = [outputs, *outputs.auxiliary, outputs.encoder]
+        predictions = [outputs, *outputs.auxiliary, *([] if outputs.encoder is None else [outputs.encoder])]
         matches = criterion.matcher(predictions, batch)
         with torch.no_grad():
             costs = [criterion.matcher.cost([prediction], batch).numpy() for prediction in predictions]
@@ -170,7 +176,7 @@ class Golden:
             total=total.item(),
             matches=matches,
             costs=[[cost[:, :count] for cost, count in zip(layer, batch.counts, strict=True)] for layer in costs],
-            selection_scores=scores[0].numpy(),
+            selection_scores=scores[0].numpy() if scores else None,
             gradients=gradients,
             denoising=denoising,
         )

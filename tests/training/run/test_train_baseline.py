@@ -1,4 +1,4 @@
-"""Other families than Mask DINO go the whole way, too: trained, saved, started from again, evaluated."""
+"""Other models than Mask DINO's for instances go the whole way, too: trained, saved, started from again, evaluated."""
 
 from __future__ import annotations
 
@@ -15,15 +15,24 @@ from engine.model.families.mask_rcnn.config import BifpnConfig, FpnConfig, Panet
 from tests.engine.model.families.dimaskdino.small import SMALL_DI
 from tests.engine.model.families.mask2former.small import SMALL
 from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
+from tests.engine.model.small_model import SMALL_PANOPTIC, SMALL_SEMANTIC
 from tests.training.data.voc_folder import Drawn, write_voc
 from tests.training.run.training_run import config_document, write_houses
 from training.config.schema import TrainConfig
 
-WITH_NECKS = [SMALL_MASK_RCNN.model_copy(update={"neck": neck}) for neck in (FpnConfig(), PanetConfig(), BifpnConfig(layers=1))]
+FEW_QUERIES = {"decoder": SMALL_PANOPTIC.decoder.model_copy(update={"queries": 30})}  # as many as small crops have places
+NECKS = (FpnConfig(), PanetConfig(), BifpnConfig(layers=1))
+MODELS = {
+    **{f"mask_rcnn_{neck.kind}": SMALL_MASK_RCNN.model_copy(update={"neck": neck}) for neck in NECKS},
+    "mask2former": SMALL,
+    "di_mask_dino": SMALL_DI,
+    "mask_dino_semantic": SMALL_SEMANTIC,
+    "mask_dino_panoptic": SMALL_PANOPTIC.model_copy(update=FEW_QUERIES),
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [*WITH_NECKS, SMALL, SMALL_DI], ids=lambda model: getattr(model, "neck", model).kind)
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_a_model_is_trained_started_from_and_evaluated(tmp_path, model):
     write_houses(tmp_path / "train", images=4)
     write_houses(tmp_path / "val", images=2, seed=1)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from engine.model.config import FamilyConfig, PixelDecoderConfig, StrictModel
+from engine.model.config import PixelDecoderConfig, SegmentationConfig, StrictModel
 
 
 class BalancedDecoderConfig(StrictModel):
@@ -37,10 +37,11 @@ class BalancedDecoderConfig(StrictModel):
         return self
 
 
-class DiMaskDinoConfig(FamilyConfig):
+class DiMaskDinoConfig(SegmentationConfig):
     """A whole DI-MaskDINO; by default the published one, with a ResNet-50 for COCO's instances."""
 
     kind: Literal["di_mask_dino"] = "di_mask_dino"
+    task: Literal["instance"] = "instance"
     pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()
     decoder: BalancedDecoderConfig = BalancedDecoderConfig()
 

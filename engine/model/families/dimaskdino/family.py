@@ -23,6 +23,8 @@ class DiMaskDinoFamily(Family[DiMaskDinoConfig]):
     config = DiMaskDinoConfig
     class_heads = r"heads\.classify\..*|label_embedding\..*|criterion\.empty_weight"
     tensorless = COMMON_TENSORLESS | {
+        "task",
+        "things",
         "decoder.first_queries",
         "decoder.queries",
         "decoder.guiding_tokens",

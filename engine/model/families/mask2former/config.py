@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
-from engine.model.config import BackboneConfig, DinatConfig, FamilyConfig, PixelDecoderConfig, StrictModel
+from engine.model.config import BackboneConfig, DinatConfig, PixelDecoderConfig, SegmentationConfig, StrictModel
 
 
 class MaskedDecoderConfig(StrictModel):
@@ -18,25 +18,16 @@ class MaskedDecoderConfig(StrictModel):
     heads: PositiveInt = 8
 
 
-class Mask2FormerConfig(FamilyConfig):
+class Mask2FormerConfig(SegmentationConfig):
     """A whole Mask2Former; by default the one with DiNAT-L that was trained on COCO's instances.
 
     ``pixel_decoder``: the decoder's layers attend to its levels in their order, again and again.
-    ``task``: what the classes stand for. ``things``: the classes of a panoptic model that have instances; the others are stuff.
     """
 
     kind: Literal["mask2former"] = "mask2former"
-    task: Literal["instance", "panoptic", "semantic"] = "instance"
-    things: tuple[NonNegativeInt, ...] = ()
     backbone: BackboneConfig = DinatConfig()
     pixel_decoder: PixelDecoderConfig = PixelDecoderConfig(features=("res5", "res4", "res3"), levels=3, feedforward=1024)
     decoder: MaskedDecoderConfig = MaskedDecoderConfig()
-
-    @model_validator(mode="after")
-    def _only_panoptic_models_have_things(self) -> Mask2FormerConfig:
-        if self.things and self.task != "panoptic":
-            raise ValueError(f"things are named, which a model for the task {self.task!r} does not tell apart")
-        return self
 
     @property
     def layers(self) -> int:

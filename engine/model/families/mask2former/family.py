@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from engine.model.families.family import COMMON_TENSORLESS, Family, Task
+from engine.model.families.family import COMMON_TENSORLESS, Family, Task, segmentation_tasks
 from engine.model.families.mask2former.config import Mask2FormerConfig
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ class Mask2FormerFamily(Family[Mask2FormerConfig]):
     tensorless = COMMON_TENSORLESS | {"task", "things", "backbone.dilations"}
 
     def tasks(self, config: Mask2FormerConfig) -> frozenset[Task]:
-        if config.task == "panoptic":
-            return frozenset({"instances", "semantic", "panoptic"})
-        return frozenset({"semantic" if config.task == "semantic" else "instances"})
+        return segmentation_tasks(config)
 
     def summary(self, config: Mask2FormerConfig) -> str:
         return f"Mask2Former for {config.task} segmentation, {config.decoder.queries} queries"

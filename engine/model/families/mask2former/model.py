@@ -7,23 +7,18 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from engine.model.families.family_model import FamilyModel
 from engine.model.families.mask2former.config import Mask2FormerConfig
 from engine.model.families.mask2former.decoder import MaskedDecoder, MaskHeads
-from engine.model.families.mask2former.inference import (
-    PanopticSegmentation,
-    best_classes,
-    enlarge,
-    panoptic_segmentation,
-    semantic_scores,
-)
 from engine.model.families.maskdino.pixel_decoder import PixelDecoder
+from engine.model.families.segmentation_model import SegmentationModel
 from engine.model.layers.heads import draw_masks
 from engine.model.outputs import Outputs, Prediction
 from engine.model.postprocess import ImageInstances, draw_instances
 
+_OBJECT_THRESHOLD = 0.8
 
-class Mask2Former(FamilyModel):
+
+class Mask2Former(SegmentationModel):
     """Masked-attention mask transformer for universal image segmentation (arXiv 2112.01527)."""
 
     def __init__(
@@ -35,7 +30,9 @@ class Mask2Former(FamilyModel):
         decoder: MaskedDecoder,
         heads: MaskHeads,
     ) -> None:
-        super().__init__(config, backbone=backbone)
+        super().__init__(
+            config, backbone=backbone, classification="softmax", temperature=None, object_threshold=_OBJECT_THRESHOLD
+        )
         self.pixel_decoder = pixel_decoder
         self.decoder = decoder
         self.heads = heads
@@ -70,12 +67,7 @@ class Mask2Former(FamilyModel):
         """Find the instances of images; see `engine.model.instance_model.InstanceModel`. Boxes bound the masks."""
         pixels, (state,) = self._decode(images, intermediate=False)
         sizes = [tuple(image.shape[-2:]) for image in images]
-        chosen = best_classes(
-            self.heads.classify(state),
-            count=self.config.detections_per_image if count is None else count,
-            threshold=threshold,
-            things=self.config.things if self.config.task == "panoptic" else None,
-        )
+        chosen = self.best_pairs(self.heads.classify(state), count=count, threshold=threshold)
         embedded = self.heads.embed_mask(state[chosen.images, chosen.queries])
         return draw_instances(
             chosen,
@@ -85,42 +77,6 @@ class Mask2Former(FamilyModel):
             padded_size=self.padded_size(sizes),
             output_sizes=output_sizes or sizes,
         )
-
-    @torch.inference_mode()
-    def semantic(
-        self, images: Tensor | Sequence[Tensor], *, output_sizes: Sequence[tuple[int, int]] | None = None
-    ) -> list[Tensor]:
-        """Score every class at every pixel: (classes, H, W) of each image, the highest of which is the pixel's class.
-
-        A model for semantic segmentation alone is scored at the padded size and its scores are resampled, as published.
-        """
-        outputs, sizes = self(images, intermediate=False), [tuple(image.shape[-2:]) for image in images]
-        padded_size, scores_first = self.padded_size(sizes), self.config.task == "semantic"
-        scored = []
-        for classes, masks, size, output_size in zip(
-            outputs.class_logits, outputs.mask_logits, sizes, output_sizes or sizes, strict=True
-        ):
-            if scores_first:
-                masks = enlarge(masks, padded_size, padded_size, padded_size)
-                scored.append(enlarge(semantic_scores(classes, masks), padded_size, size, output_size))
-            else:
-                scored.append(semantic_scores(classes, enlarge(masks, padded_size, size, output_size)))
-        return scored
-
-    @torch.inference_mode()
-    def panoptic(
-        self, images: Tensor | Sequence[Tensor], *, output_sizes: Sequence[tuple[int, int]] | None = None
-    ) -> list[PanopticSegmentation]:
-        """Cut each image into instances of things and regions of stuff, none of which overlap."""
-        outputs, sizes = self(images, intermediate=False), [tuple(image.shape[-2:]) for image in images]
-        return [
-            panoptic_segmentation(
-                classes, enlarge(masks, self.padded_size(sizes), size, output_size), things=set(self.config.things)
-            )
-            for classes, masks, size, output_size in zip(
-                outputs.class_logits, outputs.mask_logits, sizes, output_sizes or sizes, strict=True
-            )
-        ]
 
     def _decode(self, images: Tensor | Sequence[Tensor], *, intermediate: bool) -> tuple[Tensor, list[Tensor]]:
         """Per-pixel embeddings (B, C, h, w) and normalised queries (B, Q, C), see `MaskedDecoder.forward`."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from engine.model.config import FamilyConfig, PixelDecoderConfig, StrictModel
+from engine.model.config import Classification, PixelDecoderConfig, SegmentationConfig, StrictModel
 
 
 class DecoderConfig(StrictModel):
-    """The transformer decoder and its two-stage query selection.
+    """The transformer decoder and its queries.
 
+    ``two_stage``: whether the queries are selected from the encoder's memory, or learned and the same for every image.
     ``box_initialisation`` (Mask DINO, arXiv 2206.02777, section 3.3): where the first boxes come from. "no": the
-    selected proposals themselves; "mask2box" and "bitmask": the bounding box of each proposal's mask, which differ by one
-    pixel on the far side and in what an empty mask gives, as in the published models.
+    selected proposals themselves, or what was learned; "mask2box" and "bitmask": the bounding box of each proposal's mask,
+    which differ by one pixel on the far side and in what an empty mask gives, as in the published models.
     """
 
     queries: int = Field(300, ge=1)
@@ -22,15 +23,42 @@ class DecoderConfig(StrictModel):
     feedforward: int = 2048
     heads: int = 8
     points: int = 4
+    two_stage: bool = True
     box_initialisation: Literal["no", "mask2box", "bitmask"] = "mask2box"
 
+    @model_validator(mode="after")
+    def _learned_queries_have_learned_boxes(self) -> DecoderConfig:
+        if not self.two_stage and self.box_initialisation != "no":
+            raise ValueError(
+                f"box_initialisation is {self.box_initialisation!r}, and without two_stage there are no proposals whose masks "
+                "boxes could come from; make it 'no'"
+            )
+        return self
 
-class MaskDinoConfig(FamilyConfig):
-    """A whole Mask DINO model; by default the published COCO instance model with a ResNet-50."""
+
+class MaskDinoConfig(SegmentationConfig):
+    """A whole Mask DINO model; by default the published COCO instance model with a ResNet-50.
+
+    The order of ``pixel_decoder.features`` is that of the levels: coarsest first is what official configs call high2low.
+    ``classification``: a softmax with no object, trained by cross-entropy, is for semantic segmentation alone.
+    ``panoptic_temperature``: divides sigmoid probabilities before a softmax lets the classes compete for pixels, in semantic
+    scores and panoptic segments (official ``PANO_TEMPERATURE``).
+    """
 
     kind: Literal["mask_dino"] = "mask_dino"
+    classification: Classification = "sigmoid"
+    panoptic_temperature: float = Field(0.06, gt=0, allow_inf_nan=False)
     pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()
     decoder: DecoderConfig = DecoderConfig()
+
+    @model_validator(mode="after")
+    def _softmax_is_for_semantic_models(self) -> MaskDinoConfig:
+        if self.classification == "softmax" and self.task != "semantic":
+            raise ValueError(
+                f"classification is 'softmax', which a model for the task {self.task!r} cannot have: make it 'sigmoid', or the "
+                "task 'semantic'"
+            )
+        return self
 
     @property
     def layers(self) -> int:

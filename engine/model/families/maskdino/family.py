@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from engine.model.families.family import COMMON_TENSORLESS, Family, InferenceParts
+from engine.model.families.family import COMMON_TENSORLESS, Family, InferenceParts, Task, segmentation_tasks
 from engine.model.families.maskdino.config import MaskDinoConfig
 
 if TYPE_CHECKING:
@@ -22,11 +22,17 @@ class MaskDinoFamily(Family[MaskDinoConfig]):
     title = "Mask DINO"
     config = MaskDinoConfig
     class_heads = r"heads\.classify\..*|label_embedding\..*|criterion\.empty_weight"
-    tensorless = COMMON_TENSORLESS | {"decoder.queries", "decoder.box_initialisation"}
+    tensorless = COMMON_TENSORLESS | {
+        *("task", "things", "panoptic_temperature", "decoder.queries", "decoder.box_initialisation")
+    }
     score_bias = "heads.classify.bias"
 
+    def tasks(self, config: MaskDinoConfig) -> frozenset[Task]:
+        return segmentation_tasks(config)
+
     def summary(self, config: MaskDinoConfig) -> str:
-        return f"Mask DINO, {config.pixel_decoder.levels} levels, {config.decoder.queries} queries"
+        queries = f"{config.decoder.queries} {'' if config.decoder.two_stage else 'learned '}queries"
+        return f"Mask DINO for {config.task} segmentation, {config.pixel_decoder.levels} levels, {queries}"
 
     def build(self, config: MaskDinoConfig) -> MaskDino:
         from engine.model.families.maskdino.build import build_mask_dino

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from engine.model.families.family_model import FamilyModel
+from engine.model.config import Classification
 from engine.model.families.maskdino.config import MaskDinoConfig
 from engine.model.families.maskdino.pixel_decoder import PixelDecoder
-from engine.model.families.maskdino.query_selection import QuerySelection
+from engine.model.families.maskdino.query_selection import LearnedQueries, QuerySelection
 from engine.model.families.maskdino.transformer_decoder import TransformerDecoder
+from engine.model.families.segmentation_model import SegmentationModel
 from engine.model.layers.heads import PredictionHeads
 from engine.model.layers.positions import Shapes, inverse_sigmoid
 from engine.model.outputs import Outputs, Prediction
-from engine.model.postprocess import ImageInstances, best_pairs, draw_instances
+from engine.model.postprocess import ImageInstances, draw_instances
+
+_OBJECT_THRESHOLD = 0.25
 
 
 @dataclass
@@ -40,7 +43,7 @@ class DenoisingQueries:
     group_size: int
 
 
-class MaskDino(FamilyModel):
+class MaskDino(SegmentationModel):
     """Mask DINO: towards a unified transformer-based framework for detection and segmentation (arXiv 2206.02777)."""
 
     def __init__(
@@ -49,11 +52,19 @@ class MaskDino(FamilyModel):
         *,
         backbone: nn.Module,
         pixel_decoder: PixelDecoder,
-        query_selection: QuerySelection,
+        query_selection: QuerySelection | LearnedQueries,
         decoder: TransformerDecoder,
         heads: PredictionHeads,
+        classification: Classification = "sigmoid",
+        temperature: float | None = None,
     ) -> None:
-        super().__init__(config, backbone=backbone)
+        super().__init__(
+            config,
+            backbone=backbone,
+            classification=classification,
+            temperature=temperature,
+            object_threshold=_OBJECT_THRESHOLD,
+        )
         self.pixel_decoder = pixel_decoder
         self.query_selection = query_selection
         self.decoder = decoder
@@ -72,13 +83,13 @@ class MaskDino(FamilyModel):
         Args:
             images: (B, 3, H, W) RGB in 0..255, or a list of (3, H, W) of any sizes. They are normalised, then padded
                 with zeros at the right and bottom to the largest of them and to a multiple of 32.
-            denoising: queries made of noised targets, put before the selected ones; training only.
+            denoising: queries made of noised targets, put before the ordinary ones; training only.
             intermediate: whether to predict from the proposals and the layers before the last as well. By default in
                 training mode.
 
         Returns:
-            Class logits (B, Q, classes), boxes (B, Q, 4) cxcywh in 0..1 of the padded image, mask logits
-            (B, Q, padded H/4, padded W/4), and the intermediate predictions asked for.
+            Class logits (B, Q, classes), of a softmax (B, Q, classes + 1), boxes (B, Q, 4) cxcywh in 0..1 of the padded image,
+            mask logits (B, Q, padded H/4, padded W/4), and the intermediate predictions asked for.
         """
         intermediate = self.training if intermediate is None else intermediate
         pixels, memory, shapes = self._see(images)
@@ -135,9 +146,7 @@ class MaskDino(FamilyModel):
         """
         pixels, state, boxes, class_logits = self.last_layer(images)
         sizes = [tuple(image.shape[-2:]) for image in images]
-        chosen = best_pairs(
-            class_logits, count=self.config.detections_per_image if count is None else count, threshold=threshold
-        )
+        chosen = self.best_pairs(class_logits, count=count, threshold=threshold)
         queries = state[chosen.images, chosen.queries]
         return draw_instances(
             chosen,

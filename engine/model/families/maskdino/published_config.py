@@ -1,7 +1,8 @@
 """Tell which model a published state dict belongs to, from the shapes of its tensors.
 
-Shapes settle the backbone, the levels and their order, the layers, the widths and the classes. They say nothing of how
-many queries are selected or how boxes are first drawn: these come from the nearest preset.
+Shapes settle the backbone, the levels and their order, the layers, the widths, the classes, how they are scored, and learned
+queries. They say nothing of how many queries are selected or how boxes are first drawn: these come from the nearest preset.
+What the classes stand for is that of the preset that is named, or of the published models of such shapes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import ModelFileError
+from engine.model.checkpoints.segmentation_classes import COCO_PANOPTIC_CLASSES
 from engine.model.families.maskdino.config import MaskDinoConfig
 from engine.model.families.registry import parse_model_config
 from engine.model.presets import PRESETS, preset
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 _PIXEL_DECODER = "sem_seg_head.pixel_decoder."
 _ENCODER = f"{_PIXEL_DECODER}transformer."
 _PREDICTOR = "sem_seg_head.predictor."
+_TASK = {"task", "things"}
 _STAGES = ("res2", "res3", "res4", "res5")
 
 
@@ -33,34 +36,41 @@ def published_config(
     """Work out the config of a published Mask DINO state dict; see `engine.model.families.family.Family.published_config`.
 
     Raises:
-        ModelFileError: it is not a Mask DINO instance model; says what it is, where that can be told.
+        ModelFileError: it is not a Mask DINO.
         ArgumentError: there is no such preset.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    _refuse_others(shapes)
     try:
-        told = told_by_shapes(shapes)
+        told = merged(told_by_shapes(shapes), _told_of_queries(shapes))
     except (KeyError, IndexError, ValueError) as error:
         missing = error.args[0] if isinstance(error, KeyError) else error
         raise ModelFileError(f"its tensors are not those of a Mask DINO model ({missing}).") from error
+    base = _preset(told, preset_name, known)
+    task = {"task": "semantic", "things": ()} if told["classification"] == "softmax" else base.model_dump(include=_TASK)
+    return parse_model_config(merged(base.model_dump(), told | task))
+
+
+def _preset(told: dict[str, Any], name: str | None, known: PublishedModel | None) -> MaskDinoConfig:
+    """Return what else a model is: what the catalogue knows of the file, the preset of that name, or the nearest one."""
     kind = told["backbone"]["kind"]
-    if preset_name is not None:
-        base = preset(preset_name)
-        if base.backbone.kind != kind:
-            raise ModelFileError(f"it has a {kind} backbone, the preset {preset_name!r} a {base.backbone.kind}.")
-    else:
-        alike = [config for config in PRESETS.values() if isinstance(config, MaskDinoConfig) and config.backbone.kind == kind]
-        base = max(alike, key=lambda config: _agreement(config.model_dump(), told))
-    config = parse_model_config(merged(base.model_dump(), told))
-    if known is None or known.classes != config.num_classes:
-        return config
-    decoder = config.decoder.model_copy(update={"box_initialisation": known.box_initialisation})
-    return config.model_copy(update={"decoder": decoder})
-
-
-def _refuse_others(shapes: Mapping[str, tuple[int, ...]]) -> None:
-    if f"{_PREDICTOR}query_feat.weight" in shapes:
-        raise ModelFileError("it is a model with learned queries (semantic segmentation), which cannot be built yet.")
+    named = None if name is None else preset(name)
+    if named is not None and named.backbone.kind != kind:
+        raise ModelFileError(f"it has a {kind} backbone, the preset {name!r} a {named.backbone.kind}.")
+    presets = ((each, config) for each, config in PRESETS.items() if isinstance(config, MaskDinoConfig))
+    alike = {each: config for each, config in presets if config.backbone.kind == kind}
+    if known is not None and known.classes == told["num_classes"] and known.preset in alike:
+        return alike[known.preset]
+    if named is not None:
+        return named
+    task = "instance"
+    if told["classification"] == "softmax":
+        task = "semantic"
+    elif told["num_classes"] == len(COCO_PANOPTIC_CLASSES):
+        task = "panoptic"
+    # How many classes there are makes no preset nearer; and a softmax on a Swin, say, has none with its backbone.
+    shared = {key: value for key, value in told.items() if key != "num_classes"}
+    of_task = [config for config in alike.values() if config.task == task]
+    return max(of_task or alike.values(), key=lambda config: _agreement(config.model_dump(), shared))
 
 
 def told_by_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -81,6 +91,19 @@ def told_by_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
             "mask_dim": shapes[f"{_PIXEL_DECODER}mask_features.weight"][0],
         },
         "decoder": {"layers": count_layers(shapes, decoder_layer), "feedforward": shapes[decoder_layer.format(0)][0]},
+    }
+
+
+def _told_of_queries(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Whether queries are selected or learned, and whether they are classified against no object, which has no label."""
+    labels = shapes[f"{_PREDICTOR}label_enc.weight"][0]
+    softmax = shapes[f"{_PREDICTOR}class_embed.weight"][0] == labels + 1
+    learned = shapes.get(f"{_PREDICTOR}query_embed.weight")
+    queries = {} if learned is None else {"queries": learned[0], "box_initialisation": "no"}
+    return {
+        "num_classes": labels,
+        "classification": "softmax" if softmax else "sigmoid",
+        "decoder": {"two_stage": learned is None, **queries},
     }
 
 
@@ -105,6 +128,7 @@ def _resnet(shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, Any], list
         "block": "bottleneck" if last == "conv3" else "basic",
         "depths": depths,
         "widths": [shapes[f"backbone.{stage}.0.conv1.weight"][0] for stage in _STAGES],
+        **({"norm": "batch"} if "backbone.stem.conv1.norm.num_batches_tracked" in shapes else {}),
     }, channels
 
 

@@ -40,6 +40,8 @@ _RULES: tuple[tuple[str, str], ...] = (
     # query selection, heads, decoder
     (r"query_selection\.projection\.(.*)", r"sem_seg_head.predictor.enc_output.\1"),
     (r"query_selection\.norm\.(.*)", r"sem_seg_head.predictor.enc_output_norm.\1"),
+    (r"query_selection\.content\.(.*)", r"sem_seg_head.predictor.query_feat.\1"),
+    (r"query_selection\.boxes\.(.*)", r"sem_seg_head.predictor.query_embed.\1"),
     (r"heads\.classify\.(.*)", r"sem_seg_head.predictor.class_embed.\1"),
     (r"heads\.embed_mask\.(.*)", r"sem_seg_head.predictor.mask_embed.\1"),
     (r"heads\.norm\.(.*)", r"sem_seg_head.predictor.decoder.norm.\1"),

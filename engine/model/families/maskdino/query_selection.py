@@ -1,4 +1,4 @@
-"""Two-stage query selection: the best positions of the encoder's memory become the decoder's first queries."""
+"""What the decoder starts from: the best positions of the encoder's memory (two-stage selection), or learned queries."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class SelectedQueries:
     """What the decoder starts from.
 
     Attributes:
-        content: (B, Q, C), detached.
-        boxes: (B, Q, 4) cxcywh as logits, detached.
-        prediction: what the proposals themselves predict; trained, though not decoded.
-        positions: (B, Q) where in the memory each query came from.
+        content: (B, Q, C), detached where selected.
+        boxes: (B, Q, 4) cxcywh as logits, likewise.
+        prediction: what the selected proposals themselves predict, trained though not decoded; None for learned queries.
+        positions: (B, Q) where in the memory each query came from; None for learned queries.
         interaction: what proposals predict on their way to the queries, in a family that selects twice; content and boxes are
             not detached there.
     """
 
     content: Tensor
     boxes: Tensor
-    prediction: Prediction
-    positions: Tensor
+    prediction: Prediction | None = None
+    positions: Tensor | None = None
     interaction: list[Prediction] = field(default_factory=list)
 
 
@@ -63,6 +63,19 @@ class QuerySelection(nn.Module):
         if self.box_initialisation != "no":
             start = inverse_sigmoid(mask_boxes(mask_logits.detach(), kind=self.box_initialisation).to(boxes))
         return SelectedQueries(content.detach(), start, prediction, positions)
+
+
+class LearnedQueries(nn.Module):
+    """Queries that are parameters, the same for every image: what official Mask DINO has with two-stage selection off."""
+
+    def __init__(self, *, dim: int, queries: int) -> None:
+        super().__init__()
+        self.content = nn.Embedding(queries, dim)
+        self.boxes = nn.Embedding(queries, 4)
+
+    def forward(self, memory: Tensor, shapes: Shapes, pixels: Tensor, heads: PredictionHeads) -> SelectedQueries:
+        """Return the queries for each image of the memory (B, S, C); the rest is for the other kind."""
+        return SelectedQueries(*(of.weight.expand(len(memory), -1, -1) for of in (self.content, self.boxes)))
 
 
 def mask_boxes(masks: Tensor, *, kind: str) -> Tensor:

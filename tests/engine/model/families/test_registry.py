@@ -23,12 +23,14 @@ from engine.model.presets import PRESETS
 from tests.engine.model.families.dimaskdino.small import SMALL_DI
 from tests.engine.model.families.mask2former.small import NARROW
 from tests.engine.model.families.small_mask_rcnn import SMALL_MASK_RCNN
-from tests.engine.model.small_model import SMALL_CONFIG
+from tests.engine.model.small_model import SMALL_CONFIG, SMALL_PANOPTIC, SMALL_SEMANTIC
 from training.objectives import objective_of
 
-# One small config of each family; a new family adds its own.
+# Small configs of each family; a new family adds its own.
 SMALL: dict[str, FamilyConfig] = {
     "mask_dino": SMALL_CONFIG,
+    "mask_dino_panoptic": SMALL_PANOPTIC,
+    "mask_dino_semantic": SMALL_SEMANTIC,
     "di_mask_dino": SMALL_DI,
     "mask2former": NARROW,
     "mask_rcnn": SMALL_MASK_RCNN,
@@ -55,9 +57,13 @@ def built(config: FamilyConfig, *, seed: int):
     return build_model(config)
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=SMALL)
 def config(request: pytest.FixtureRequest) -> FamilyConfig:
     return SMALL[request.param]
+
+
+def test_every_family_is_tested():
+    assert {config.kind for config in SMALL.values()} == set(FAMILIES)
 
 
 def test_a_family_builds_what_its_config_says(config):
@@ -77,7 +83,8 @@ def test_parameters_that_a_family_names_are_there(config):
     heads = {name for name in shapes if re.fullmatch(family.class_heads, name)}
     assert differ and differ <= heads, "all that depends on the number of classes is in a class head"
     if family.score_bias is not None:
-        assert model.get_parameter(family.score_bias).shape == (config.num_classes,)
+        no_object = getattr(config, "classification", "sigmoid") == "softmax"
+        assert model.get_parameter(family.score_bias).shape == (config.num_classes + no_object,)
 
 
 def test_parts_for_inference_and_training_are_parts_of_the_model(config):
