@@ -23,7 +23,14 @@ from engine.commands import load_command  # noqa: E402
 from engine.request import Request, plain_type  # noqa: E402
 
 OPTIONS = PROJECT / "qgis_maskdino" / "options.py"
-COMMANDS = ("detect", "regularize", "evaluate", "export-dataset", "train")  # those that Processing has an algorithm for
+COMMANDS = (
+    "detect",
+    "segment",
+    "regularize",
+    "evaluate",
+    "export-dataset",
+    "train",
+)  # those that Processing has an algorithm for
 _KINDS = {bool: "flag", int: "whole number", float: "number", str: "text"}
 _WIDTH = 100  # characters of a text in one literal
 

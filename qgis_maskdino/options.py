@@ -137,6 +137,80 @@ def detect() -> dict[str, Option]:
     }
 
 
+def segment() -> dict[str, Option]:
+    """Return the options of ``maskdino segment`` by name."""
+    return {
+        "raster": Option(tr("Anything that GDAL reads."), "text"),
+        "output": Option(tr("Where the classes go: a .tif."), "text"),
+        "model": Option(tr("A model file for semantic or panoptic segmentation; none comes with the program."), "text"),
+        "device": Option(
+            tr(
+                "Where the model runs: auto (the graphics card where there is one, else the processor), cpu, cuda, "
+                "cuda:N or mps."
+            ),
+            "text",
+            default="auto",
+            choices=("auto", "cpu", "cuda", "mps"),
+        ),
+        "resume": Option(tr("Go on where a killed or cancelled run ended."), "flag", default=False),
+        "aoi": Option(tr("Polygons, in any format and CRS: look inside them alone."), "text"),
+        "extent": Option(tr("Look inside a rectangle alone, in the raster's CRS."), "list"),
+        "bands": Option(
+            tr(
+                "Bands for red, green and blue, counted from 1; by default by their colour interpretation, else the first ones."
+            ),
+            "list",
+        ),
+        "gsd": Option(
+            tr("Ground sampling distance that the model sees, in metres per pixel; by default what it was trained at."),
+            "number",
+            minimum=0.001,
+        ),
+        "classes": Option(
+            tr(
+                "Names of the model's classes to keep, with commas between them, such as road,water; by default all "
+                "of them. Pixels of the others have no data."
+            ),
+            "list",
+        ),
+        "precision": Option(
+            tr("Of the model's products; auto takes bfloat16 where the device is faster at it."),
+            "choice",
+            default="auto",
+            choices=("auto", "float32", "bfloat16"),
+        ),
+        "on_damage": Option(
+            tr("What a damaged block of the raster does: fail the run, or skip it as no data and name it."),
+            "choice",
+            default="fail",
+            choices=("fail", "skip"),
+        ),
+        "local_only": Option(
+            tr("Refuse a raster that reads from the network or from outside its own folder, such as a VRT from a stranger."),
+            "flag",
+            default=False,
+        ),
+        "batch_size": Option(
+            tr("Tiles that the model sees at once; by default what suits the device."), "whole number", minimum=1
+        ),
+        "workers": Option(
+            tr(
+                "Threads that read, and that work on what the model gives; by default one beside a CPU, up to eight "
+                "beside a GPU."
+            ),
+            "whole number",
+            minimum=1,
+        ),
+        "overlap": Option(
+            tr("Pixels that neighbouring tiles share; by default a quarter of a tile, at least 64."), "whole number", minimum=0
+        ),
+        "probabilities": Option(
+            tr("Write the probability of the class of this name in place of class numbers, 0 to 254 for 0 to 1."), "text"
+        ),
+        "overwrite": Option(tr("Replace a file that this program did not write, too."), "flag", default=False),
+    }
+
+
 def regularize() -> dict[str, Option]:
     """Return the options of ``maskdino regularize`` by name."""
     return {

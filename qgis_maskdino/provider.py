@@ -10,6 +10,7 @@ from qgis_maskdino.processing.detect_buildings import DetectBuildings
 from qgis_maskdino.processing.evaluate_detections import EvaluateDetections
 from qgis_maskdino.processing.export_training_data import ExportTrainingData
 from qgis_maskdino.processing.regularize_outlines import RegularizeOutlines
+from qgis_maskdino.processing.segment_raster import SegmentRaster
 from qgis_maskdino.processing.train_model import TrainModel
 from qgis_maskdino.translation import tr
 
@@ -37,7 +38,18 @@ class MaskDinoProvider(QgsProcessingProvider):
         """Return the file of the plugin's icon."""
         return icon_path(LOGO)
 
+    def supportedOutputRasterLayerExtensions(self) -> list[str]:
+        """Return what rasters can be written as."""
+        return ["tif"]
+
     def loadAlgorithms(self) -> None:
         """Add the algorithms."""
-        for algorithm in (DetectBuildings, RegularizeOutlines, EvaluateDetections, ExportTrainingData, TrainModel):
+        for algorithm in (
+            DetectBuildings,
+            SegmentRaster,
+            RegularizeOutlines,
+            EvaluateDetections,
+            ExportTrainingData,
+            TrainModel,
+        ):
             self.addAlgorithm(algorithm())

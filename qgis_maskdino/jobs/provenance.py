@@ -6,13 +6,14 @@ from datetime import datetime, timezone
 
 from qgis.core import QgsLayerMetadata
 
-from qgis_maskdino.jobs.detection import DetectionRequest, DetectionResult
+from qgis_maskdino.jobs.detection import DetectionResult
+from qgis_maskdino.jobs.raster_run import RasterRequest
 from qgis_maskdino.translation import tr
 
 _NO_SETTINGS = ("raster", "output", "model", "aoi", "extent")
 
 
-def provenance(request: DetectionRequest, result: DetectionResult) -> QgsLayerMetadata:
+def provenance(request: RasterRequest, result: DetectionResult) -> QgsLayerMetadata:
     """Return the metadata of a layer of detections; its history has one line per fact."""
     source = request.source
     # The address of a layer from the web or a database may hold a password.
@@ -39,7 +40,7 @@ def provenance(request: DetectionRequest, result: DetectionResult) -> QgsLayerMe
     return metadata
 
 
-def _area(request: DetectionRequest) -> str:
+def _area(request: RasterRequest) -> str:
     if request.area is None:
         return tr("whole layer")
     box, crs = request.area.bounds, request.source.crs.authid()

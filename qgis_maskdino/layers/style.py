@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 from qgis.core import (
     QgsCategorizedSymbolRenderer,
     QgsMapLayer,
+    QgsPalettedRasterRenderer,
     QgsProcessingContext,
     QgsProcessingFeedback,
     QgsProcessingLayerPostProcessorInterface,
+    QgsRasterLayer,
     QgsRenderContext,
     QgsRendererCategory,
     QgsVectorLayer,
@@ -23,6 +26,7 @@ from qgis_maskdino.translation import tr
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "styles")
 DETECTIONS = "detections"
 MATCHES = "matches"
+CLASSES = "classes"
 CLASS_FIELD = "class"
 _CLASS_TIP = f"""<b>[% replace("{CLASS_FIELD}", '<', '&lt;') %]</b><br>"""  # a name comes from whoever made the model
 _STORED = "Mask DINO"  # name of the style in a GeoPackage
@@ -73,23 +77,44 @@ def _by_class(layer: QgsVectorLayer) -> QgsCategorizedSymbolRenderer:
     return QgsCategorizedSymbolRenderer(CLASS_FIELD, categories)
 
 
-def style_when_loaded(destination: str, name: str, context: QgsProcessingContext) -> None:
-    """Let a layer have a style when it is loaded; where it is not going to be, do nothing."""
+def show_classes_alone(layer: QgsRasterLayer, classes: Collection[str]) -> None:
+    """Leave in the legend of a raster with a palette what is in the picture: of a byte QGIS lists all 256 values."""
+    renderer = layer.renderer()
+    if isinstance(renderer, QgsPalettedRasterRenderer):
+        shown = [entry for entry in renderer.classes() if entry.label in classes]
+        layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), renderer.band(), shown))
+        layer.triggerRepaint()
+
+
+def style_when_loaded(
+    destination: str, name: str, context: QgsProcessingContext, *, classes: Collection[str] = frozenset()
+) -> None:
+    """Let a layer have a style when it is loaded; where it is not going to be, do nothing.
+
+    Args:
+        destination: where it is.
+        name: of the style.
+        context: of the algorithm.
+        classes: names of the classes that a raster of them shows.
+    """
     if context.willLoadLayerOnCompletion(destination):
         _styles[:] = [style for style in _styles if not sip.isdeleted(style)]
-        _styles.append(_Style(name))
+        _styles.append(_Style(name, classes))
         context.layerToLoadOnCompletionDetails(destination).setPostProcessor(_styles[-1])
 
 
 class _Style(QgsProcessingLayerPostProcessorInterface):
     """Applies a style to each layer that it is given."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, classes: Collection[str]) -> None:
         super().__init__()
-        self.name = name
+        self.name, self.classes = name, classes
 
     def postProcessLayer(self, layer: QgsMapLayer, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> None:
         """Apply the style. Called in the main thread."""
+        if self.name == CLASSES:
+            show_classes_alone(layer, self.classes)
+            return
         apply_style(layer, self.name)
         if self.name == DETECTIONS:
             mark_as_detections(layer)

@@ -15,11 +15,8 @@ from qgis.core import (
     QgsProcessingOutputNumber,
     QgsProcessingParameterBoolean,
     QgsProcessingParameterEnum,
-    QgsProcessingParameterExtent,
     QgsProcessingParameterFeatureSink,
-    QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFile,
-    QgsProcessingParameterRasterLayer,
     QgsProcessingUtils,
     QgsVectorLayer,
     QgsWkbTypes,
@@ -28,35 +25,30 @@ from qgis.core import (
 from qgis_maskdino import options
 from qgis_maskdino.backend.model_choice import DEFAULT, model_argument, model_names
 from qgis_maskdino.backend.work_folder import work_folder
-from qgis_maskdino.jobs.detection import DetectionRequest, DetectionResult, detect
+from qgis_maskdino.jobs.detection import DetectionResult, detect
 from qgis_maskdino.jobs.progress_text import duration
 from qgis_maskdino.jobs.provenance import provenance
+from qgis_maskdino.jobs.raster_run import RasterRequest
 from qgis_maskdino.layers.appending import appends
-from qgis_maskdino.layers.detection_area import DetectionArea
 from qgis_maskdino.layers.polygon_file import copied_features, fields_of
-from qgis_maskdino.layers.source import has_pixels
 from qgis_maskdino.layers.style import DETECTIONS
 from qgis_maskdino.processing.engine_algorithm import (
     device_option,
     listener,
     log_to,
 )
-from qgis_maskdino.processing.layer_algorithm import LayerAlgorithm
+from qgis_maskdino.processing.raster_algorithm import RasterAlgorithm
 from qgis_maskdino.translation import tr
 from qgis_maskdino.words import title
 
 _DETECTED = 98.0  # per cent; the rest is handing over
 
 
-class DetectBuildings(LayerAlgorithm):
+class DetectBuildings(RasterAlgorithm):
     """Detects in the thread that Processing chooses; everything of the layers is taken in ``prepareAlgorithm``."""
 
-    INPUT = "INPUT"
-    EXTENT = "EXTENT"
-    AOI = "AOI"
     MODEL = "MODEL"
     MODEL_FILE = "MODEL_FILE"
-    BANDS = "BANDS"
     OUTPUT = "OUTPUT"
     OVERWRITE = "OVERWRITE"
     COUNT = "COUNT"
@@ -94,20 +86,7 @@ class DetectBuildings(LayerAlgorithm):
 
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
         """Define parameters and outputs."""
-        self.add(
-            QgsProcessingParameterRasterLayer(self.INPUT, title("raster")),
-            tr("An aerial or satellite image in natural colours, best at 0.1 to 0.6 m per pixel. Files, web maps, databases."),
-        )
-        self.add(
-            QgsProcessingParameterExtent(self.EXTENT, tr("Extent"), optional=True),
-            tr("Detect in this rectangle alone; it may be in any CRS. Without one, in all of the image."),
-        )
-        self.add(
-            QgsProcessingParameterFeatureSource(
-                self.AOI, tr("Area of interest"), [QgsProcessing.SourceType.TypeVectorPolygon], optional=True
-            ),
-            tr("Detect inside these polygons alone; they may be in any CRS. With an extent too, inside both."),
-        )
+        self.add_raster()
         self.add(
             QgsProcessingParameterEnum(
                 self.MODEL, title("model"), options=model_names() or [DEFAULT], defaultValue=DEFAULT, usesStaticStrings=True
@@ -149,42 +128,16 @@ class DetectBuildings(LayerAlgorithm):
 
     def checkParameterValues(self, parameters: dict[str, Any], context: QgsProcessingContext) -> tuple[bool, str]:
         """Refuse early what cannot work."""
-        bands = self.parameterAsInts(parameters, self.BANDS, context)
-        if bands and len(bands) not in (1, 3):
-            return False, tr("{count} bands were chosen. Choose three, for red, green and blue, or one grey band.").format(
-                count=len(bands)
-            )
         model = self.parameterAsFile(parameters, self.MODEL_FILE, context)
         if model and not os.path.isfile(model):
             return False, tr("The model file {path} does not exist.").format(path=model)
-        layer = self.parameterAsRasterLayer(parameters, self.INPUT, context)
-        everywhere = not parameters.get(self.EXTENT) and not parameters.get(self.AOI)
-        if everywhere and layer is not None and layer.isValid() and not has_pixels(layer.dataProvider()):
-            return False, tr("'{name}' is a map without an end. Choose an extent or an area of interest.").format(
-                name=layer.name()
-            )
         replace = self.parameterAsBool(parameters, self.OVERWRITE, context)
-        why_not = self.why_not_written(parameters, self.OUTPUT, (self.INPUT, self.AOI), context, replace=replace)
+        why_not = self.why_not_seen(parameters, context) or self.why_not_written(
+            parameters, self.OUTPUT, (self.INPUT, self.AOI), context, replace=replace
+        )
         if why_not:
             return False, why_not
         return super().checkParameterValues(parameters, context)
-
-    def prepareAlgorithm(
-        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> bool:
-        """Take everything that the thread needs of layers and project."""
-        self._source = self.raster_source(parameters, self.INPUT, context)
-        self._rectangle = self.parameterAsExtent(parameters, self.EXTENT, context, self._source.crs)
-        self._aoi = None
-        if parameters.get(self.AOI):
-            self._aoi = self.parameterAsSource(parameters, self.AOI, context)
-            if self._aoi is None:
-                raise QgsProcessingException(self.invalidSourceError(parameters, self.AOI))
-            aoi_crs = self._aoi.sourceCrs() if self._aoi.sourceCrs().isValid() else self._source.crs
-            self._within = None
-            if not self._rectangle.isEmpty():
-                self._within = self.parameterAsExtentGeometry(parameters, self.EXTENT, context, aoi_crs)
-        return True
 
     def processAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -211,24 +164,17 @@ class DetectBuildings(LayerAlgorithm):
             self.SECONDS: result.seconds,
         }
 
-    def _request(self, parameters: dict[str, Any], folder: str, context: QgsProcessingContext) -> DetectionRequest:
+    def _request(self, parameters: dict[str, Any], folder: str, context: QgsProcessingContext) -> RasterRequest:
         model = self.parameterAsFile(parameters, self.MODEL_FILE, context)
-        return DetectionRequest(
+        return RasterRequest(
             source=self._source,
             output=os.path.join(folder, "buildings.gpkg"),
-            area=self._area(os.path.join(folder, "area.gpkg")),
+            area=self.area(os.path.join(folder, "area.gpkg")),
             options={
                 "model": model or model_argument(self.parameterAsString(parameters, self.MODEL, context)),
                 **self.options_given(parameters, context),
             },
         )
-
-    def _area(self, path: str) -> DetectionArea | None:
-        if self._aoi is not None:
-            return DetectionArea.polygons(
-                self._aoi.getFeatures(), self._aoi.sourceCrs(), self._source, path, within=self._within
-            )
-        return None if self._rectangle.isEmpty() else DetectionArea(self._rectangle)
 
     def _hand_over(
         self,

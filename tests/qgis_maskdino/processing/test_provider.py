@@ -21,7 +21,7 @@ from qgis.core import (
 from qgis_maskdino import options, settings
 from tests.qgis_maskdino.processing.algorithm_runs import run
 
-NAMES = ("detectbuildings", "regularizeoutlines", "evaluatedetections", "exporttrainingdata", "trainmodel")
+NAMES = ("detectbuildings", "segment", "regularizeoutlines", "evaluatedetections", "exporttrainingdata", "trainmodel")
 # Fixed for good: scripts and models of others name them.
 PARAMETERS = {
     "detectbuildings": {
@@ -39,6 +39,7 @@ PARAMETERS = {
         "CLASSES",
     },
     "regularizeoutlines": {"INPUT", "OUTLINE", "DETAIL", "OUTPUT"},
+    "segment": {"INPUT", "EXTENT", "AOI", "MODEL", "CLASSES", "PROBABILITIES", "BANDS", "GSD", "DEVICE", "OUTPUT"},
     "evaluatedetections": {"DETECTIONS", "ANNOTATIONS", "AOI", "OUTPUT", "REPORT"},
     "exporttrainingdata": {"INPUT", "ANNOTATIONS", "AOI", "OUTPUT"},
     "trainmodel": {"DATASET", "MODEL", "OUTPUT"},
@@ -47,6 +48,7 @@ OPTIONS = {
     "detectbuildings": options.detect,
     "evaluatedetections": options.evaluate,
     "regularizeoutlines": options.regularize,
+    "segment": options.segment,
     "exporttrainingdata": options.export_dataset,
     "trainmodel": options.train,
 }
@@ -54,11 +56,13 @@ FROM_THE_ENGINE = {
     "detectbuildings": {"SCORE", "OUTLINE", "BANDS", "GSD", "MIN_AREA", "DEVICE", "CLASSES"},
     "evaluatedetections": {"BOUNDARY_WIDTH"},
     "regularizeoutlines": {"OUTLINE", "DETAIL"},
+    "segment": {"CLASSES", "PROBABILITIES", "BANDS", "GSD", "DEVICE"},
     "exporttrainingdata": {"TILE_SIZE", "STRIDE", "GSD", "BANDS", "SEED", "IMAGE_FORMAT"},
     "trainmodel": {"RESUME"},
 }
 OUTPUTS = {
     "detectbuildings": {"OUTPUT", "COUNT", "AREA", "SECONDS"},
+    "segment": {"OUTPUT", "SECONDS"},
     "regularizeoutlines": {"OUTPUT", "REDRAWN", "KEPT", "CORNERS_BEFORE", "CORNERS_AFTER"},
     "evaluatedetections": {"OUTPUT", "REPORT", "PRECISION", "RECALL", "F1", "AP50", "AP75", "AP"},
     "exporttrainingdata": {"OUTPUT", "IMAGES", "FOOTPRINTS"},
