@@ -8,6 +8,7 @@ set -eu
 SUITE=${SUITE:-trixie}
 MIRROR=${MIRROR:-http://deb.debian.org/debian}
 root=$1 python=$2
+certificates=/etc/ssl/certs/ca-certificates.crt  # those of this machine: its network may have some of its own
 shift 2
 checkout=$(cd "$(dirname "$0")/.." && pwd)
 base=$("$python" -c 'import sys; print(sys.base_prefix)')
@@ -21,7 +22,7 @@ if [ ! -e "$root/.ready" ]; then
     debootstrap --variant=minbase "$SUITE" "$root" "$MIRROR"
     cp /etc/resolv.conf /etc/hosts "$root/etc/"
     mkdir -p "$root/etc/ssl/certs"
-    cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/" || true  # this network may have certificates of its own
+    cp "$certificates" "$root$certificates"
     DEBIAN_FRONTEND=noninteractive chroot "$root" sh -eu -c '
         apt-get update -qq
         apt-get install -y -qq --no-install-recommends qgis python3-qgis qgis-providers python3-venv xvfb xauth
@@ -46,5 +47,5 @@ for place in /proc /dev "$base" "$environment" "$checkout" "$(dirname "$checkout
     mounted="$place $mounted"
 done
 chroot "$root" env -i PATH=/usr/bin:/bin HOME=/root LC_ALL=C.UTF-8 QT_QPA_PLATFORM=offscreen \
-    MASKDINO_PYTHON="$python" sh -c 'cd "$0" && exec /opt/tests/bin/python -m pytest --confcutdir=tests/qgis_maskdino "$@"' \
+    SSL_CERT_FILE=$certificates PIP_CERT=$certificates MASKDINO_PYTHON="$python" sh -c 'cd "$0" && exec /opt/tests/bin/python -m pytest --confcutdir=tests/qgis_maskdino "$@"' \
     "$checkout" "${@:-tests/qgis_maskdino}"
