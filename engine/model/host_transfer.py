@@ -1,4 +1,4 @@
-"""From a device to the host's memory: masks as bits, copies into pinned memory, one wait for all of them."""
+"""Copies between a device and the host's memory: masks as bits, pinned memory, and no wait but one for all that was copied."""
 
 from __future__ import annotations
 
@@ -30,3 +30,19 @@ def finish_copies(device: torch.device) -> None:
         copied = torch.cuda.Event()
         copied.record(torch.cuda.current_stream(device))
         copied.synchronize()
+
+
+def to_host(tensor: Tensor) -> np.ndarray:
+    """Copy from a device, and wait for it."""
+    copy = start_copy(tensor)
+    finish_copies(tensor.device)
+    return copy.numpy()
+
+
+def indices_to_device(indices: np.ndarray, device: torch.device) -> Tensor:
+    """Copy indices to a device as int64, without waiting for it."""
+    tensor = torch.from_numpy(indices.astype(np.int64, copy=False))
+    if device.type == "cuda":
+        # From ordinary memory the program would wait until all work before the copy is done.
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=device.type == "cuda")

@@ -21,10 +21,10 @@ from typing import Any
 from qgis.PyQt.QtCore import QLockFile, QStandardPaths
 
 from qgis_maskdino import settings
-from qgis_maskdino.backend.chosen_python import why_not_usable
 from qgis_maskdino.backend.error import EngineError
-from qgis_maskdino.backend.installer import Installer
-from qgis_maskdino.backend.package_index import cuda_of_driver
+from qgis_maskdino.backend.installation.chosen_python import why_not_usable
+from qgis_maskdino.backend.installation.installer import Installer
+from qgis_maskdino.backend.installation.package_index import cuda_of_driver
 from qgis_maskdino.backend.process import EngineProcess
 from qgis_maskdino.backend.warm_engine import warm_engine
 from qgis_maskdino.translation import tr

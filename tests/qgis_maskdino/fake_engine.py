@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from qgis_maskdino.backend.chosen_python import PACKAGES
+from qgis_maskdino.backend.installation.chosen_python import PACKAGES
 
 # What every fake can use; `say` writes an event, `requests` yields what is asked.
 _BEGINNING = """

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from engine.model.families.maskdino.model import DenoisingQueries
+from engine.model.host_transfer import indices_to_device
 
-from .device_copies import to_device
 from .random_source import RandomSource, TorchRandom
 from .target import Target
 from .workers import most_over_workers
@@ -46,7 +46,7 @@ def make_denoising_queries(
     if groups == 0:
         return None
     device = targets[0].boxes.device
-    image, slot = to_device(group_slots(counts, groups, group_size), device).unbind()
+    image, slot = indices_to_device(group_slots(counts, groups, group_size), device).unbind()
     known_labels = torch.cat([target.labels for target in targets]).repeat(groups)
     known_boxes = torch.cat([target.boxes for target in targets]).repeat(groups, 1)
 

@@ -12,13 +12,13 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from engine.model.host_transfer import to_host
 from engine.model.outputs import Prediction
 from training.errors import DivergedError
 
 from .box_losses import cxcywh_to_xyxy, generalized_iou, l1_distance
 from .classification import focal_cost, softmax_cost
 from .config import TermWeights
-from .device_copies import to_host
 from .mask_losses import pairwise_dice, pairwise_mask_cross_entropy
 from .point_sampling import at_least_float32, largest_block, sample_points
 from .random_source import RandomSource, TorchRandom

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from engine.model.families.maskdino.model import DenoisingQueries
+from engine.model.host_transfer import indices_to_device
 
 from .denoising import group_slots
-from .device_copies import to_device
 from .matcher import Match
 
 
@@ -34,7 +34,7 @@ def matched_pairs(layers: Sequence[Sequence[Match]], counts: Sequence[int], devi
         query = np.concatenate([match.queries for match in matches])
         target = np.concatenate([match.targets + first for match, first in zip(matches, firsts, strict=True)])
         found.append(np.stack([image, query, target]))
-    together = to_device(np.concatenate(found, axis=1), device)
+    together = indices_to_device(np.concatenate(found, axis=1), device)
     return [Pairs(*layer.unbind()) for layer in together.split([pairs.shape[1] for pairs in found], dim=1)]
 
 
@@ -42,4 +42,4 @@ def denoising_pairs(denoising: DenoisingQueries, counts: Sequence[int], device: 
     """Pair each denoising query with the target that it is a noised copy of: nothing to match."""
     image, slot = group_slots(counts, denoising.groups, denoising.group_size)
     target = np.tile(np.arange(sum(counts)), denoising.groups)
-    return Pairs(*to_device(np.stack([image, slot, target]), device).unbind())
+    return Pairs(*indices_to_device(np.stack([image, slot, target]), device).unbind())

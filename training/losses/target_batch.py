@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .device_copies import to_device
+from engine.model.host_transfer import indices_to_device
+
 from .point_sampling import MaskSampler
 from .target import Target
 
@@ -52,7 +53,7 @@ class TargetBatch:
     @cached_property
     def image(self) -> Tensor:
         """Which image each instance belongs to: (T,) int64."""
-        return to_device(np.repeat(np.arange(len(self.counts)), self.counts), self.labels.device)
+        return indices_to_device(np.repeat(np.arange(len(self.counts)), self.counts), self.labels.device)
 
     @cached_property
     def slots(self) -> Tensor:
@@ -60,7 +61,7 @@ class TargetBatch:
         counts = np.array(self.counts, dtype=np.int64)[:, None]
         slot = np.arange(max(self.counts, default=0))
         first = counts.cumsum(0) - counts
-        return to_device(np.where(slot < counts, first + slot, 0), self.labels.device)
+        return indices_to_device(np.where(slot < counts, first + slot, 0), self.labels.device)
 
     @cached_property
     def sampler(self) -> MaskSampler:

@@ -18,9 +18,9 @@ from qgis.PyQt.QtWidgets import (
 )
 
 from qgis_maskdino import settings
-from qgis_maskdino.backend.base_python import find_uv
 from qgis_maskdino.backend.environment import EngineEnvironment, State
-from qgis_maskdino.backend.package_index import cuda_of_driver
+from qgis_maskdino.backend.installation.base_python import find_uv
+from qgis_maskdino.backend.installation.package_index import cuda_of_driver
 from qgis_maskdino.gui.pages.page import note
 from qgis_maskdino.icons import LOGO, icon
 from qgis_maskdino.jobs.installation import InstallationJob

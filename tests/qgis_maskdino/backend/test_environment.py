@@ -12,10 +12,10 @@ import pytest
 
 from qgis_maskdino import settings
 from qgis_maskdino.backend import environment as environment_module
-from qgis_maskdino.backend import installer, package_index
-from qgis_maskdino.backend.chosen_python import PACKAGES
 from qgis_maskdino.backend.environment import MARKER, EngineEnvironment, State
 from qgis_maskdino.backend.error import EngineError
+from qgis_maskdino.backend.installation import installer, package_index
+from qgis_maskdino.backend.installation.chosen_python import PACKAGES
 from tests.qgis_maskdino.backend.package_server import serving_index, write_index
 from tests.qgis_maskdino.fake_engine import fake_engine
 

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from qgis_maskdino import settings
-from qgis_maskdino.backend.base_python import NEWEST, OLDEST, find_python, find_uv
 from qgis_maskdino.backend.error import EngineError
-from qgis_maskdino.backend.installation_failure import explain_installation
-from qgis_maskdino.backend.installation_progress import InstallationProgress
-from qgis_maskdino.backend.network_proxy import Proxy
-from qgis_maskdino.backend.package_index import cuda_of_driver, torch_index
+from qgis_maskdino.backend.installation.base_python import NEWEST, OLDEST, find_python, find_uv
+from qgis_maskdino.backend.installation.failure import explain_installation
+from qgis_maskdino.backend.installation.network_proxy import Proxy
+from qgis_maskdino.backend.installation.package_index import cuda_of_driver, torch_index
+from qgis_maskdino.backend.installation.progress import InstallationProgress
 from qgis_maskdino.backend.program import ProgramResult, run_program
 from qgis_maskdino.backend.variables import engine_variables
 from qgis_maskdino.translation import tr

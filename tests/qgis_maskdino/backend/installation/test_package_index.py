@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from qgis_maskdino.backend import package_index
+from qgis_maskdino.backend.installation import package_index
 
 
 @pytest.mark.parametrize(

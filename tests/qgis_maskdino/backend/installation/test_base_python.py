@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from qgis_maskdino.backend import base_python
 from qgis_maskdino.backend.error import EngineError
+from qgis_maskdino.backend.installation import base_python
 
 
 def test_qgis_own_is_taken():

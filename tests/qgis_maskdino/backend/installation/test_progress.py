@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qgis_maskdino.backend.installation_progress import InstallationProgress
+from qgis_maskdino.backend.installation.progress import InstallationProgress
 
 UV = """Resolved 3 packages in 806ms
 Downloading pillow (6.8MiB)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from qgis_maskdino.backend import chosen_python
-from qgis_maskdino.backend.chosen_python import why_not_usable
+from qgis_maskdino.backend.installation import chosen_python
+from qgis_maskdino.backend.installation.chosen_python import why_not_usable
 from tests.qgis_maskdino.fake_engine import fake_engine
 
 

@@ -6,8 +6,8 @@ import os
 import re
 import time
 
-from qgis_maskdino.backend.base_python import OLDEST
 from qgis_maskdino.backend.error import EngineError
+from qgis_maskdino.backend.installation.base_python import OLDEST
 from qgis_maskdino.backend.program import run_program
 from qgis_maskdino.backend.variables import engine_variables
 from qgis_maskdino.translation import tr

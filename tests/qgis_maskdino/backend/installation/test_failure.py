@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qgis_maskdino.backend.installation_failure import explain_installation
+from qgis_maskdino.backend.installation.failure import explain_installation
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from qgis.core import QgsNetworkAccessManager, QgsSettings
 from qgis.PyQt.QtCore import QProcessEnvironment
 
 from qgis_maskdino import settings
-from qgis_maskdino.backend import installer
 from qgis_maskdino.backend.error import EngineError
-from qgis_maskdino.backend.network_proxy import Proxy
+from qgis_maskdino.backend.installation import installer
+from qgis_maskdino.backend.installation.network_proxy import Proxy
 from tests.qgis_maskdino.backend.package_server import RefusingProxy, serving
 
 
