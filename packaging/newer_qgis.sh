@@ -21,8 +21,6 @@ esac
 if [ ! -e "$root/.ready" ]; then
     debootstrap --variant=minbase "$SUITE" "$root" "$MIRROR"
     cp /etc/resolv.conf /etc/hosts "$root/etc/"
-    mkdir -p "$root/etc/ssl/certs"
-    cp "$certificates" "$root$certificates"
     DEBIAN_FRONTEND=noninteractive chroot "$root" sh -eu -c '
         apt-get update -qq
         apt-get install -y -qq --no-install-recommends qgis python3-qgis qgis-providers python3-venv xvfb xauth
@@ -31,6 +29,8 @@ if [ ! -e "$root/.ready" ]; then
     packages=$(echo "$root"/opt/tests/lib/python3.*/site-packages)
     "$python" -m pip install --quiet --target "$packages" 'pytest>=8,<10' 'pytest-qgis>=2,<6' 'uv>=0.5,<1'
     ln -s "${packages#"$root"}/bin/uv" "$root/opt/tests/bin/uv"
+    mkdir -p "$root/etc/ssl/certs"
+    cp "$certificates" "$root$certificates"
     touch "$root/.ready"
 fi
 
