@@ -12,8 +12,8 @@ import os
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
@@ -205,19 +205,20 @@ def _is_own(path: Path) -> bool:
 
 def _legend(names: Sequence[str]) -> str:
     """Return what GDAL keeps beside a raster of its classes: their names in order, and a table with their colours."""
-    root = ElementTree.Element("PAMDataset")
-    band = ElementTree.SubElement(root, "PAMRasterBand", band="1")
-    categories = ElementTree.SubElement(band, "CategoryNames")
-    for name in names:
-        ElementTree.SubElement(categories, "Category").text = name
-    table = ElementTree.SubElement(band, "GDALRasterAttributeTable", tableType="thematic")
-    for index, (title, (kind, usage)) in enumerate(_COLUMNS.items()):
-        column = ElementTree.SubElement(table, "FieldDefn", index=str(index))
-        for tag, value in (("Name", title), ("Type", kind), ("Usage", usage)):
-            ElementTree.SubElement(column, tag).text = str(value)
-    for number, (name, colour) in enumerate(zip(names, class_colours(names), strict=True)):
-        row = ElementTree.SubElement(table, "Row", index=str(number))
-        for value in (number, name, *colour):
-            ElementTree.SubElement(row, "F").text = str(value)
-    ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode") + "\n"
+    categories = "".join(f"      <Category>{escape(name)}</Category>\n" for name in names)
+    columns = "".join(
+        f'      <FieldDefn index="{index}">\n        <Name>{title}</Name>\n        <Type>{kind}</Type>\n'
+        f"        <Usage>{usage}</Usage>\n      </FieldDefn>\n"
+        for index, (title, (kind, usage)) in enumerate(_COLUMNS.items())
+    )
+    rows = "".join(
+        f'      <Row index="{number}">\n'
+        + "".join(f"        <F>{escape(str(each))}</F>\n" for each in (number, name, *colour))
+        + "      </Row>\n"
+        for number, (name, colour) in enumerate(zip(names, class_colours(names), strict=True))
+    )
+    return (
+        f'<PAMDataset>\n  <PAMRasterBand band="1">\n    <CategoryNames>\n{categories}    </CategoryNames>\n'
+        f'    <GDALRasterAttributeTable tableType="thematic">\n{columns}{rows}    </GDALRasterAttributeTable>\n'
+        "  </PAMRasterBand>\n</PAMDataset>\n"
+    )

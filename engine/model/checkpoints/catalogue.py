@@ -66,9 +66,9 @@ def _mask2former(task: Task, data: str, classes: int, figures: dict[str, float])
     )
 
 
-def _di_mask_dino(epochs: int, drive: str, figures: dict[str, float]) -> PublishedModel:
+def _di_mask_dino(epochs: int, place: str, figures: dict[str, float]) -> PublishedModel:
     """Return the entry of a DI-MaskDINO, whose makers keep the files at Google Drive."""
-    page = f"https://drive.google.com/file/d/{drive}/view"
+    page = f"https://drive.google.com/{place}"
     return PublishedModel(
         file=f"dimaskdino_r50_4scale_bs16_{epochs}ep.pth",
         task="instance",
@@ -160,9 +160,9 @@ PUBLISHED: tuple[PublishedModel, ...] = (
         figures={"mIoU": 79.8},
         preset="maskdino_r50_semantic",
     ),
-    _di_mask_dino(12, "1oQociMQSt_jmQtH3pm92i6zat8Gt83Oh", {"mask AP": 42.3, "box AP": 46.9}),
-    _di_mask_dino(24, "1FjoYiwGnrk_bk0nUM7GPeIMGENVLdx7n", {"mask AP": 44.8, "box AP": 49.6}),
-    _di_mask_dino(50, "17_SErWYBWWCdYfR6i7OJtcBIlCDES10z", {"mask AP": 46.7, "box AP": 51.9}),
+    _di_mask_dino(12, "open?id=1oQociMQSt_jmQtH3pm92i6zat8Gt83Oh", {"mask AP": 42.3, "box AP": 46.9}),
+    _di_mask_dino(24, "open?id=1FjoYiwGnrk_bk0nUM7GPeIMGENVLdx7n", {"mask AP": 44.8, "box AP": 49.6}),
+    _di_mask_dino(50, "open?id=17_SErWYBWWCdYfR6i7OJtcBIlCDES10z", {"mask AP": 46.7, "box AP": 51.9}),
     _mask2former("instance", "COCO", 80, {"mask AP": 50.8}),
     _mask2former("instance", "ADE20K", 100, {"mask AP": 35.4}),
     _mask2former("instance", "Cityscapes", 8, {"mask AP": 45.1}),
