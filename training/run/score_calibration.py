@@ -23,7 +23,7 @@ def balance_scores(model: FamilyModel, tally: MaskAccumulator) -> float:
     """Shift the model's class logits in place, and return a figure that the choice did not flatter.
 
     Args:
-        model: of a family with a bias of all scores (``Family.score_bias``), which is changed.
+        model: one with a bias of all scores (``Family.score_bias``), which is changed.
         tally: what the model found in two images or more of ground that it was not trained on.
 
     Returns:
@@ -35,7 +35,7 @@ def balance_scores(model: FamilyModel, tally: MaskAccumulator) -> float:
     ]
     shift = tally.balancing_shift()
     with torch.no_grad():
-        model.get_parameter(family_of(model.config).score_bias).add_(shift)
+        model.get_parameter(family_of(model.config).score_bias(model.config)).add_(shift)
     unflattered = sum(crosswise) / 2
     log.info("class logits moved by %.2f; F1 at 0.5 is %.3f, measured crosswise", shift, unflattered)
     return unflattered

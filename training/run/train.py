@@ -21,7 +21,7 @@ from engine.job import Job
 from engine.model.build import build_model
 from engine.model.config import FamilyConfig
 from engine.model.families.family_model import FamilyModel
-from engine.model.families.registry import FAMILIES, family_of
+from engine.model.families.registry import family_of
 from engine.model.model_file import read_header
 from engine.model.presets import PRESETS
 from training.callbacks.history import History
@@ -221,10 +221,9 @@ def _build(config: TrainConfig, data: TrainingData) -> FamilyModel:
 
 def _check_calibration(model: FamilyModel, data: TrainingData) -> None:
     family = family_of(model.config)
-    if family.score_bias is None or len(data.validation) < 2:
-        able = ", ".join(each.title for each in FAMILIES.values() if each.score_bias is not None)
+    if family.score_bias(model.config) is None or len(data.validation) < 2:
         raise ConfigError(
             f"run.calibrate needs two validation images (there are {len(data.validation)}) and a model whose scores can be "
-            f"shifted: {able} (it is {family.title}).",
+            f"shifted, because each class has a probability of its own (it is {family.summary(model.config)}).",
             hint="Set run.calibrate=false.",
         )

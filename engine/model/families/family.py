@@ -59,8 +59,6 @@ class Family(ABC, Generic[Config]):
         class_heads: matches the names, ours, of the tensors and published constants that depend on the classes: what starts
             fresh for other classes.
         tensorless: settings of its configs, dotted, that shape no tensor: training can adapt a model to other values.
-        score_bias: the parameter that all class logits rise and fall with, so that scores can be calibrated; None where the
-            family has none, because its scores compare the classes with one another.
     """
 
     kind: ClassVar[str]
@@ -68,11 +66,17 @@ class Family(ABC, Generic[Config]):
     config: ClassVar[type[FamilyConfig]]
     class_heads: ClassVar[str]
     tensorless: ClassVar[frozenset[str]] = COMMON_TENSORLESS
-    score_bias: ClassVar[str | None] = None
 
     def tasks(self, config: Config) -> frozenset[Task]:
         """Return what a model can be asked for."""
         return frozenset({"instances"})
+
+    def score_bias(self, config: Config) -> str | None:
+        """Name the parameter that all class logits rise and fall with, so that scores can be calibrated.
+
+        None where there is none, because the scores compare the classes with one another.
+        """
+        return None
 
     @abstractmethod
     def summary(self, config: Config) -> str:

@@ -19,10 +19,12 @@ import engine
 from engine.errors import ArgumentError, CancelledError, ConfigError, ModelFileError
 from engine.job import Job, Progress
 from engine.model.model_file import read_header
+from tests.engine.model.small_model import SMALL_SEMANTIC
 from tests.training.run.training_run import config_document, write_houses, write_run
 from training.callbacks.history import LOSSES, VALIDATION, read_history
 from training.config.config_file import read_config
 from training.config.schema import RunConfig, TrainConfig
+from training.losses import LossConfig
 from training.run.data_module import StepSampler, check_batch
 from training.run.module import TrainingModule
 from training.run.train import Trained, train
@@ -326,8 +328,18 @@ def test_the_baseline_goes_through_the_same_program(tmp_path: Path) -> None:
     trained = train(read_config(path), tmp_path / "run", job=quiet_job())
     assert {"loss_classifier", "loss_mask", "loss_objectness"} <= read_history(trained.folder / LOSSES)[0].keys()
     assert engine.load_model(trained.model).header.name == "houses"
-    with pytest.raises(ConfigError, match=r"scores can be shifted: Mask DINO \(it is Mask R-CNN\)"):
+    with pytest.raises(ConfigError, match=r"scores can be shifted.*\(it is Mask R-CNN"):
         train(read_config(path, ["run.calibrate=true"]), tmp_path / "other", job=quiet_job())
+
+
+def test_scores_of_a_softmax_cannot_be_calibrated(finished, tmp_path: Path) -> None:
+    """A shift of all its logits changes nothing."""
+    config, _, _ = finished
+    semantic = config.model_copy(
+        update={"model": SMALL_SEMANTIC, "run": config.run.model_copy(update={"calibrate": True}), "losses": LossConfig()}
+    )
+    with pytest.raises(ConfigError, match=r"scores can be shifted.*\(it is Mask DINO for semantic segmentation"):
+        train(semantic, tmp_path / "run", job=quiet_job())
 
 
 def test_a_run_that_cannot_start_leaves_nothing_that_is_in_the_way(finished, tmp_path: Path) -> None:

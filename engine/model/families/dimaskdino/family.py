@@ -30,7 +30,9 @@ class DiMaskDinoFamily(Family[DiMaskDinoConfig]):
         "decoder.guiding_tokens",
         "decoder.box_initialisation",
     }
-    score_bias = "heads.classify.bias"
+
+    def score_bias(self, config: DiMaskDinoConfig) -> str:
+        return "heads.classify.bias"
 
     def summary(self, config: DiMaskDinoConfig) -> str:
         decoder = config.decoder

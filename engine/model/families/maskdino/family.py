@@ -25,10 +25,12 @@ class MaskDinoFamily(Family[MaskDinoConfig]):
     tensorless = COMMON_TENSORLESS | {
         *("task", "things", "panoptic_temperature", "decoder.queries", "decoder.box_initialisation")
     }
-    score_bias = "heads.classify.bias"
 
     def tasks(self, config: MaskDinoConfig) -> frozenset[Task]:
         return segmentation_tasks(config)
+
+    def score_bias(self, config: MaskDinoConfig) -> str | None:
+        return "heads.classify.bias" if config.classification == "sigmoid" else None
 
     def summary(self, config: MaskDinoConfig) -> str:
         queries = f"{config.decoder.queries} {'' if config.decoder.two_stage else 'learned '}queries"

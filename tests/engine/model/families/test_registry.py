@@ -82,9 +82,9 @@ def test_parameters_that_a_family_names_are_there(config):
     differ = {name for name, tensor in model.state_dict().items() if tensor.shape != shapes[name]}
     heads = {name for name in shapes if re.fullmatch(family.class_heads, name)}
     assert differ and differ <= heads, "all that depends on the number of classes is in a class head"
-    if family.score_bias is not None:
-        no_object = getattr(config, "classification", "sigmoid") == "softmax"
-        assert model.get_parameter(family.score_bias).shape == (config.num_classes + no_object,)
+    bias = family.score_bias(config)
+    if bias is not None:
+        assert model.get_parameter(bias).shape == (config.num_classes,)
 
 
 def test_parts_for_inference_and_training_are_parts_of_the_model(config):
