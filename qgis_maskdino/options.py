@@ -31,7 +31,7 @@ def detect() -> dict[str, Option]:
     """Return the options of ``maskdino detect`` by name."""
     return {
         "raster": Option(tr("Anything that GDAL reads."), "text"),
-        "output": Option(tr("Where they go: .gpkg, .geojson, .fgb or .parquet."), "text"),
+        "output": Option(tr("Output file: .gpkg, .geojson, .fgb or .parquet."), "text"),
         "model": Option(tr("An embedded model by name, or a model file."), "text", default="maskdino_lite"),
         "device": Option(
             tr(
@@ -141,7 +141,7 @@ def segment() -> dict[str, Option]:
     """Return the options of ``maskdino segment`` by name."""
     return {
         "raster": Option(tr("Anything that GDAL reads."), "text"),
-        "output": Option(tr("Where the classes go: a .tif."), "text"),
+        "output": Option(tr("Output file: .tif."), "text"),
         "model": Option(tr("A model file for semantic or panoptic segmentation; none comes with the program."), "text"),
         "device": Option(
             tr(
@@ -215,7 +215,7 @@ def regularize() -> dict[str, Option]:
     """Return the options of ``maskdino regularize`` by name."""
     return {
         "layer": Option(tr("Polygons, in any format and CRS; FILE|layername=NAME names one layer of several."), "text"),
-        "output": Option(tr("Where they go: .gpkg, .geojson or .fgb."), "text"),
+        "output": Option(tr("Output file: .gpkg, .geojson or .fgb."), "text"),
         "outline": Option(
             tr("Outlines with right angles (regular), or smooth ones (simplified)."),
             "choice",

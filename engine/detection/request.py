@@ -17,7 +17,7 @@ class DetectRequest(Settings, RasterRequest):
 
     command: ClassVar[str] = "detect"
 
-    output: str = option(..., "Where they go: .gpkg, .geojson, .fgb or .parquet.", "-o", "--output", metavar="FILE")
+    output: str = option(..., "Output file: .gpkg, .geojson, .fgb or .parquet.", "-o", "--output", metavar="FILE")
     layer: str | None = option(None, "Add them to an existing GeoPackage, as a new layer of this name.", metavar="NAME")
     append: bool = option(
         False,

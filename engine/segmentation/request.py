@@ -14,7 +14,7 @@ class SegmentRequest(Settings, RasterRequest):
 
     command: ClassVar[str] = "segment"
 
-    output: str = option(..., "Where the classes go: a .tif.", "-o", "--output", metavar="CLASSES.tif")
+    output: str = option(..., "Output file: .tif.", "-o", "--output", metavar="CLASSES.tif")
     model: str | None = option(
         None, "A model file for semantic or panoptic segmentation; none comes with the program.", metavar="MODEL"
     )

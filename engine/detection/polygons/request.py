@@ -13,7 +13,7 @@ class RegularizeRequest(Request):
     command: ClassVar[str] = "regularize"
 
     layer: str = argument("Polygons, in any format and CRS; FILE|layername=NAME names one layer of several.", metavar="LAYER")
-    output: str = option(..., "Where they go: .gpkg, .geojson or .fgb.", "-o", "--output", metavar="FILE")
+    output: str = option(..., "Output file: .gpkg, .geojson or .fgb.", "-o", "--output", metavar="FILE")
     outline: Literal["regular", "simplified"] = option(
         "regular", "Outlines with right angles (regular), or smooth ones (simplified)."
     )
