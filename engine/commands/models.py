@@ -108,9 +108,7 @@ def serve_convert(request: ConvertRequest, job: Job) -> dict[str, Any]:
     from engine.model.checkpoints.conversion import convert_published
 
     options = request.model_dump(exclude={"published", "output"})
-    conversion = convert_published(
-        Path(request.published), Path(request.output), **options, progress=job.reporter("conversion steps")
-    )
+    conversion = convert_published(Path(request.published), Path(request.output), **options, progress=job.reporter("steps"))
     header = conversion.header
     what = f"preset {conversion.preset}" if conversion.preset else "a variant of no preset"
     return {
