@@ -90,7 +90,7 @@ class ModelManager(QDialog):
         layout.addLayout(middle, 1)
         layout.addWidget(self.said)
         layout.addLayout(foot)
-        self.resize(720, 430)
+        self.resize(760, 600)
 
     def show_model(self, model: str = "") -> None:
         """Open the window, with a model chosen where one is named."""
@@ -111,7 +111,7 @@ class ModelManager(QDialog):
         self.list.blockSignals(True)
         self.list.clear()
         for name in model_names():
-            item = QListWidgetItem(name if name in own else tr("{} (comes with the plugin)").format(name))
+            item = QListWidgetItem(name if name in own else tr("{} (embedded)").format(name))
             item.setData(Qt.ItemDataRole.UserRole, name)
             self.list.addItem(item)
         self.list.blockSignals(False)
@@ -135,7 +135,7 @@ class ModelManager(QDialog):
     def _show_card(self) -> None:
         name = self.model()
         own = name in own_model_names()
-        self.card.setHtml(_card_html(name, read_model_card(name)) if name else "")
+        self.card.setHtml(_card_html(name, read_model_card(name), own=own) if name else "")
         self.remove_button.setEnabled(own)
         self.remove_button.setToolTip("" if own else tr("It belongs to the plugin."))
 
@@ -216,7 +216,7 @@ def _state_of(job: Job | None) -> str:
     return job.summary() if job.state is JobState.DONE else tr("{} …").format(job.title)
 
 
-def _card_html(name: str, card: ModelCard | None) -> str:
+def _card_html(name: str, card: ModelCard | None, *, own: bool) -> str:
     title = f"<h3>{escape(name)}</h3>"
     if card is None:
         return title + f"<p>{tr('This file says nothing of itself: it is no model file, or a broken one.')}</p>"
@@ -230,7 +230,7 @@ def _card_html(name: str, card: ModelCard | None) -> str:
         (tr("Trained on"), "; ".join(card.data)),
         (tr("Licence"), card.licence or tr("not said")),
         (tr("Size"), tr("{:.1f} MB").format(card.bytes / 1e6)),
-        (tr("File"), card.path),
+        (tr("File"), card.path if own else ""),
     )
     cells = "".join(
         f"<tr><td style='padding-right: 8px'><b>{escape(label)}</b></td><td>{escape(text)}</td></tr>"

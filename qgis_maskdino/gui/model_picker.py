@@ -45,6 +45,7 @@ class ModelPicker(QWidget):
         self.manage_button = QToolButton()
         self.manage_button.setIcon(QgsApplication.getThemeIcon("/mActionOptions.svg"))
         self.manage_button.setToolTip(tr("Manage models …"))
+        self.manage_button.setAccessibleName(tr("Manage models …"))
         self.manage_button.clicked.connect(lambda: self.manager_wanted.emit(self.model()))
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)

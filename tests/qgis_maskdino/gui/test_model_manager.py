@@ -221,3 +221,14 @@ def test_a_file_of_the_folder_that_is_no_model_is_listed_and_said_to_be_none(doc
     manager.show_model("odd <b>")
     assert manager.model() == "odd <b>"
     assert "odd <b>" in manager.card.toPlainText() and "no model file" in manager.card.toPlainText()
+
+
+def test_without_a_chosen_folder_models_go_into_the_local_data(
+    dock, manager, monkeypatch, choose_file, answer, ended, embedded, tmp_path
+):
+    settings.set_model_folder("")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    answer("town")
+    bring(manager, embedded, choose_file, ended)
+    assert (tmp_path / "data" / "qgis-maskdino" / "models" / "town.safetensors").is_file()
+    assert models_in_picker(dock) == [LITE, "town"]
