@@ -120,6 +120,9 @@ class ModelManager(QDialog):
             self.list.setCurrentRow(0)
         self._show_card()
         self.said.setText(_state_of(self._job))
+        idle = self._job is None or self._job.state not in (JobState.WAITING, JobState.RUNNING)
+        for button in (self.import_button, self.convert_button):  # the next one could be given the same name
+            button.setEnabled(idle)
 
     def show_result(self, job: Job) -> None:
         """Show the model that a job brought."""

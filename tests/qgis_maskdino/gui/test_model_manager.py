@@ -130,9 +130,11 @@ def test_an_import_that_is_cancelled_leaves_nothing(dock, manager, choose_file, 
     source.write_bytes(b"model")
     choose_file(source)
     manager.import_button.click()
+    assert not manager.import_button.isEnabled() and not manager.convert_button.isEnabled()
     dock.queue.cancel(dock.queue.running)
     wait_for(lambda: ended)
     assert ended[0].state is JobState.CANCELLED and "cancelled" in manager.said.text()
+    assert manager.import_button.isEnabled() and manager.convert_button.isEnabled()
     assert not model_folder.exists()
 
 
