@@ -83,6 +83,12 @@ def scenario():
     shoot("qgis-toolbox", dialog)
     dialog.close()
 
+    QgsSettings().setValue("maskdino/model_folder", "/home/maria/models")
+    dock.models.show_model("maskdino_lite")
+    yield 1000
+    shoot("qgis-models", dock.models)
+    dock.models.close()
+
     os.environ["MASKDINO_PYTHON"] = ""
     dock.refresh()
     yield 500

@@ -1,11 +1,11 @@
 """The engine as a process that a user interface talks to: requests in, events out, a JSON object a line.
 
-``python -m engine.service`` says ``hello`` and then reads requests from standard input:
-``{"id": 1, "command": "detect", "arguments": {...}}``. It answers each with ``progress`` and ``log`` events and one last
-event: ``result``, ``error`` or ``cancelled``. A line that is no request, or one with an argument that is missing, unknown or
-of the wrong type, is answered by an error of the code ``bad_request``, which names the ``field``. ``{"command": "cancel",
-"id": 1}`` ends a job that runs or waits; without an id, whichever runs. One job runs at a time. The process ends when its
-standard input closes, in the middle of a job too.
+``python -m engine.service`` says ``hello`` and then reads requests from standard input: ``{"id": 1, "command": "detect",
+"arguments": {...}}``. A command of a group is named whole, as in ``models convert``. It answers each with ``progress`` and
+``log`` events and one last event: ``result``, ``error`` or ``cancelled``. A line that is no request, or one with an
+argument that is missing, unknown or of the wrong type, is answered by an error of the code ``bad_request``, which names the
+``field``. ``{"command": "cancel", "id": 1}`` ends a job that runs or waits; without an id, whichever runs. One job runs at
+a time. The process ends when its standard input closes, in the middle of a job too.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Service:
         if command == "cancel":
             self._cancel(message)
             return
-        if not isinstance(command, str) or command not in command_modules():
+        if not isinstance(command, str) or command.partition(" ")[0] not in command_modules():
             shown = repr(command)[:80] if isinstance(command, str | None) else f"of the type {type(command).__name__}"
             known = ", ".join([*command_modules(), "cancel"])
             raise RequestError(f"There is no command {shown}.", field="command", hint=f"Known are {known}.")

@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args, get_origin
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
-from engine.commands import load_command  # noqa: E402
+from engine.commands import served  # noqa: E402
 from engine.request import Request, plain_type  # noqa: E402
 
 OPTIONS = PROJECT / "qgis_maskdino" / "options.py"
@@ -30,6 +30,7 @@ COMMANDS = (
     "evaluate",
     "export-dataset",
     "train",
+    "models convert",
 )  # those that Processing has an algorithm for
 _KINDS = {bool: "flag", int: "whole number", float: "number", str: "text"}
 _WIDTH = 100  # characters of a text in one literal
@@ -67,7 +68,7 @@ class Option(NamedTuple):
 
 def module() -> str:
     """Return what the file should hold."""
-    parts = [_HEAD, *(_function(load_command(name).serve.request) for name in COMMANDS)]
+    parts = [_HEAD, *(_function(served(name).request) for name in COMMANDS)]
     command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(OPTIONS), "-"]
     return subprocess.run(
         command, input="\n\n".join(parts), capture_output=True, encoding="utf-8", check=True, cwd=PROJECT
@@ -76,7 +77,7 @@ def module() -> str:
 
 def _function(request: type[Request]) -> str:
     entries = "".join(f"{name!r}: {_option(field)},\n" for name, field in request.options().items())
-    name = request.command.replace("-", "_")
+    name = request.command.replace("-", "_").replace(" ", "_")
     doc = f'"""Return the options of ``maskdino {request.command}`` by name."""'
     return f"def {name}() -> dict[str, Option]:\n    {doc}\n    return {{\n{entries}}}\n"
 

@@ -309,3 +309,20 @@ def train() -> dict[str, Option]:
             default=False,
         ),
     }
+
+
+def models_convert() -> dict[str, Option]:
+    """Return the options of ``maskdino models convert`` by name."""
+    return {
+        "published": Option(tr("A published .pth, .pkl or .safetensors checkpoint."), "text"),
+        "output": Option(tr("The model file to write, .safetensors."), "text"),
+        "preset": Option(tr("Which preset it is; told by the tensors' shapes if left out."), "text"),
+        "classes": Option(tr("Names of the classes, with commas between them."), "list"),
+        "num_classes": Option(tr("How many classes, where they have no names; 1 or more."), "whole number", minimum=1),
+        "drop_classes": Option(
+            tr("Leave the checkpoint's own classes out: its classifier must be trained again."), "flag", default=False
+        ),
+        "gsd": Option(tr("Metres per pixel that it was trained at."), "number"),
+        "tile_size": Option(tr("Side of the tiles to detect in, in pixels."), "whole number"),
+        "half": Option(tr("Store as float16: half the size, about three decimal digits."), "flag", default=False),
+    }

@@ -33,6 +33,7 @@ class MaskDinoPlugin:
         self.dock = None
         self._menu: QMenu | None = None
         self._toggle: QAction | None = None
+        self._models: QAction | None = None
         self._settings: QAction | None = None
         self._on_layer: QAction | None = None
 
@@ -64,13 +65,15 @@ class MaskDinoPlugin:
         self._toggle.setCheckable(True)
         self._toggle.setToolTip(tr("Mask DINO: find the buildings of a raster layer"))
         self.dock.setToggleVisibilityAction(self._toggle)
+        self._models = QAction(icon("convert"), tr("Models …"), window)
+        self._models.triggered.connect(lambda: self.dock.models.show_model())
         self._settings = QAction(QgsApplication.getThemeIcon("/mActionOptions.svg"), tr("Options …"), window)
         self._settings.triggered.connect(self.dock.open_options)
         self._iface.addToolBarIcon(self._toggle)
         # A menu of our own: of the one that QGIS would make, it leaves something behind at each unloading.
         self._menu = QMenu(tr("Mask DINO"), window)
         self._menu.setIcon(icon(LOGO))
-        self._menu.addActions([self._toggle, self._settings])
+        self._menu.addActions([self._toggle, self._models, self._settings])
         self._iface.rasterMenu().addMenu(self._menu)
         self._on_layer = QAction(icon(LOGO), tr("Detect buildings …"), window)
         self._on_layer.triggered.connect(self._detect_in_active_layer)
@@ -86,9 +89,10 @@ class MaskDinoPlugin:
             self._iface.unregisterOptionsWidgetFactory(self._options)
             self._iface.unregisterApplicationExitBlocker(self._exit_question)
             self._iface.removeDockWidget(self.dock)
-            for thing in (self._menu, self._on_layer, self._toggle, self._settings, self.dock):
+            for thing in (self._menu, self._on_layer, self._toggle, self._models, self._settings, self.dock):
                 thing.deleteLater()
-            self._options = self._exit_question = self.dock = self._menu = self._toggle = self._settings = self._on_layer = None
+            self._options = self._exit_question = self.dock = self._menu = self._on_layer = None
+            self._toggle = self._models = self._settings = None
         if self._provider is not None:
             QgsApplication.processingRegistry().removeProvider(self._provider)
             self._provider = None

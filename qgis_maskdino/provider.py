@@ -6,6 +6,7 @@ from qgis.core import QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
 from qgis_maskdino.icons import LOGO, icon_path
+from qgis_maskdino.processing.convert_model import ConvertModel
 from qgis_maskdino.processing.detect_buildings import DetectBuildings
 from qgis_maskdino.processing.evaluate_detections import EvaluateDetections
 from qgis_maskdino.processing.export_training_data import ExportTrainingData
@@ -51,5 +52,6 @@ class MaskDinoProvider(QgsProcessingProvider):
             EvaluateDetections,
             ExportTrainingData,
             TrainModel,
+            ConvertModel,
         ):
             self.addAlgorithm(algorithm())

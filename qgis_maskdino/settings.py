@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from qgis.core import QgsSettings
+from qgis.PyQt.QtCore import QStandardPaths
 
 PREFIX = "maskdino/"
 
@@ -41,12 +42,12 @@ def set_model(name: str) -> None:
 
 
 def model_folder() -> str:
-    """Return the folder with the user's own models; empty where there is none."""
-    return _text("model_folder")
+    """Return the folder with the user's own models, which need not exist: the chosen one, or one in the local data."""
+    return _text("model_folder") or os.path.join(local_folder(), "models")
 
 
 def set_model_folder(path: str) -> None:
-    """Choose the folder with the user's own models."""
+    """Choose the folder with the user's own models; empty for the one in the local data."""
     _set("model_folder", path.strip())
 
 
@@ -91,10 +92,16 @@ def remember_start(seconds: float) -> None:
     _set("start_seconds", seconds)
 
 
+def local_folder() -> str:
+    """Return where large things are kept: not carried around with roaming profiles, shared by all profiles of QGIS."""
+    location = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.GenericDataLocation)
+    return os.path.join(location, "qgis-maskdino")
+
+
 def model_files() -> list[str]:
     """List the models of the user's folder, by name."""
     folder = model_folder()
-    if not folder or not os.path.isdir(folder):
+    if not os.path.isdir(folder):
         return []
     names = sorted(name for name in os.listdir(folder) if name.lower().endswith(".safetensors"))
     return [os.path.join(folder, name) for name in names]

@@ -29,6 +29,10 @@ def label(name: str) -> str:
         "epochs": tr("&Epochs"),
         "name": tr("&Name of the new model"),
         "run_folder": tr("&Folder of the run"),
+        "checkpoint": tr("&Checkpoint"),
+        "class_names": tr("Names of its c&lasses"),
+        "trained_gsd": tr("&Resolution that it was trained at"),
+        "drop_classes": tr("Leave its own classes &out, to fine-tune it for others"),
         "resume": tr("&Go on with the run in the folder"),
     }[name]
 

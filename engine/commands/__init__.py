@@ -4,7 +4,8 @@ A command is a module. It offers the program a ``command`` (what ``engine.comman
 function, or a ``typer.Typer`` with several of those) and, where it makes sense to a user interface, the service a function
 ``serve`` with the decorator ``service_command``. Both take a request, a model that declares the command's options
 (``engine.request``). The command's name and its module are registered under the entry-point group ``maskdino.commands``;
-importing the module must be quick.
+importing the module must be quick. A module with several commands may offer the service one of those too: of ``models convert``
+that is ``serve_convert``.
 """
 
 from __future__ import annotations
@@ -59,11 +60,24 @@ def service_command(request: type[Request]) -> Callable[[F], F]:
     return mark
 
 
+def served(name: str) -> Any:
+    """Return the function that answers the service's requests for a command; its ``request`` is their model.
+
+    Raises:
+        ArgumentError: there is no such command, or it is for the terminal alone.
+    """
+    group, _, action = name.partition(" ")
+    serve = getattr(load_command(group), f"serve_{action}" if action else "serve", None)
+    if serve is None:
+        raise ArgumentError(f"'{name}' is a command for the terminal alone, or there is none.")
+    return serve
+
+
 def answer(name: str, arguments: Mapping[str, Any], job: Job) -> dict[str, Any]:
     """Answer a request of the service.
 
     Args:
-        name: of the command.
+        name: of the command, as on the command line: ``detect``, ``models convert``.
         arguments: options by name, as JSON has them.
         job: reports progress, and says when to end.
 
@@ -71,7 +85,5 @@ def answer(name: str, arguments: Mapping[str, Any], job: Job) -> dict[str, Any]:
         ArgumentError: there is no such command, it is for the terminal alone, or an option is out of range.
         RequestError: an option is unknown, of the wrong type, or missing.
     """
-    serve = getattr(load_command(name), "serve", None)
-    if serve is None:
-        raise ArgumentError(f"'{name}' is a command for the terminal alone.")
+    serve = served(name)
     return serve(serve.request.checked(**arguments), job)

@@ -13,6 +13,7 @@ import typer
 
 from engine.commands import service_command
 from engine.commands.command_line import terminal_command
+from engine.commands.terminal import job_on_terminal
 from engine.errors import ModelFileError, UnsafeFileError
 from engine.job import Job
 from engine.model.checkpoints.catalogue import PUBLISHED, PublishedModel, find_published
@@ -97,6 +98,30 @@ def serve(request: ModelsRequest, job: Job) -> dict[str, Any]:
     return models_document() if request.model is None else model_document(request.model)
 
 
+@service_command(ConvertRequest)
+def serve_convert(request: ConvertRequest, job: Job) -> dict[str, Any]:
+    """Answer a request of the service: which model a checkpoint was taken for, and what the file of it holds.
+
+    Raises:
+        MaskDinoError: as ``engine.model.checkpoints.conversion.convert_published``.
+    """
+    from engine.model.checkpoints.conversion import convert_published
+
+    options = request.model_dump(exclude={"published", "output"})
+    conversion = convert_published(Path(request.published), Path(request.output), **options, progress=job.reporter("steps"))
+    header = conversion.header
+    what = f"preset {conversion.preset}" if conversion.preset else "a variant of no preset"
+    return {
+        "output": str(conversion.path),
+        "bytes": conversion.path.stat().st_size,
+        "preset": conversion.preset,
+        "taken_for": f"{what} ({_architecture_text(header.config)}), {_classes_text(header.classes)}",
+        "classes": list(header.classes),
+        "gsd": header.gsd,
+        "left_out": list(conversion.left_out),
+    }
+
+
 @command.command("list")
 @terminal_command(ListRequest)
 def list_models(request: ListRequest) -> None:
@@ -151,18 +176,13 @@ def info(request: InfoRequest) -> None:
 @terminal_command(ConvertRequest)
 def convert(request: ConvertRequest) -> None:
     """Turn a published checkpoint into a model file, without running anything from it."""
-    from engine.model.checkpoints.conversion import convert_published
-
-    options = request.model_dump(exclude={"published", "output"})
-    conversion = convert_published(Path(request.published), Path(request.output), **options)
-    header = conversion.header
-    what = f"preset {conversion.preset}" if conversion.preset else "a variant of no preset"
-    taken_for = f"{what} ({_architecture_text(header.config)}), {_classes_text(header.classes)}"
-    typer.echo(f"{conversion.path}: {taken_for}, {conversion.path.stat().st_size / 1e6:.1f} MB.")
-    if conversion.left_out:
-        typer.echo(f"Left out, for they belong to the checkpoint's own classes: {', '.join(conversion.left_out)}.")
+    with job_on_terminal() as job:
+        converted = serve_convert(request, job)
+    typer.echo(f"{converted['output']}: {converted['taken_for']}, {converted['bytes'] / 1e6:.1f} MB.")
+    if converted["left_out"]:
+        typer.echo(f"Left out, for they belong to the checkpoint's own classes: {', '.join(converted['left_out'])}.")
         typer.echo("The classifier is untrained now: train it before detecting anything.")
-    if header.gsd is None:
+    if converted["gsd"] is None:
         typer.echo("It names no ground sampling distance (--gsd): rasters will be taken at their own.")
 
 

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
 from typing import Any
 
-from qgis.PyQt.QtCore import QLockFile, QStandardPaths
+from qgis.PyQt.QtCore import QLockFile
 
 from qgis_maskdino import settings
 from qgis_maskdino.backend.error import EngineError
@@ -350,8 +350,7 @@ _WHILE_IT_IS_MADE = 1.6  # the installer keeps what it has downloaded beside wha
 
 def _default_folder() -> str:
     # Short, because Windows refuses paths beyond 260 letters and PyTorch's own are long.
-    location = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.GenericDataLocation)
-    return os.path.join(location, "qgis-maskdino", "environment")
+    return os.path.join(settings.local_folder(), "environment")
 
 
 def _allow_and_retry(function: Callable[[str], None], path: str, error: object) -> None:

@@ -28,6 +28,12 @@ class ModelCard:
         evaluated_on: what the figures were measured on.
         data: names of the data sets that it was trained on.
         classes: names of what it finds; empty where the file does not say.
+        trained_by: who; empty where the file does not say.
+        finished: the day on which its training ended.
+        licence: of the weights; empty where the file does not say.
+        limits: what it is not good for.
+        path: the file.
+        bytes: its size.
     """
 
     gsd: float | None
@@ -36,6 +42,12 @@ class ModelCard:
     evaluated_on: str
     data: tuple[str, ...]
     classes: tuple[str, ...] = ()
+    trained_by: str = ""
+    finished: str = ""
+    licence: str = ""
+    limits: str = ""
+    path: str = ""
+    bytes: int = 0
 
     def lines(self) -> list[str]:
         """Return what there is to say, a line each."""
@@ -65,16 +77,17 @@ def read_model_card(model: str) -> ModelCard | None:
     if not os.path.isabs(path):
         path = os.path.join(EngineEnvironment().source_folder(), "engine", "weights", f"{path}.safetensors")
     try:
+        size = os.path.getsize(path)
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
             header = json.loads(file.read(min(length, _LONGEST)))
         document = json.loads(header[_METADATA][_DOCUMENT])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return _card(document) if isinstance(document, dict) else None
+    return _card(document, path, size) if isinstance(document, dict) else None
 
 
-def _card(document: dict[str, Any]) -> ModelCard:
+def _card(document: dict[str, Any], path: str, size: int) -> ModelCard:
     training = document.get("training")
     training = training if isinstance(training, dict) else {}
     gsd, classes = document.get("gsd"), document.get("classes")
@@ -86,4 +99,10 @@ def _card(document: dict[str, Any]) -> ModelCard:
         evaluated_on=str(training.get("evaluated_on") or ""),
         classes=tuple(str(name) for name in classes) if isinstance(classes, list) else (),
         data=tuple(str(source.get("name")) for source in training.get("data") or () if isinstance(source, dict)),
+        trained_by=str(training.get("trained_by") or ""),
+        finished=str(training.get("finished") or ""),
+        licence=str(document.get("licence") or ""),
+        limits=str(document.get("limits") or ""),
+        path=path,
+        bytes=size,
     )

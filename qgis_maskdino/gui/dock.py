@@ -10,6 +10,7 @@ from qgis.PyQt.QtWidgets import QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 from qgis_maskdino.backend.environment import EngineEnvironment, State
 from qgis_maskdino.gui.job_message import show_end, show_error
 from qgis_maskdino.gui.job_strip import JobStrip
+from qgis_maskdino.gui.model_manager import ModelManager
 from qgis_maskdino.gui.pages.detect_page import DetectPage
 from qgis_maskdino.gui.pages.evaluate_page import EvaluatePage
 from qgis_maskdino.gui.pages.export_page import ExportPage
@@ -31,8 +32,9 @@ class MaskDinoDock(QgsDockWidget):
         self.setObjectName("MaskDinoDock")
         self._iface = iface
         self._environment = environment
-        self._pages_of: dict[Job, Page] = {}
+        self._pages_of: dict[Job, Page | ModelManager] = {}
         self.queue = JobQueue(self)
+        self.models = ModelManager(environment, self.queue, self)
         self.first_start = FirstStartPage(environment, self.queue)
         self.detect_page = DetectPage(iface.mapCanvas(), self.queue)
         self.evaluate_page = EvaluatePage()
@@ -62,6 +64,10 @@ class MaskDinoDock(QgsDockWidget):
         self.stack.addWidget(work)
         self.setWidget(self.stack)
         self.train_page.model_wanted.connect(self._detect_with)
+        self.models.submitted.connect(lambda job: self._submit(job, self.models))
+        self.models.changed.connect(self.refresh)
+        for page in (self.detect_page, self.train_page):
+            page.model.manager_wanted.connect(self.models.show_model)
         self.first_start.options_wanted.connect(self.open_options)
         self.queue.ended.connect(self._ended)
         self.refresh()
@@ -74,6 +80,7 @@ class MaskDinoDock(QgsDockWidget):
         for page in (self.detect_page, self.train_page):
             page.model.refresh()
             page.refresh()
+        self.models.refresh()
 
     def detect_in(self, layer: QgsRasterLayer) -> None:
         """Show the page that detects, with a layer chosen."""
@@ -99,7 +106,7 @@ class MaskDinoDock(QgsDockWidget):
         self.detect_page.model.choose(model)
         self.tabs.setCurrentWidget(self.detect_page)
 
-    def _submit(self, job: Job, page: Page) -> None:
+    def _submit(self, job: Job, page: Page | ModelManager) -> None:
         self._pages_of[job] = page
         self.queue.add(job)
 

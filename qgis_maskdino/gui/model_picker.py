@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from qgis.core import QgsApplication
 from qgis.PyQt.QtCore import Qt, pyqtSignal
 from qgis.PyQt.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QToolButton, QWidget
 
@@ -25,9 +26,11 @@ class ModelPicker(QWidget):
 
     Signals:
         changed: another model was chosen.
+        manager_wanted: the user would like to see the models and add others; the one that is chosen.
     """
 
     changed = pyqtSignal()
+    manager_wanted = pyqtSignal(str)
 
     def __init__(self, *, remembers: bool = False, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -39,10 +42,16 @@ class ModelPicker(QWidget):
         browse.setText("…")
         browse.setToolTip(tr("Choose a model file (.safetensors)."))
         browse.clicked.connect(self._browse)
+        self.manage_button = QToolButton()
+        self.manage_button.setIcon(QgsApplication.getThemeIcon("/mActionOptions.svg"))
+        self.manage_button.setToolTip(tr("Manage models …"))
+        self.manage_button.setAccessibleName(tr("Manage models …"))
+        self.manage_button.clicked.connect(lambda: self.manager_wanted.emit(self.model()))
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.combo, 1)
         row.addWidget(browse)
+        row.addWidget(self.manage_button)
         self.setFocusProxy(self.combo)
         self.card: ModelCard | None = None
         self.refresh()

@@ -81,6 +81,7 @@ COMMANDS = {  # what each needs, and one argument more that is a text
     "detect": ("raster", "output", "aoi"),
     "segment": ("raster", "output", "probabilities"),
     "models": ("model",),
+    "models convert": ("published", "output", "preset"),
     "doctor": ("device",),
     "evaluate": ("detections", "annotations", "json"),
     "train": ("config", "output", "config"),

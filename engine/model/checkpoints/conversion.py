@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 _KNOWN_CLASSES = {
     len(classes): classes for classes in (COCO_CLASSES, COCO_PANOPTIC_CLASSES, ADE20K_CLASSES, CITYSCAPES_CLASSES)
 }
+_STEPS = 4  # read, recognised, filled in, written
 _SEED = 0  # of the fresh classifier: converting twice gives the same file
 
 
@@ -57,6 +59,7 @@ def convert_published(
     gsd: float | None = None,
     tile_size: int | None = None,
     half: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Conversion:
     """Convert a published checkpoint.
 
@@ -69,6 +72,8 @@ def convert_published(
         gsd: metres per pixel that the model was trained at.
         tile_size: side of the tiles to detect in, in pixels.
         half: store as float16.
+        progress: called with the number of steps that are done, of how many. What it raises ends the conversion, which has
+            written nothing then.
 
     Raises:
         UnsafeFileError, ModelFileError: see ``read_published``.
@@ -80,8 +85,10 @@ def convert_published(
     if output.suffix != ".safetensors":
         raise ArgumentError(f"The output {output.name!r} is not a model file.", hint="Let its name end on .safetensors.")
     refuse_inputs({"output": output}, [published])
+    progress(0, _STEPS)
     checkpoint = read_published(published)  # before the imports that take seconds: most faults show here
 
+    progress(1, _STEPS)
     import torch
 
     from engine.model.build import build_model
@@ -100,7 +107,9 @@ def convert_published(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
             model = build_model(config, num_classes=wanted)
+        progress(2, _STEPS)
         report = load_official(model, checkpoint.tensors, skip_class_heads=drop_classes)
+    progress(3, _STEPS)
     fit = {key: value for key, value in {"gsd": gsd, "tile_size": tile_size}.items() if value is not None}
     about = {"name": output.stem, "config": model.config, "classes": names} | fit
     header = _header(about, checkpoint.path, known, dropped=drop_classes)

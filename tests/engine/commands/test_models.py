@@ -13,8 +13,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from engine.commands import answer
 from engine.commands.models import command
-from engine.errors import MaskDinoError
+from engine.errors import ArgumentError, CancelledError, MaskDinoError, ModelFileError
+from engine.job import Job
 from engine.model.build import build_model
 from engine.model.checkpoints.catalogue import PUBLISHED
 from engine.model.checkpoints.published_state import export_official
@@ -127,3 +129,50 @@ def test_info_of_what_is_no_model_is_one_line(tmp_path, content, message):
 
 def test_convert_without_an_output_is_wrong_usage(folder):
     _models("convert", folder / "published.pth", status=2)
+
+
+# The service ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_service_converts_and_says_what_the_checkpoint_was_taken_for(folder, tmp_path):
+    steps = []
+    given = {
+        "published": str(folder / "published.pth"),
+        "output": str(tmp_path / "town.safetensors"),
+        "classes": ["house", "shed"],
+    }
+    converted = answer("models convert", given, Job(report=lambda progress: steps.append((progress.done, progress.total))))
+    assert converted["taken_for"].startswith("a variant of no preset (Mask DINO for instance segmentation")
+    assert converted["classes"] == ["house", "shed"] and converted["left_out"] == []
+    assert converted["bytes"] == Path(converted["output"]).stat().st_size
+    assert load_model(given["output"]).header.classes == ("house", "shed")
+    assert [done for done, _ in steps] == list(range(len(steps))) and {total for _, total in steps} == {len(steps)}
+
+
+@pytest.mark.parametrize("stop_at", range(4))
+def test_a_conversion_that_is_cancelled_writes_nothing(folder, tmp_path, stop_at):
+    output = tmp_path / "town.safetensors"
+    job = Job(report=lambda progress: job.cancelled.set() if progress.done == stop_at - 1 else None)
+    if stop_at == 0:
+        job.cancelled.set()
+    with pytest.raises(CancelledError):
+        answer("models convert", {"published": str(folder / "published.pth"), "output": str(output)}, job)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_checkpoint_is_refused_in_one_sentence(folder, tmp_path):
+    (tmp_path / "holiday.pth").write_bytes(b"\xff\xd8\xff\xe0 a picture")
+    torch.save({"model": {"head.weight": torch.ones(2, 2)}}, tmp_path / "other.pth")
+    done = Job(report=lambda progress: None)
+    answer("models convert", {"published": str(folder / "published.pth"), "output": str(tmp_path / "ours.safetensors")}, done)
+    for name in ("holiday.pth", "other.pth", "ours.safetensors", "gone.pth"):
+        output = tmp_path / "out.safetensors"
+        with pytest.raises(ModelFileError) as caught:
+            answer("models convert", {"published": str(tmp_path / name), "output": str(output)}, done)
+        assert name in caught.value.message and "\n" not in caught.value.message
+        assert not output.exists()
+
+
+def test_a_command_of_a_group_that_is_not_there_is_an_error():
+    with pytest.raises(ArgumentError, match="'models melt'"):
+        answer("models melt", {}, Job(report=lambda progress: None))

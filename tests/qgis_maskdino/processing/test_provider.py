@@ -21,7 +21,15 @@ from qgis.core import (
 from qgis_maskdino import options, settings
 from tests.qgis_maskdino.processing.algorithm_runs import run
 
-NAMES = ("detectbuildings", "segment", "regularizeoutlines", "evaluatedetections", "exporttrainingdata", "trainmodel")
+NAMES = (
+    "detectbuildings",
+    "segment",
+    "regularizeoutlines",
+    "evaluatedetections",
+    "exporttrainingdata",
+    "trainmodel",
+    "convertmodel",
+)
 # Fixed for good: scripts and models of others name them.
 PARAMETERS = {
     "detectbuildings": {
@@ -43,6 +51,7 @@ PARAMETERS = {
     "evaluatedetections": {"DETECTIONS", "ANNOTATIONS", "AOI", "OUTPUT", "REPORT"},
     "exporttrainingdata": {"INPUT", "ANNOTATIONS", "AOI", "OUTPUT"},
     "trainmodel": {"DATASET", "MODEL", "OUTPUT"},
+    "convertmodel": {"INPUT", "PRESET", "CLASSES", "NUM_CLASSES", "OUTPUT"},
 }
 OPTIONS = {
     "detectbuildings": options.detect,
@@ -51,6 +60,7 @@ OPTIONS = {
     "segment": options.segment,
     "exporttrainingdata": options.export_dataset,
     "trainmodel": options.train,
+    "convertmodel": options.models_convert,
 }
 FROM_THE_ENGINE = {
     "detectbuildings": {"SCORE", "OUTLINE", "BANDS", "GSD", "MIN_AREA", "DEVICE", "CLASSES"},
@@ -59,6 +69,7 @@ FROM_THE_ENGINE = {
     "segment": {"CLASSES", "PROBABILITIES", "BANDS", "GSD", "DEVICE"},
     "exporttrainingdata": {"TILE_SIZE", "STRIDE", "GSD", "BANDS", "SEED", "IMAGE_FORMAT"},
     "trainmodel": {"RESUME"},
+    "convertmodel": {"PRESET", "CLASSES", "NUM_CLASSES", "DROP_CLASSES", "GSD", "TILE_SIZE", "HALF"},
 }
 OUTPUTS = {
     "detectbuildings": {"OUTPUT", "COUNT", "AREA", "SECONDS"},
@@ -67,6 +78,7 @@ OUTPUTS = {
     "evaluatedetections": {"OUTPUT", "REPORT", "PRECISION", "RECALL", "F1", "AP50", "AP75", "AP"},
     "exporttrainingdata": {"OUTPUT", "IMAGES", "FOOTPRINTS"},
     "trainmodel": {"OUTPUT", "TRAINED_MODEL", "AP50"},
+    "convertmodel": {"OUTPUT", "TAKEN_FOR"},
 }
 
 
