@@ -174,8 +174,8 @@ BackboneConfig = Annotated[
 class PixelDecoderMaps(StrictModel):
     """What the other parts of a model know of its pixel decoder.
 
-    ``features`` are the backbone's maps in the order of the levels; ``levels`` counts these and further ones, each half as
-    large as the one before, that follow the last. ``mask_dim`` is the width of the per-pixel embeddings.
+    ``features`` are the backbone's maps in the order of the levels; ``levels`` counts these and further ones that
+    follow, from half the size of the coarsest on. ``mask_dim`` is the width of the per-pixel embeddings.
     """
 
     features: tuple[FeatureName, ...] = ("res3", "res4", "res5")
