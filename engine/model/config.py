@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
     Field,
     NonNegativeInt,
     PositiveInt,
-    StrictBool,
     Tag,
     model_validator,
 )
@@ -34,9 +34,29 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-_Number = Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)] | Annotated[float, Field(strict=True, allow_inf_nan=False)]
-_Value = StrictBool | _Number | Annotated[str, Field(max_length=200)] | None
+_LARGEST_NUMBER = 2**53  # up to which a float is as exact as an integer
+_LONGEST_TEXT = 200
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _LONGEST_TEXT
+    if isinstance(value, (int, float)):
+        return abs(value) <= _LARGEST_NUMBER  # which no NaN is
+    return value is None
+
+
+def _flat_option(value: Any) -> Any:
+    """Return the value of an option, a list as a tuple."""
+    if all(map(_plain, value if isinstance(value, (list, tuple)) else [value])):
+        return tuple(value) if isinstance(value, list) else value
+    raise ValueError(
+        f"an option is a number up to 2**53, a text of up to {_LONGEST_TEXT} characters, true, false, or a list of these"
+    )
+
+
 OptionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=50)]
+Option = Annotated[Any, AfterValidator(_flat_option)]
 
 
 class ComponentConfig(StrictModel):
@@ -52,7 +72,7 @@ class ComponentConfig(StrictModel):
 
     kind: Literal["component"] = "component"
     name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z0-9_-]+$", max_length=100)
-    options: dict[OptionName, _Value | tuple[_Value, ...]] = {}
+    options: dict[OptionName, Option] = {}
 
     @property
     def package(self) -> str:

@@ -83,6 +83,19 @@ def test_a_model_comes_back_from_its_file_with_the_components_it_was_built_of(al
     assert torch.equal(ours.boxes, theirs.boxes)
 
 
+@pytest.mark.parametrize("kind", ["mask_dino", "mask2former", "di_mask_dino"])
+def test_a_component_is_given_what_its_config_says_of_it(allowed, kind) -> None:
+    config = CONFIGS[kind]
+    config = config.model_copy(
+        update={"pixel_decoder": config.pixel_decoder.model_copy(update={"features": ("res4", "res5"), "levels": 3})}
+    )
+    model, size = built(config).eval(), picture().shape[-2:]
+    pixels, levels = model.pixel_decoder(model.backbone(model.prepare([picture()])))
+    assert pixels.shape == (1, config.pixel_decoder.mask_dim, *(side // 4 for side in size))
+    assert [each.shape for each in levels] == [(1, 32, *(-(-side // stride) for side in size)) for stride in (16, 32, 64)]
+    assert model([picture()], intermediate=False).mask_logits.shape == (1, config.decoder.queries, *pixels.shape[-2:])
+
+
 def test_without_the_user_s_word_a_file_imports_nothing_and_says_how_to_allow_it(file) -> None:
     with pytest.raises(ModelFileError, match=r"^The model file .*'tiny_parts\.pooling' .* MASKDINO_COMPONENTS=tiny_parts\.$"):
         load_model(file)
@@ -113,10 +126,11 @@ def test_a_package_lends_its_name_to_its_own_entry_points_alone(installed, tmp_p
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: pretender\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(
-        '[maskdino.backbones]\nother = pretender:Other\n"tiny_parts.other" = pretender:Other\n'
+        "[maskdino.backbones]\nother = pretender:Other\ntiny_parts.other = pretender:Other\n"
     )
     offered_components.cache_clear()
-    assert "pretender.other" in offered_components("maskdino.backbones")
+    offered = offered_components("maskdino.backbones")
+    assert {"pretender.other", "pretender.tiny_parts.other"} <= offered.keys()
     monkeypatch.setenv(ALLOWED, "tiny_parts")
     with pytest.raises(ComponentError, match="no installed package offers"):
         build_model(PRESETS["maskdino_r50"].model_copy(update={"backbone": BackboneComponent(name="tiny_parts.other")}))
@@ -163,12 +177,23 @@ def test_what_is_no_component_is_refused(allowed, tmp_path) -> None:
         {"name": "tiny_parts.pooling", "options": {"width": [[1]]}},
         {"name": "tiny_parts.pooling", "options": {"width": 10**400}},
         {"name": "tiny_parts.pooling", "options": {"Width; DROP": 1}},
+        {"name": "tiny_parts.pooling", "options": {"width": float("nan")}},
+        {"name": "tiny_parts.pooling", "options": {"width": "8" * 201}},
         {"options": {}},
     ],
 )
 def test_a_header_names_a_component_strictly(backbone) -> None:
     with pytest.raises(ConfigError, match="backbone"):
         parse_model_config({"backbone": {"kind": "component", **backbone}})
+
+
+def test_an_option_keeps_its_type_in_a_file() -> None:
+    options = {"flag": True, "count": 1, "share": 1.0, "name": "one", "nothing": None, "sizes": [1, 2.5, False]}
+    config = CONFIGS["mask_dino"].model_copy(update={"backbone": BackboneComponent(name="tiny_parts.pooling", options=options)})
+    read = parse_header(json.loads(header_of(config).to_json())).config.backbone.options
+    assert {name: repr(value) for name, value in read.items()} == {
+        name: repr(tuple(value) if isinstance(value, list) else value) for name, value in options.items()
+    }
 
 
 def test_numbers_of_options_are_bounded_by_the_file_s_size() -> None:
@@ -200,6 +225,7 @@ def test_there_are_no_published_names_of_components(allowed, tmp_path) -> None:
 
 def test_gradients_reach_every_component_and_can_be_computed_anew(allowed) -> None:
     model, other = built(CONFIGS["mask_dino"]).train(), built(CONFIGS["mask_dino"]).train()
+    assert set(model.repeated_parts()) == set(model.decoder.layers)
     checkpoint_activations(other)
     for each in (model, other):
         outputs = each([picture()])
