@@ -10,12 +10,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
     NonNegativeInt,
     PositiveInt,
-    Tag,
     model_validator,
 )
 
@@ -85,10 +84,17 @@ class ComponentConfig(StrictModel):
         return 0
 
 
-def built_in_or_component(part: Any) -> str:
-    """Return which of the two a document or a config describes; for pydantic. Only a component has to say so."""
-    kind = part.get("kind") if isinstance(part, dict) else getattr(part, "kind", None)
-    return "component" if kind == "component" else "built_in"
+def built_in_or(component: type[ComponentConfig], built_in: type[StrictModel]) -> BeforeValidator:
+    """Read a document as a component where it says that it is one, otherwise as the part that is here.
+
+    Not by a tag of pydantic's, which would stand between the keys that an error names; and the part that is here names no kind.
+    """
+
+    def read(part: Any) -> StrictModel:
+        kind = part.get("kind") if isinstance(part, dict) else getattr(part, "kind", None)
+        return (component if kind == "component" else built_in).model_validate(part)
+
+    return BeforeValidator(read)
 
 
 class ResNetConfig(StrictModel):
@@ -228,8 +234,7 @@ class PixelDecoderComponent(PixelDecoderMaps, ComponentConfig):
 
 
 AnyPixelDecoderConfig = Annotated[
-    Annotated[PixelDecoderConfig, Tag("built_in")] | Annotated[PixelDecoderComponent, Tag("component")],
-    Discriminator(built_in_or_component),
+    PixelDecoderConfig | PixelDecoderComponent, built_in_or(PixelDecoderComponent, PixelDecoderConfig)
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Discriminator, Field, PositiveInt, Tag
+from pydantic import Field, PositiveInt
 
 from engine.model.config import (
     AnyPixelDecoderConfig,
@@ -14,7 +14,7 @@ from engine.model.config import (
     PixelDecoderConfig,
     SegmentationConfig,
     StrictModel,
-    built_in_or_component,
+    built_in_or,
 )
 
 
@@ -45,8 +45,7 @@ class Mask2FormerConfig(SegmentationConfig):
     backbone: BackboneConfig = DinatConfig()
     pixel_decoder: AnyPixelDecoderConfig = PixelDecoderConfig(features=("res5", "res4", "res3"), levels=3, feedforward=1024)
     decoder: Annotated[
-        Annotated[MaskedDecoderConfig, Tag("built_in")] | Annotated[MaskedDecoderComponent, Tag("component")],
-        Discriminator(built_in_or_component),
+        MaskedDecoderConfig | MaskedDecoderComponent, built_in_or(MaskedDecoderComponent, MaskedDecoderConfig)
     ] = MaskedDecoderConfig()
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from engine.model.config import (
     AnyPixelDecoderConfig,
@@ -13,7 +13,7 @@ from engine.model.config import (
     PixelDecoderConfig,
     SegmentationConfig,
     StrictModel,
-    built_in_or_component,
+    built_in_or,
 )
 
 
@@ -68,10 +68,7 @@ class MaskDinoConfig(SegmentationConfig):
     classification: Classification = "sigmoid"
     panoptic_temperature: float = Field(0.06, gt=0, allow_inf_nan=False)
     pixel_decoder: AnyPixelDecoderConfig = PixelDecoderConfig()
-    decoder: Annotated[
-        Annotated[DecoderConfig, Tag("built_in")] | Annotated[DecoderComponent, Tag("component")],
-        Discriminator(built_in_or_component),
-    ] = DecoderConfig()
+    decoder: Annotated[DecoderConfig | DecoderComponent, built_in_or(DecoderComponent, DecoderConfig)] = DecoderConfig()
 
     @model_validator(mode="after")
     def _softmax_is_for_semantic_models(self) -> MaskDinoConfig:
