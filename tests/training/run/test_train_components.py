@@ -45,6 +45,7 @@ def test_the_page_shows_the_package_of_these_tests(page) -> None:
     assert [text in project for text in shown(page, "toml")] == [True]
 
 
+@pytest.mark.slow
 def test_a_package_s_parts_are_trained_and_detect_where_the_user_allows_it(page, project, scene, tmp_path) -> None:
     """The config of the page, in programs that know the package by its metadata on the path alone."""
     (config,) = (yaml.safe_load(text) for text in shown(page, "yaml"))
