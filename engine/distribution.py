@@ -1,4 +1,4 @@
-"""What the distribution says of itself: its version, and the commands that its packages offer.
+"""What the distribution says of itself: its version, and the commands and components that packages offer.
 
 In a checkout that is on the path but not installed, both come from the files of which an installation would make its metadata.
 """
@@ -32,6 +32,15 @@ def offered_commands() -> dict[str, str]:
     offered = {} if _is_installed() else _commands_of_checkout()
     offered.update({entry.name: entry.value for entry in metadata.entry_points(group=GROUP)})
     return dict(sorted(offered.items()))
+
+
+@cache
+def offered_components(group: str) -> dict[str, metadata.EntryPoint]:
+    """Return what installed packages offer in a group, by ``PACKAGE.NAME``; nothing is imported.
+
+    The package is the one that loading the entry point imports, whatever the distribution is called.
+    """
+    return {f"{entry.module.partition('.')[0]}.{entry.name}": entry for entry in metadata.entry_points(group=group)}
 
 
 def _is_installed() -> bool:

@@ -59,6 +59,12 @@ class ConfigError(ArgumentError):
     code = "config"
 
 
+class ComponentError(ConfigError):
+    """A part of a model is the component of another package that is not there, not allowed, or not what it has to be."""
+
+    code = "component"
+
+
 class RasterError(MaskDinoError, OSError):
     """A raster cannot be opened or read."""
 

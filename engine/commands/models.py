@@ -17,7 +17,7 @@ from engine.commands.terminal import job_on_terminal
 from engine.errors import ModelFileError, UnsafeFileError
 from engine.job import Job
 from engine.model.checkpoints.catalogue import PUBLISHED, PublishedModel, find_published
-from engine.model.config import FamilyConfig, TimmConfig
+from engine.model.config import BackboneComponent, BackboneConfig, FamilyConfig, TimmConfig
 from engine.model.families.registry import family_of, recognised_family
 from engine.model.header import ModelHeader
 from engine.model.model_file import embedded_models, find_model_file, read_header
@@ -251,8 +251,13 @@ def _preset_line(config: FamilyConfig) -> str:
 
 
 def _architecture_text(config: FamilyConfig) -> str:
-    backbone = config.backbone.model if isinstance(config.backbone, TimmConfig) else config.backbone.kind
-    return f"{family_of(config).summary(config)}, {backbone} backbone"
+    return f"{family_of(config).summary(config)}, {_backbone_text(config.backbone)} backbone"
+
+
+def _backbone_text(backbone: BackboneConfig) -> str:
+    if isinstance(backbone, BackboneComponent):
+        return backbone.name
+    return backbone.model if isinstance(backbone, TimmConfig) else backbone.kind
 
 
 def _preset_text(name: str) -> str:

@@ -5,9 +5,18 @@ Each family adds its own config in its folder under `engine.model.families`; `en
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
 
 FeatureName = Literal["res2", "res3", "res4", "res5"]
 SegmentationTask = Literal["instance", "panoptic", "semantic"]
@@ -22,6 +31,70 @@ class StrictModel(BaseModel):
     """A configuration that refuses unknown keys and cannot be changed after it was made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+_LARGEST_NUMBER = 2**53  # up to which a float is as exact as an integer
+_LONGEST_TEXT = 200
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _LONGEST_TEXT
+    if isinstance(value, (int, float)):
+        return abs(value) <= _LARGEST_NUMBER  # which no NaN is
+    return value is None
+
+
+def _flat_option(value: Any) -> Any:
+    """Return the value of an option, a list as a tuple."""
+    if all(map(_plain, value if isinstance(value, (list, tuple)) else [value])):
+        return tuple(value) if isinstance(value, list) else value
+    raise ValueError(
+        f"an option is a number up to 2**53, a text of up to {_LONGEST_TEXT} characters, true, false, or a list of these"
+    )
+
+
+OptionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=50)]
+Option = Annotated[Any, AfterValidator(_flat_option)]
+
+
+class ComponentConfig(StrictModel):
+    """A part of a model whose class comes from another package, see `engine.model.components`.
+
+    Attributes:
+        group: of the entry points under which packages offer such parts.
+        name: ``PACKAGE.NAME``: the package to import, and the entry point's name.
+        options: what the class makes of its own, flat; read without the package, and checked by the class when it is built.
+    """
+
+    group: ClassVar[str]
+
+    kind: Literal["component"] = "component"
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z0-9_-]+$", max_length=100)
+    options: dict[OptionName, Option] = {}
+
+    @property
+    def package(self) -> str:
+        """The package that would be imported."""
+        return self.name.partition(".")[0]
+
+    @property
+    def layers(self) -> int:
+        """Count no layers: how many a component has, nobody knows before it is built."""
+        return 0
+
+
+def built_in_or(component: type[ComponentConfig], built_in: type[StrictModel]) -> BeforeValidator:
+    """Read a document as a component where it says that it is one, otherwise as the part that is here.
+
+    Not by a tag of pydantic's, which would stand between the keys that an error names; and the part that is here names no kind.
+    """
+
+    def read(part: Any) -> StrictModel:
+        kind = part.get("kind") if isinstance(part, dict) else getattr(part, "kind", None)
+        return (component if kind == "component" else built_in).model_validate(part)
+
+    return BeforeValidator(read)
 
 
 class ResNetConfig(StrictModel):
@@ -113,22 +186,26 @@ class TimmConfig(StrictModel):
         return len(self.channels)
 
 
-BackboneConfig = Annotated[ResNetConfig | SwinConfig | DinatConfig | TimmConfig, Field(discriminator="kind")]
+class BackboneComponent(ComponentConfig):
+    """A backbone of another package."""
+
+    group: ClassVar[str] = "maskdino.backbones"
 
 
-class PixelDecoderConfig(StrictModel):
-    """The deformable encoder over the backbone's features, and the head that makes per-pixel embeddings.
+BackboneConfig = Annotated[
+    ResNetConfig | SwinConfig | DinatConfig | TimmConfig | BackboneComponent, Field(discriminator="kind")
+]
 
-    ``features`` are the backbone's maps in the order in which the encoder sees them; ``levels`` counts these and the
-    further ones that stride-2 convolutions add below the last.
+
+class PixelDecoderMaps(StrictModel):
+    """What the other parts of a model know of its pixel decoder.
+
+    ``features`` are the backbone's maps in the order of the levels; ``levels`` counts these and further ones that
+    follow, from half the size of the coarsest on. ``mask_dim`` is the width of the per-pixel embeddings.
     """
 
     features: tuple[FeatureName, ...] = ("res3", "res4", "res5")
     levels: int = Field(4, ge=1)
-    layers: int = Field(6, ge=0)
-    feedforward: int = 2048
-    heads: int = 8
-    points: int = 4
     mask_dim: int = 256
 
     @model_validator(mode="after")
@@ -136,6 +213,29 @@ class PixelDecoderConfig(StrictModel):
         if self.levels < len(self.features):
             raise ValueError(f"levels={self.levels} is less than the {len(self.features)} features")
         return self
+
+
+class PixelDecoderConfig(PixelDecoderMaps):
+    """The deformable encoder over the backbone's features, and the head that makes per-pixel embeddings.
+
+    The encoder sees the maps in the order of ``features``; stride-2 convolutions add the further levels below the last.
+    """
+
+    layers: int = Field(6, ge=0)
+    feedforward: int = 2048
+    heads: int = 8
+    points: int = 4
+
+
+class PixelDecoderComponent(PixelDecoderMaps, ComponentConfig):
+    """A pixel decoder of another package."""
+
+    group: ClassVar[str] = "maskdino.pixel_decoders"
+
+
+AnyPixelDecoderConfig = Annotated[
+    PixelDecoderConfig | PixelDecoderComponent, built_in_or(PixelDecoderComponent, PixelDecoderConfig)
+]
 
 
 class FamilyConfig(StrictModel):
@@ -161,6 +261,11 @@ class FamilyConfig(StrictModel):
     def layers(self) -> int:
         """Count layers that have tensors of their own; there are more."""
         return self.backbone.layers
+
+    @property
+    def components(self) -> list[ComponentConfig]:
+        """The parts that come from other packages."""
+        return [part for _, part in self if isinstance(part, ComponentConfig)]
 
 
 class SegmentationConfig(FamilyConfig):

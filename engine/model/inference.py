@@ -8,14 +8,16 @@ encoder and the decoder pass on, where attention samples, the choice of queries,
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import torch
 from timm.models.swin_transformer import WindowAttention
 from torch import Tensor, nn
 
 from engine.errors import ArgumentError, DeviceError
+from engine.model.components import Component
 from engine.model.families.family import InferenceParts
 from engine.model.families.family_model import FamilyModel
 from engine.model.families.registry import family_of
@@ -67,6 +69,7 @@ class InferenceModel(nn.Module):
                     f"precision is 'bfloat16'; {type(model).__name__} computes in float32 alone.", hint="Use auto or float32."
                 )
             _use_bfloat16(parts)
+            _keep_components_in_float32(self.model)
         self.model.to(memory_format=torch.channels_last)
         if compile_for is not None:
             if parts is None:
@@ -110,7 +113,12 @@ def best_precision(model: InstanceModel) -> Literal["float32", "bfloat16"]:
 
 
 def _parts_of(model: InstanceModel) -> InferenceParts | None:
-    return family_of(model.config).inference_parts(model) if isinstance(model, FamilyModel) else None
+    parts = family_of(model.config).inference_parts(model) if isinstance(model, FamilyModel) else None
+    return None if parts is None else replace(parts, half=_of_ours(parts.half), packed=_of_ours(parts.packed))
+
+
+def _of_ours(parts: Iterable[nn.Module]) -> tuple[nn.Module, ...]:
+    return tuple(part for part in parts if not isinstance(part, Component))
 
 
 def _compile(model: InstanceModel, name: str, shape: tuple[int, int, int, int]) -> None:
@@ -147,6 +155,25 @@ def _use_bfloat16(parts: InferenceParts) -> None:
                 module.register_forward_pre_hook(_to_float32)
             elif isinstance(module, WindowAttention):
                 module.relative_position_bias_table.data = module.relative_position_bias_table.data.to(torch.bfloat16)
+
+
+def _keep_components_in_float32(model: InstanceModel) -> None:
+    """Give the components of other packages, which know of no bfloat16, what they are given in training."""
+    for module in model.modules():
+        if isinstance(module, Component):
+            module.register_forward_pre_hook(
+                lambda _, inputs, named: (_in_float32(inputs), _in_float32(named)), with_kwargs=True
+            )
+
+
+def _in_float32(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.float() if value.dtype == torch.bfloat16 else value
+    if isinstance(value, dict):
+        return {key: _in_float32(each) for key, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_in_float32(each) for each in value)
+    return value
 
 
 def _to_bfloat16(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

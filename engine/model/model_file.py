@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from engine.errors import CheckpointMismatchError, DeviceError, ModelFileError
+from engine.errors import CheckpointMismatchError, ComponentError, DeviceError, ModelFileError
 from engine.files.output_file import OutputFile, explained
 from engine.model.checkpoints.catalogue import PUBLISHED
 from engine.model.file_errors import about_file
@@ -228,6 +228,8 @@ def _check_shapes(header: ModelHeader, found: dict[str, tuple[int, ...]]) -> Non
     try:
         with torch.device("meta"):
             expected = {name: tuple(tensor.shape) for name, tensor in _distinct_tensors(build_model(config)).items()}
+    except ComponentError as error:
+        raise ModelFileError(error.message, hint=error.hint) from error
     except (ValueError, TypeError, ArithmeticError, AssertionError, IndexError, RuntimeError) as error:
         raise ModelFileError(f"no model can be built from its config ({error}).") from error
     faults = [f"missing {name}" for name in expected if name not in found]

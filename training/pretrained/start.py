@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from engine.errors import CheckpointMismatchError, ModelFileError
-from engine.model.checkpoints.published_state import load_official, weights_of, without_bookkeeping
+from engine.model.checkpoints.published_state import check_published, load_official, weights_of, without_bookkeeping
 from engine.model.checkpoints.reader import read_published
 from engine.model.config import FamilyConfig, TimmConfig
 from engine.model.families.family import Family
@@ -212,6 +212,7 @@ def _require(model: FamilyModel, family: Family, kind: str) -> None:
             f"it is {kind}, and the model to train is of the kind {model.config.kind}.",
             hint="Any model can start from its backbone, or from a model file of its own kind.",
         )
+    check_published(model)
 
 
 def _check_architecture(found: FamilyConfig, wanted: FamilyConfig) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from engine.errors import ConfigError
 from engine.model.backbones.dinat import DinatTransformer
 from engine.model.backbones.swin import SwinTransformer
+from engine.model.components import build_component
 from engine.model.config import BackboneConfig, ResNetConfig, TimmConfig
 
 STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
@@ -126,5 +127,6 @@ def build_backbone(config: BackboneConfig) -> nn.Module:
         "swin": partial(SwinTransformer, names=names),
         "dinat": partial(DinatTransformer, names=names),
         "timm": TimmBackbone,
+        "component": build_component,
     }
     return builders[config.kind](config)

@@ -33,7 +33,12 @@ class LoadReport:
 
 
 def export_official(model: FamilyModel) -> dict[str, Tensor]:
-    """Return the model's state under its published names, aliases and constants included."""
+    """Return the model's state under its published names, aliases and constants included.
+
+    Raises:
+        CheckpointMismatchError: a part of the model comes from another package.
+    """
+    check_published(model)
     family = family_of(model.config)
     state = {
         alias: tensor for name, tensor in weights_of(model).items() for alias in family.published_names(name, model.config)
@@ -51,9 +56,10 @@ def load_official(model: FamilyModel, state_dict: Mapping[str, Tensor], *, skip_
             trained on other classes.
 
     Raises:
-        CheckpointMismatchError: naming what is missing, left over, of another shape or contradicts itself. The model is
-            then as it was before.
+        CheckpointMismatchError: naming what is missing, left over, of another shape or contradicts itself, or a part of
+            the model that comes from another package. The model is then as it was before.
     """
+    check_published(model)
     family, tensors = family_of(model.config), weights_of(model)
     names = {name: family.published_names(name, model.config) for name in tensors}
     constants = family.published_constants(model)
@@ -92,6 +98,17 @@ def load_official(model: FamilyModel, state_dict: Mapping[str, Tensor], *, skip_
         for name, value in chosen.items():
             tensors[name].copy_(value)
     return LoadReport(tuple(sorted(skipped)))
+
+
+def check_published(model: FamilyModel) -> None:
+    """Check that the names of a model's tensors have been published.
+
+    Raises:
+        CheckpointMismatchError: a part of the model comes from another package.
+    """
+    if model.config.components:
+        names = " and ".join(repr(component.name) for component in model.config.components)
+        raise CheckpointMismatchError(f"No published checkpoint has the names of the model's tensors: it contains {names}.")
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:

@@ -64,5 +64,5 @@ def parse_model_config(document: dict[str, Any]) -> FamilyConfig:
     try:
         return FAMILIES[kind].config.model_validate(document)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors())
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors()[:8])
         raise ConfigError(f"The model's config does not hold: {faults}.") from error

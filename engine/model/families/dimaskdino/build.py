@@ -7,7 +7,7 @@ from engine.model.families.dimaskdino.config import DiMaskDinoConfig
 from engine.model.families.dimaskdino.decoder import BalanceAwareDecoder
 from engine.model.families.dimaskdino.double_selection import DoubleSelection
 from engine.model.families.dimaskdino.model import DiMaskDino
-from engine.model.families.maskdino.pixel_decoder import PixelDecoder
+from engine.model.families.maskdino.pixel_decoder import build_pixel_decoder
 from engine.model.layers.heads import PredictionHeads
 
 
@@ -18,7 +18,7 @@ def build_di_mask_dino(config: DiMaskDinoConfig) -> DiMaskDino:
     return DiMaskDino(
         config,
         backbone=backbone,
-        pixel_decoder=PixelDecoder(config.pixel_decoder, channels=backbone.channels, dim=dim),
+        pixel_decoder=build_pixel_decoder(config.pixel_decoder, channels=backbone.channels, dim=dim),
         query_selection=DoubleSelection(config.decoder, dim=dim),
         decoder=BalanceAwareDecoder(config.decoder, dim=dim, levels=config.pixel_decoder.levels),
         heads=PredictionHeads(dim=dim, mask_dim=config.pixel_decoder.mask_dim, num_classes=config.num_classes),

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from engine.model.config import PixelDecoderConfig, SegmentationConfig, StrictModel
+from engine.model.config import AnyPixelDecoderConfig, PixelDecoderConfig, SegmentationConfig, StrictModel
 
 
 class BalancedDecoderConfig(StrictModel):
@@ -42,7 +42,7 @@ class DiMaskDinoConfig(SegmentationConfig):
 
     kind: Literal["di_mask_dino"] = "di_mask_dino"
     task: Literal["instance"] = "instance"
-    pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()
+    pixel_decoder: AnyPixelDecoderConfig = PixelDecoderConfig()
     decoder: BalancedDecoderConfig = BalancedDecoderConfig()
 
     @model_validator(mode="after")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -70,6 +72,10 @@ class BalanceAwareDecoder(nn.Module):
                 previous = (heads.refine_box(content) + inverse_sigmoid(reference)).sigmoid()
                 reference = previous.detach()
         return predicted
+
+    def repeated_parts(self) -> Iterator[nn.Module]:
+        """Yield the layers."""
+        yield from self.layers
 
 
 class TokensOptimisation(nn.Module):

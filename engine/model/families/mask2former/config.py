@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from engine.model.config import BackboneConfig, DinatConfig, PixelDecoderConfig, SegmentationConfig, StrictModel
+from engine.model.config import (
+    AnyPixelDecoderConfig,
+    BackboneConfig,
+    ComponentConfig,
+    DinatConfig,
+    PixelDecoderConfig,
+    SegmentationConfig,
+    StrictModel,
+    built_in_or,
+)
 
 
 class MaskedDecoderConfig(StrictModel):
@@ -18,6 +27,14 @@ class MaskedDecoderConfig(StrictModel):
     heads: PositiveInt = 8
 
 
+class MaskedDecoderComponent(ComponentConfig):
+    """A transformer decoder of another package, with its queries."""
+
+    group: ClassVar[str] = "maskdino.masked_decoders"
+
+    queries: int = Field(200, ge=1)
+
+
 class Mask2FormerConfig(SegmentationConfig):
     """A whole Mask2Former; by default the one with DiNAT-L that was trained on COCO's instances.
 
@@ -26,8 +43,10 @@ class Mask2FormerConfig(SegmentationConfig):
 
     kind: Literal["mask2former"] = "mask2former"
     backbone: BackboneConfig = DinatConfig()
-    pixel_decoder: PixelDecoderConfig = PixelDecoderConfig(features=("res5", "res4", "res3"), levels=3, feedforward=1024)
-    decoder: MaskedDecoderConfig = MaskedDecoderConfig()
+    pixel_decoder: AnyPixelDecoderConfig = PixelDecoderConfig(features=("res5", "res4", "res3"), levels=3, feedforward=1024)
+    decoder: Annotated[
+        MaskedDecoderConfig | MaskedDecoderComponent, built_in_or(MaskedDecoderComponent, MaskedDecoderConfig)
+    ] = MaskedDecoderConfig()
 
     @property
     def layers(self) -> int:

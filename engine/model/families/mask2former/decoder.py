@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,10 @@ class MaskedDecoder(nn.Module):
             content = layer(content, self.position.weight, memories[level], positions[level], seen)
             states.append(heads.norm(content))
         return states if intermediate else states[-1:]
+
+    def repeated_parts(self) -> Iterator[nn.Module]:
+        """Yield the layers."""
+        yield from self.layers
 
 
 class MaskedDecoderLayer(nn.Module):

@@ -85,5 +85,5 @@ class Mask2Former(SegmentationModel):
 
     def repeated_parts(self) -> Iterator[nn.Module]:
         yield from super().repeated_parts()
-        yield from self.pixel_decoder.layers
-        yield from self.decoder.layers
+        yield from self.pixel_decoder.repeated_parts()
+        yield from self.decoder.repeated_parts()

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from engine.model.config import Classification, PixelDecoderConfig, SegmentationConfig, StrictModel
+from engine.model.config import (
+    AnyPixelDecoderConfig,
+    Classification,
+    ComponentConfig,
+    PixelDecoderConfig,
+    SegmentationConfig,
+    StrictModel,
+    built_in_or,
+)
 
 
-class DecoderConfig(StrictModel):
-    """The transformer decoder and its queries.
+class QueriesConfig(StrictModel):
+    """The queries that enter the transformer decoder.
 
     ``two_stage``: whether the queries are selected from the encoder's memory, or learned and the same for every image.
     ``box_initialisation`` (Mask DINO, arXiv 2206.02777, section 3.3): where the first boxes come from. "no": the
@@ -19,21 +27,32 @@ class DecoderConfig(StrictModel):
     """
 
     queries: int = Field(300, ge=1)
-    layers: int = Field(9, ge=1)
-    feedforward: int = 2048
-    heads: int = 8
-    points: int = 4
     two_stage: bool = True
     box_initialisation: Literal["no", "mask2box", "bitmask"] = "mask2box"
 
     @model_validator(mode="after")
-    def _learned_queries_have_learned_boxes(self) -> DecoderConfig:
+    def _learned_queries_have_learned_boxes(self) -> QueriesConfig:
         if not self.two_stage and self.box_initialisation != "no":
             raise ValueError(
                 f"box_initialisation is {self.box_initialisation!r}, and without two_stage there are no proposals whose masks "
                 "boxes could come from; make it 'no'"
             )
         return self
+
+
+class DecoderConfig(QueriesConfig):
+    """The transformer decoder and its queries."""
+
+    layers: int = Field(9, ge=1)
+    feedforward: int = 2048
+    heads: int = 8
+    points: int = 4
+
+
+class DecoderComponent(QueriesConfig, ComponentConfig):
+    """A transformer decoder of another package; its queries are selected or learned as for ours."""
+
+    group: ClassVar[str] = "maskdino.transformer_decoders"
 
 
 class MaskDinoConfig(SegmentationConfig):
@@ -48,8 +67,8 @@ class MaskDinoConfig(SegmentationConfig):
     kind: Literal["mask_dino"] = "mask_dino"
     classification: Classification = "sigmoid"
     panoptic_temperature: float = Field(0.06, gt=0, allow_inf_nan=False)
-    pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()
-    decoder: DecoderConfig = DecoderConfig()
+    pixel_decoder: AnyPixelDecoderConfig = PixelDecoderConfig()
+    decoder: Annotated[DecoderConfig | DecoderComponent, built_in_or(DecoderComponent, DecoderConfig)] = DecoderConfig()
 
     @model_validator(mode="after")
     def _softmax_is_for_semantic_models(self) -> MaskDinoConfig:

@@ -66,6 +66,6 @@ class MaskDinoFamily(Family[MaskDinoConfig]):
     def inference_parts(self, model: MaskDino) -> InferenceParts:
         return InferenceParts(
             half=(model.backbone, model.pixel_decoder, model.decoder),
-            packed=(model.pixel_decoder.layers, model.query_selection, model.decoder, model.heads),
+            packed=(model.pixel_decoder, model.query_selection, model.decoder, model.heads),
             compiled="last_layer",
         )

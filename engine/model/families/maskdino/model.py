@@ -204,8 +204,8 @@ class MaskDino(SegmentationModel):
 
     def repeated_parts(self) -> Iterator[nn.Module]:
         yield from super().repeated_parts()
-        yield from self.pixel_decoder.layers
-        yield from self.decoder.layers
+        yield from self.pixel_decoder.repeated_parts()
+        yield from self.decoder.repeated_parts()
 
     def _embed(self, denoising: DenoisingQueries) -> tuple[Tensor, Tensor]:
         """Content (B, P, C) and box logits (B, P, 4) of denoising queries; zeros in the empty slots."""

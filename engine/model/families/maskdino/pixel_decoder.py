@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.model.backbones import STRIDES
-from engine.model.config import PixelDecoderConfig
+from engine.model.components import Component, build_component
+from engine.model.config import AnyPixelDecoderConfig, PixelDecoderComponent, PixelDecoderConfig
 from engine.model.layers.deformable_attention import DeformableAttention
 from engine.model.layers.feed_forward import feed_forward
 from engine.model.layers.positions import Shapes, cell_centres, encode_maps
@@ -57,6 +60,10 @@ class PixelDecoder(nn.Module):
         finest = F.interpolate(encoded[self.finest].to(lateral), size=lateral.shape[-2:], mode="bilinear", align_corners=False)
         return self.mask_features(self.output(lateral + finest)), encoded
 
+    def repeated_parts(self) -> Iterator[nn.Module]:
+        """Yield the encoder's layers."""
+        yield from self.layers
+
     def _encode(self, maps: list[Tensor]) -> list[Tensor]:
         shapes = tuple((level.shape[-2], level.shape[-1]) for level in maps)
         sizes = [height * width for height, width in shapes]
@@ -90,6 +97,20 @@ class EncoderLayer(nn.Module):
         attended = self.attention(tokens + positions, reference, tokens, shapes)
         tokens = self.norm1(tokens + attended)
         return feed_forward(tokens, self.linear1, self.linear2, self.norm2)
+
+
+def build_pixel_decoder(config: AnyPixelDecoderConfig, *, channels: dict[str, int], dim: int) -> PixelDecoder | Component:
+    """Build the pixel decoder that a config describes.
+
+    Args:
+        config: of ours, or of another package's.
+        channels: of the backbone's maps by name.
+        dim: channels of the maps that it gives.
+    """
+    if isinstance(config, PixelDecoderComponent):
+        maps = {"features": config.features, "levels": config.levels, "mask_dim": config.mask_dim}
+        return build_component(config, channels=channels, dim=dim, **maps)
+    return PixelDecoder(config, channels=channels, dim=dim)
 
 
 def _group_norm(dim: int) -> nn.GroupNorm:
