@@ -21,7 +21,7 @@ def icon_path(name: str, *, dark: bool = False) -> str:
     """Return the file of an icon.
 
     Args:
-        name: ``maskdino``, ``detect``, ``segment``, ``regularize``, ``evaluate``, ``export`` or ``train``.
+        name: ``maskdino``, ``detect``, ``segment``, ``regularize``, ``review``, ``evaluate``, ``export`` or ``train``.
         dark: whether it will lie on a dark ground; the logo is the same on both.
     """
     if name == LOGO:
