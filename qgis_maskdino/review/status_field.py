@@ -2,8 +2,8 @@
 
 Outside of an edit session a decision goes to the file at once: nothing is lost where QGIS is closed or crashes. In an edit
 session it goes through the layer's edit buffer: it stands in QGIS's own list of undo steps beside the other edits, and is saved
-or discarded with them. The field itself is never added in an edit session: whoever discards that session would lose the field and
-all decisions, and adding it behind the session's back would move the fields that it counts on.
+or discarded with them. The field itself is never added in an edit session: whoever discards that session would lose the field
+and all decisions, and adding it behind the session's back would move the fields that it counts on.
 """
 
 from __future__ import annotations
