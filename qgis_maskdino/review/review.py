@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil, floor
 
 from qgis.core import QgsFeature, QgsVectorLayer
-from qgis.PyQt.QtCore import QObject, pyqtSignal
+from qgis.PyQt.QtCore import QObject, QTimer, pyqtSignal
 
 from qgis_maskdino.review.order import ACCEPTED, OPEN, REJECTED, ReviewOrder
 from qgis_maskdino.review.status_field import STATUS_FIELD, scores_and_statuses, status_of, write_status
@@ -48,6 +48,9 @@ class Review(QObject):
         self.score = _USUAL_SCORE if low <= _USUAL_SCORE <= high else low
         self._style = ReviewStyle(layer, score_field)
         self._style.show_from(self.score)
+        self._edits = QTimer(self)  # edits of others may be many at once: what shows the review hears of them together
+        self._edits.setSingleShot(True)
+        self._edits.timeout.connect(self.changed)
         self._connections = (
             (layer.attributeValueChanged, self._follow),  # our decisions, and whatever else changes the two fields
             (layer.featureDeleted, self._forget),
@@ -162,7 +165,7 @@ class Review(QObject):
         name = self.layer.fields().field(field).name()
         if name == STATUS_FIELD and fid in self._order:
             self._order.put(fid, self._order.score(fid), status_of(value))
-            self.changed.emit()
+            self._edits.start()
         elif name == self._score_field:
             status = self._order.status(fid) if fid in self._order else OPEN
             self._forget(fid)
@@ -173,7 +176,7 @@ class Review(QObject):
         self._order.remove(fid)
         if self.current == fid:
             self.current = None
-        self.changed.emit()
+        self._edits.start()
 
     def _read_anew(self) -> None:
         if not self._check_fields():
@@ -195,6 +198,7 @@ class Review(QObject):
         self.ended.emit(tr("The review ended: its layer was removed. Decisions that were written stay in the file."))
 
     def _disconnect(self) -> None:
+        self._edits.stop()
         for signal, slot in self._connections:
             signal.disconnect(slot)
         self._connections = ()

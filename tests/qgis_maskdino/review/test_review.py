@@ -25,6 +25,7 @@ from qgis_maskdino.review.accepted import write_accepted
 from qgis_maskdino.review.review import Review
 from qgis_maskdino.review.status_field import add_status, has_status, why_not_written
 from qgis_maskdino.review.style import STYLE
+from tests.qgis_maskdino.gui.panel_window import wait_for
 from tests.qgis_maskdino.review.review_layers import file_layer, in_project, memory_layer, statuses
 
 pytestmark = pytest.mark.usefixtures("qgis_app")
@@ -227,6 +228,15 @@ class TestEditSession:
         assert score_of_current(review) == 0.52
         review.accept()
         assert statuses(layer)[0.52] == "accepted"
+        review.end()
+
+    def test_many_edits_at_once_are_told_together(self, review, layer):
+        told = []
+        review.changed.connect(lambda: told.append(review.reviewed()))
+        for feature in layer.getFeatures():
+            layer.changeAttributeValue(feature.id(), layer.fields().indexOf("status"), "accepted")
+        wait_for(lambda: told)
+        assert told == [6]
         review.end()
 
     def test_the_field_is_not_added_to_a_session(self, tmp_path):
