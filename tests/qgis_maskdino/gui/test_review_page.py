@@ -6,14 +6,14 @@ import pytest
 from qgis.core import QgsProject, QgsVectorLayer
 from qgis.gui import QgsRubberBand
 from qgis.PyQt.QtCore import QCoreApplication, QEvent, Qt
-from qgis.PyQt.QtGui import QKeyEvent
+from qgis.PyQt.QtGui import QKeyEvent, QKeySequence
 from qgis.PyQt.QtTest import QTest
-from qgis.PyQt.QtWidgets import QFileDialog, QMessageBox
+from qgis.PyQt.QtWidgets import QFileDialog, QMessageBox, QShortcut
 
 from qgis_maskdino.layers.detections import mark_as_detections
 from qgis_maskdino.layers.results import open_result
 from qgis_maskdino.layers.style import DETECTIONS, apply_style
-from tests.qgis_maskdino.gui.panel_window import let_go
+from tests.qgis_maskdino.gui.panel_window import let_go, wait_for
 from tests.qgis_maskdino.review.review_layers import file_layer, in_project, memory_layer, statuses
 
 pytestmark = pytest.mark.usefixtures("provider")
@@ -111,6 +111,21 @@ def test_the_keys_are_the_maps_own_when_there_is_nothing_to_review(started, laye
     started.run_button.click()
     press()
     assert set(statuses(layer).values()) == {None}
+
+
+def test_a_shortcut_of_qgis_with_the_same_key_waits_until_the_review_ends(started, layer, iface):
+    """QGIS has one: R is stream digitizing."""
+    pressed = []
+    shortcut = QShortcut(QKeySequence("R"), iface.mainWindow())
+    shortcut.activated.connect(lambda: pressed.append("R"))
+    iface.mainWindow().activateWindow()
+    wait_for(iface.mainWindow().isActiveWindow)
+    started.next_button.click()
+    QTest.keyClick(iface.mapCanvas(), Qt.Key.Key_R)
+    assert pressed == [] and statuses(layer)[0.5] == "rejected"
+    started.run_button.click()
+    QTest.keyClick(iface.mapCanvas(), Qt.Key.Key_R)
+    assert pressed == ["R"]
 
 
 def test_a_key_that_is_held_down_decides_once(started, layer, iface):
