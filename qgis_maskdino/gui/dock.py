@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qgis.core import QgsRasterLayer
+from qgis.core import QgsRasterLayer, QgsVectorLayer
 from qgis.gui import QgisInterface, QgsDockWidget
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import QStackedWidget, QTabWidget, QVBoxLayout, QWidget
@@ -17,6 +17,7 @@ from qgis_maskdino.gui.pages.export_page import ExportPage
 from qgis_maskdino.gui.pages.first_start_page import FirstStartPage
 from qgis_maskdino.gui.pages.options_page import PAGE_NAME
 from qgis_maskdino.gui.pages.page import Page
+from qgis_maskdino.gui.pages.review_page import ReviewPage
 from qgis_maskdino.gui.pages.train_page import TrainPage
 from qgis_maskdino.jobs.queue import Job, JobQueue, JobState
 from qgis_maskdino.translation import tr
@@ -37,6 +38,7 @@ class MaskDinoDock(QgsDockWidget):
         self.models = ModelManager(environment, self.queue, self)
         self.first_start = FirstStartPage(environment, self.queue)
         self.detect_page = DetectPage(iface.mapCanvas(), self.queue)
+        self.review_page = ReviewPage(iface.mapCanvas())
         self.evaluate_page = EvaluatePage()
         self.export_page = ExportPage()
         self.train_page = TrainPage()
@@ -46,6 +48,7 @@ class MaskDinoDock(QgsDockWidget):
         self.tabs.setElideMode(Qt.TextElideMode.ElideRight)
         for page, text in (
             (self.detect_page, tr("Detect")),
+            (self.review_page, tr("Review")),
             (self.evaluate_page, tr("Evaluate")),
             (self.export_page, tr("Export")),
             (self.train_page, tr("Fine-tune")),
@@ -68,6 +71,7 @@ class MaskDinoDock(QgsDockWidget):
         self.models.changed.connect(self.refresh)
         for page in (self.detect_page, self.train_page):
             page.model.manager_wanted.connect(self.models.show_model)
+        self.review_page.training_wanted.connect(self._train_on)
         self.first_start.options_wanted.connect(self.open_options)
         self.queue.ended.connect(self._ended)
         self.refresh()
@@ -96,6 +100,7 @@ class MaskDinoDock(QgsDockWidget):
     def close_down(self) -> None:
         """End what runs and take everything off the map; the dock is not used after that."""
         self.queue.close()
+        self.review_page.close_down()
         self.detect_page.area.close_tools()
 
     def showEvent(self, event) -> None:
@@ -105,6 +110,10 @@ class MaskDinoDock(QgsDockWidget):
     def _detect_with(self, model: str) -> None:
         self.detect_page.model.choose(model)
         self.tabs.setCurrentWidget(self.detect_page)
+
+    def _train_on(self, layer: QgsVectorLayer) -> None:
+        self.export_page.annotations.take(layer)
+        self.tabs.setCurrentWidget(self.export_page)
 
     def _submit(self, job: Job, page: Page | ModelManager) -> None:
         self._pages_of[job] = page

@@ -77,6 +77,11 @@ class AnnotationsCombo(_ProposingCombo):
             return
         self.setLayer(next((layer for layer in self.layers() if not is_detections(layer)), None))
 
+    def take(self, layer: QgsVectorLayer) -> None:
+        """Choose a layer in the user's name."""
+        self._picked = layer.id()
+        self.setLayer(layer)
+
     def _pick(self, index: int) -> None:
         layer = self.layer(index)
         self._picked = layer.id() if layer is not None else ""

@@ -452,7 +452,7 @@ def test_an_input_is_never_written_over(faulty, tmp_path) -> None:
     before = [path.read_bytes() for path in paths]
     for name in ("json", "report"):
         for path in paths:
-            with pytest.raises(ArgumentError, match="would be lost"):
+            with pytest.raises((ArgumentError, OutputError), match=r"would be lost|would replace a file that is no text"):
                 answer(
                     "audit-dataset", {"train": str(train), "val": str(val), name: str(path)}, Job(report=lambda progress: None)
                 )
