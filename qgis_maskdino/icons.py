@@ -21,8 +21,8 @@ def icon_path(name: str, *, dark: bool = False) -> str:
     """Return the file of an icon.
 
     Args:
-    name: ``maskdino``, ``detect``, ``segment``, ``regularize``, ``review``, ``evaluate``, ``export``, ``train`` or ``convert``.
-    dark: whether it will lie on a dark ground; the logo is the same on both.
+        name: of a file in ``icons/light``, without its ending, or ``maskdino``, the logo.
+        dark: whether it will lie on a dark ground; the logo is the same on both.
     """
     if name == LOGO:
         return os.path.join(icon_folder(), f"{LOGO}.svg")
