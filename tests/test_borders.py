@@ -85,6 +85,26 @@ def test_importing_the_engine_loads_no_heavy_library(project, statement):
     assert done.stdout.split() == []
 
 
+def test_a_predictor_of_ones_own_needs_no_torch(project, scene, tmp_path):
+    """It takes hundreds of megabytes and seconds."""
+    code = (
+        "import sys, numpy as np, engine\n"
+        "from engine.detection import Instances\n"
+        "class Nothing:\n"
+        "    tile_size, gsd, bands, identity, classes = 128, None, 3, 'nothing', ('road', 'tree')\n"
+        "    def predict(self, tiles):\n"
+        "        return [Instances(np.zeros(0, 'float32'), np.zeros(0, int), np.zeros((0, 128, 128), bool)) for _ in tiles]\n"
+        "    def scores(self, tiles):\n"
+        "        return np.ones((len(tiles), 2, 128, 128), 'float32')\n"
+        f"engine.detect({str(scene)!r}, {str(tmp_path / 'o.gpkg')!r}, predictor=Nothing())\n"
+        f"engine.segment({str(scene)!r}, {str(tmp_path / 'o.tif')!r}, predictor=Nothing())\n"
+        f"engine.regularize({str(tmp_path / 'o.gpkg')!r}, {str(tmp_path / 'r.gpkg')!r})\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=project)
+    assert (done.returncode, done.stdout.split()[-1:]) == (0, ["False"]), done.stderr
+
+
 @pytest.mark.slow
 def test_every_public_name_of_the_engine_is_there():
     import engine

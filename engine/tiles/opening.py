@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import ArgumentError
 from engine.model.header import ModelHeader
-from engine.model.instance_model import InstanceModel
 from engine.model.model_file import ModelFile, open_model_file
 from engine.raster.source import RasterSource
 from engine.tiles.predictor import TilePredictor
 from engine.tiles.settings import TileSettings
 from engine.vector.area_of_interest import AreaOfInterest
+
+if TYPE_CHECKING:
+    from engine.model.instance_model import InstanceModel
 
 
 def open_described(model: str | os.PathLike[str] | ModelFile | InstanceModel) -> ModelFile | InstanceModel:
