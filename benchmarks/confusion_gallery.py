@@ -19,17 +19,17 @@ _CAPTION = 22  # pixels above each pair
 _DIMMED = 0.35  # brightness of ground that does not count
 
 
-def draw_gallery(model: InstanceModel, places: Places, tally: MaskAccumulator) -> Image.Image:
+def draw_gallery(model: InstanceModel, places: Places, accumulator: MaskAccumulator) -> Image.Image:
     """Draw a row for each place: annotations left, detections of score 0.5 or more right; ground that does not count is dark.
 
     Args:
-        model: that the tally is of.
-        places: the images that the tally is of, by place.
-        tally: of what the model found in them.
+        model: that the accumulator describes.
+        places: the images that the accumulator describes, by place.
+        accumulator: what the model found in them.
     """
     pictures = []
     for place, numbers in places.ranges.items():
-        chosen = choose_crops({number: tally.scores(numbers=[number]) for number in numbers})
+        chosen = choose_crops({number: accumulator.scores(numbers=[number]) for number in numbers})
         row = [_picture(model, places[number], f"{place}, {word}", scores) for word, number, scores in chosen]
         pictures += row + [np.full_like(row[0], 255)] * (3 - len(row)) if row else []
     return Image.fromarray(sheet(pictures, columns=3))

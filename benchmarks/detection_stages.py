@@ -17,7 +17,7 @@ import engine
 from engine.device import share_the_cores
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "banepa" / "image.tif"
-STAGES = ("reading", "model", "cropping", "journal", "seams", "polygons", "writing")
+STAGES = ("reading", "model", "cropping", "checkpoint", "merging", "polygons", "writing")
 
 
 def main(

@@ -44,14 +44,14 @@ def main(
     loaded = engine.load_model(model)
     places = held_out_samples(ground)
     print(f"{model} on {platform.machine()}, torch {torch.__version__}\n")
-    tally = measure_model(loaded, places)
+    accumulator = measure_model(loaded, places)
     coarse = {source.name for source in ground.sources if source.scale is not None}
-    print_masks(tally, dict(places.ranges) | groups(places, coarse=coarse))
+    print_masks(accumulator, dict(places.ranges) | groups(places, coarse=coarse))
     for source in ground.sources:
         if isinstance(source, RasterData) and source.hold_out:
             print_layer(loaded, source)
     if gallery is not None:
-        draw_gallery(loaded, places, tally).save(gallery)
+        draw_gallery(loaded, places, accumulator).save(gallery)
         print(f"\n{gallery}: the best, a typical and the worst crop of each place")
 
 
@@ -70,12 +70,12 @@ def groups(places: Places, *, coarse: set[str]) -> dict[str, list[int]]:
     return {group: [number for name in names for number in places.ranges[name]] for group, names in together.items()}
 
 
-def print_masks(tally: MaskAccumulator, rows: dict[str, Sequence[int]]) -> None:
+def print_masks(accumulator: MaskAccumulator, rows: dict[str, Sequence[int]]) -> None:
     """Print a row of figures for each set of crops."""
     print("| held-out ground | crops | buildings | AP50 | AP | boundary AP | precision | recall | F1 |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, numbers in rows.items():
-        found = tally.scores(threshold=SCORE, numbers=set(numbers), boundary=True)
+        found = accumulator.scores(threshold=SCORE, numbers=set(numbers), boundary=True)
         figures = (found.ap50, found.ap, found.boundary_ap, found.precision, found.recall, found.f1)
         print(f"| {name} | {found.images} | {found.buildings} | {' | '.join(f'{figure:.3f}' for figure in figures)} |")
 

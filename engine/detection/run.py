@@ -208,14 +208,14 @@ class DetectionRun:
             if work.resumed is None and not work.outside:
                 with self._stages.timed("checkpoint"):
                     self._checkpoint.add(work.tile, tile_instances)
-            with self._stages.timed("seams"):
+            with self._stages.timed("merging"):
                 merger.add(work.tile, tile_instances)
                 waiting += merger.ready()
             # People watch the count, and it counts rows: what is ready may yet prove too small, or lie beside the area.
             if len(waiting) >= _ROWS_AT_ONCE or time.monotonic() - handed_on >= _HAND_ON_EVERY:
                 hand_on()
             self._count.add(work)
-        with self._stages.timed("seams"):
+        with self._stages.timed("merging"):
             waiting += merger.finish()
         hand_on()
 

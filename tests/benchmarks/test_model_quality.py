@@ -72,8 +72,10 @@ def test_a_model_that_is_right_is_called_right_place_by_place(ground: tuple[Path
     places = held_out.held_out_samples(held_out.read_ground(*ground))
     assert list(places.ranges) == ["Town", "Bright", "Coarse", "MapChallenge"]
     bright = [number for name in ("Bright", "Coarse", "MapChallenge") for number in places.ranges[name]]
-    tally = measure_model(FindsBright(), places)
-    model_quality.print_masks(tally, dict(places.ranges) | {"bright": bright} | model_quality.groups(places, coarse={"Coarse"}))
+    accumulator = measure_model(FindsBright(), places)
+    model_quality.print_masks(
+        accumulator, dict(places.ranges) | {"bright": bright} | model_quality.groups(places, coarse={"Coarse"})
+    )
     rows = table(capsys.readouterr().out)
     # Of five pictures the last has no house and the one before it two; of three, one and two.
     assert {name: row[:2] for name, row in rows.items() if name in ("Bright", "Coarse", "MapChallenge", "bright")} == {

@@ -35,7 +35,7 @@ class TrainingModule(lightning.LightningModule):
 
     Attributes:
         scores: of the last validation; None before the first.
-        tally: what that found, and what stood there.
+        accumulator: what that found, and what is there.
         place_scores: the same of each place, by name, where there are several.
         validated: the step of the last validation, -1 before the first.
         first_found: detections of the last validation in the first images, for pictures: number of the image -> sample and
@@ -52,7 +52,7 @@ class TrainingModule(lightning.LightningModule):
         self.place_scores: dict[str, MaskScores] = {}
         self.validated = -1
         self.first_found: dict[int, tuple[Sample, Any]] = {}
-        self.tally = self._tally = MaskAccumulator()
+        self.accumulator = self._accumulator = MaskAccumulator()
 
     @property
     def model(self) -> nn.Module:
@@ -85,7 +85,7 @@ class TrainingModule(lightning.LightningModule):
         for numbered in _of_one_size(batch):
             found = self._find([sample for _, sample in numbered])
             for (number, sample), instances in zip(numbered, found, strict=True):
-                self._tally.add(number, sample, instances)
+                self._accumulator.add(number, sample, instances)
                 if number < self.config.run.pictures:
                     self.first_found[number] = (sample, instances)
 
@@ -97,12 +97,12 @@ class TrainingModule(lightning.LightningModule):
         numbers = np.linspace(0, len(samples) - 1, min(_TRIED, len(samples))).astype(int).tolist()
         self.eval()
         self._find([samples[numbers[0]]])  # what is done once does not count
-        began, tally = time.monotonic(), MaskAccumulator()
+        began, accumulator = time.monotonic(), MaskAccumulator()
         for numbered in _of_one_size([(number, samples[number]) for number in numbers]):
             found = self._find([sample for _, sample in numbered])
             for (number, sample), instances in zip(numbered, found, strict=True):
-                tally.add(number, sample, instances)
-        tally.scores()
+                accumulator.add(number, sample, instances)
+        accumulator.scores()
         for module, mode in modes:
             module.training = mode
         return (time.monotonic() - began) * len(samples) / (len(numbers) * self.trainer.world_size)
@@ -115,10 +115,10 @@ class TrainingModule(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         if self.trainer.world_size > 1:
             parts: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(parts, self._tally)
-            self._tally = MaskAccumulator.merged(parts)
-        self.tally, self._tally = self._tally, MaskAccumulator()
-        scores, by_place = self.tally.scores_by_place(self.places if len(self.places) > 1 else {})
+            torch.distributed.all_gather_object(parts, self._accumulator)
+            self._accumulator = MaskAccumulator.merged(parts)
+        self.accumulator, self._accumulator = self._accumulator, MaskAccumulator()
+        scores, by_place = self.accumulator.scores_by_place(self.places if len(self.places) > 1 else {})
         self.scores, self.place_scores, self.validated = scores, by_place, self.global_step
         figures = {
             "AP": scores.ap,

@@ -19,21 +19,22 @@ from training.evaluation.coco.mask_scores import MaskAccumulator
 log = logging.getLogger(__name__)
 
 
-def balance_scores(model: FamilyModel, tally: MaskAccumulator) -> float:
+def balance_scores(model: FamilyModel, accumulator: MaskAccumulator) -> float:
     """Shift the model's class logits in place, and return a figure that the choice did not flatter.
 
     Args:
         model: one with a bias of all scores (``Family.score_bias``), which is changed.
-        tally: what the model found in two images or more of ground that it was not trained on.
+        accumulator: what the model found in two images or more of ground that it was not trained on.
 
     Returns:
         F1 at a score of 0.5, each half of the images measured with the shift that balances the other half.
     """
-    halves = [tally.numbers[first::2] for first in (0, 1)]
+    halves = [accumulator.numbers[first::2] for first in (0, 1)]
     crosswise = [
-        tally.shifted(tally.balancing_shift(numbers=other)).scores(numbers=half).f1 for half, other in (halves, halves[::-1])
+        accumulator.shifted(accumulator.balancing_shift(numbers=other)).scores(numbers=half).f1
+        for half, other in (halves, halves[::-1])
     ]
-    shift = tally.balancing_shift()
+    shift = accumulator.balancing_shift()
     with torch.no_grad():
         model.get_parameter(family_of(model.config).score_bias(model.config)).add_(shift)
     unflattered = sum(crosswise) / 2

@@ -95,7 +95,7 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
         folder.check(config, resume=resume)
     data = open_training_data(config.data, config.augmentation, seed=run.seed)
     if main:
-        _say_what_was_read(data)
+        _log_what_was_read(data)
         if run.check_leakage:
             warn_of_leakage(data)
     steps, every = _lengths(run, data)
@@ -154,7 +154,7 @@ def train(config: TrainConfig, output: str | Path, *, job: Job, resume: bool = F
         raise
     if not trainer.is_global_zero:
         return None
-    f1 = balance_scores(module.model.cpu(), module.tally) if run.calibrate else None
+    f1 = balance_scores(module.model.cpu(), module.accumulator) if run.calibrate else None
     path = save(module, f1=f1, finished=True)
     return Trained(path, folder.path, trainer.global_step, length.seconds, read_header(path).training.figures)
 
@@ -185,7 +185,7 @@ def _tensorboard(folder: RunFolder) -> TensorBoardLogger | bool:
     return TensorBoardLogger(folder.path, name="tensorboard", version="") if find_spec("tensorboard") else False
 
 
-def _say_what_was_read(data: TrainingData) -> None:
+def _log_what_was_read(data: TrainingData) -> None:
     log.info(
         "%d training images per epoch, %d validation images, classes: %s",
         len(data.train), len(data.validation), ", ".join(data.classes),

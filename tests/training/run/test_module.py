@@ -54,10 +54,10 @@ def test_images_together_give_the_figures_of_one_at_a_time(module: TrainingModul
             assert differing <= 0.01 * mask.sum() + 1
     scores = []
     for instances in (together, alone):
-        tally = MaskAccumulator()
+        accumulator = MaskAccumulator()
         for number, sample in enumerate(samples):
-            tally.add(number, sample, instances[number])
-        scores.append(tally.scores())
+            accumulator.add(number, sample, instances[number])
+        scores.append(accumulator.scores())
     assert scores[1].ap50 > 0.1
     assert scores[0].ap50 == pytest.approx(scores[1].ap50, abs=1 / scores[1].buildings)
 
@@ -67,6 +67,6 @@ def test_large_images_are_looked_at_one_by_one(module: TrainingModule, monkeypat
     empty = Sample(np.zeros((640, 640, 3), np.uint8), np.zeros((0, 640, 640), bool))
     small = Sample(np.zeros((320, 320, 3), np.uint8), np.zeros((0, 320, 320), bool))
     monkeypatch.setattr(module, "_find", lambda alike: batches.append(len(alike)) or [None] * len(alike))
-    monkeypatch.setattr(module._tally, "add", lambda *found: None)
+    monkeypatch.setattr(module._accumulator, "add", lambda *found: None)
     module.validation_step(list(enumerate([empty, small, empty, empty, small])), 0)
     assert batches == [2, 1, 2]

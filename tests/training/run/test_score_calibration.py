@@ -37,8 +37,8 @@ def test_only_the_bias_of_the_classifier_moves_until_as_many_are_found_as_there_
         model.heads.classify.bias += 2
     images = Reluctant()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    tally = measure_model(model, images)
-    assert 0 <= balance_scores(model, tally) <= 1
+    accumulator = measure_model(model, images)
+    assert 0 <= balance_scores(model, accumulator) <= 1
     after = model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"heads.classify.bias"}

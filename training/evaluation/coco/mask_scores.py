@@ -154,11 +154,11 @@ def measure_model(model: InstanceModel, samples: Iterable[Sample]) -> MaskAccumu
     """Run a model over images one by one, on the device that it is on, and keep what it finds and what stands there."""
     model.eval()
     device = next(model.parameters()).device
-    tally = MaskAccumulator()
+    accumulator = MaskAccumulator()
     for number, sample in enumerate(samples):
         image = torch.from_numpy(np.array(sample.image)).permute(2, 0, 1)[None].to(device)
-        tally.add(number, sample, model.instances(image, threshold=LOWEST)[0])
-    return tally
+        accumulator.add(number, sample, model.instances(image, threshold=LOWEST)[0])
+    return accumulator
 
 
 @dataclass(frozen=True)

@@ -80,10 +80,10 @@ def test_balanced_scores_put_the_best_threshold_at_a_half() -> None:
 
 def test_boundary_ap_is_measured_on_request_and_asks_more_of_outlines() -> None:
     wider = np.roll(_house(8), 1, axis=1) | _house(8)
-    tally = measure_model(KnownAnswers([[(3.0, _house(8))], [(3.0, wider)]]), [_sample(0, 8), _sample(1, 8)])
-    assert tally.scores().boundary_ap is None
-    assert tally.scores(numbers=[0], boundary=True).boundary_ap == pytest.approx(1, abs=1e-9)
-    scores = tally.scores(boundary=True)
+    accumulator = measure_model(KnownAnswers([[(3.0, _house(8))], [(3.0, wider)]]), [_sample(0, 8), _sample(1, 8)])
+    assert accumulator.scores().boundary_ap is None
+    assert accumulator.scores(numbers=[0], boundary=True).boundary_ap == pytest.approx(1, abs=1e-9)
+    scores = accumulator.scores(boundary=True)
     assert 0 < scores.boundary_ap < scores.ap
 
 
@@ -100,13 +100,13 @@ def test_a_detection_on_unlabelled_ground_counts_for_nothing() -> None:
 
 def test_scores_by_place_are_those_of_the_places_alone() -> None:
     answers = [[(3.0, _house(0)), (1.0, _house(32))], [(2.0, _house(16))], [(-9.0, _house(0))], [(1.5, _house(40))]]
-    tally = measure_model(KnownAnswers(answers), [_sample(0, 0, 32), _sample(1, 18), _sample(2, 0), _sample(3, 8)])
+    accumulator = measure_model(KnownAnswers(answers), [_sample(0, 0, 32), _sample(1, 18), _sample(2, 0), _sample(3, 8)])
     places = {"first": range(2), "nothing found": range(2, 3), "last": range(3, 4), "empty": range(0), "all": range(4)}
-    whole, by_place = tally.scores_by_place(places)
-    assert whole == tally.scores() == by_place["all"]
+    whole, by_place = accumulator.scores_by_place(places)
+    assert whole == accumulator.scores() == by_place["all"]
     assert list(by_place) == list(places)
     for name, numbers in places.items():
-        assert repr(by_place[name]) == repr(tally.scores(numbers=numbers)), name  # NaN is NaN
+        assert repr(by_place[name]) == repr(accumulator.scores(numbers=numbers)), name  # NaN is NaN
     assert by_place["first"].f1 == 1 and by_place["last"].f1 == by_place["nothing found"].f1 == 0
 
 
@@ -117,7 +117,9 @@ def test_more_instances_than_a_byte_counts_are_kept() -> None:
         mask[8 * number : 8 * number + 5] = True
     masks = masks.reshape(-1, SIZE, SIZE)
     ones = torch.ones(len(masks))
-    tally = MaskAccumulator()
-    tally.add(0, Sample(image, masks), ImageInstances(ones, ones.long(), torch.zeros(len(masks), 4), torch.from_numpy(masks)))
-    scores = tally.scores()
+    accumulator = MaskAccumulator()
+    accumulator.add(
+        0, Sample(image, masks), ImageInstances(ones, ones.long(), torch.zeros(len(masks), 4), torch.from_numpy(masks))
+    )
+    scores = accumulator.scores()
     assert (scores.buildings, scores.detections, scores.recall, scores.precision) == (512, 512, 1, 1)
