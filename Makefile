@@ -30,7 +30,7 @@ UV := 'uv>=0.5,<1'
 LOWEST_PYTHON ?= $(shell for minor in 10 11 12 13 14; do for python in python3.$$minor ~/.pyenv/versions/3.$$minor.*/bin/python; do \
   "$$python" -c '' 2>/dev/null && echo "$$python" && exit; done; done)
 # Together they touch every direct dependency.
-LOWEST_TESTS := tests/engine/test_cli.py $(addprefix tests/engine/,commands raster vector detection) $(addprefix tests/training/,config data evaluation)
+LOWEST_TESTS := tests/engine/test_cli.py $(addprefix tests/engine/,commands raster vector tiles detection segmentation) $(addprefix tests/training/,config data evaluation)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
