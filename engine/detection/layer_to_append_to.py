@@ -59,11 +59,14 @@ def append_rows(part: Path, path: Path, name: str) -> int:
     there = pyogrio.read_info(path, layer=name, force_feature_count=True)
     about, _, wkb, columns = pyogrio.raw.read(part, layer=name)
     multi = there["geometry_type"] == "MultiPolygon"
+    ours = dict(zip(about["fields"], columns, strict=True))
+    values, nulls = _filled(ours, dict(zip(there["fields"], there["dtypes"], strict=True)), rows=len(wkb))
     pyogrio.raw.write(
         path,
         wkb,
-        columns,
-        about["fields"],
+        values,
+        there["fields"],
+        field_mask=nulls,
         layer=name,
         driver="GPKG",
         geometry_type="MultiPolygon" if multi else "Polygon",
@@ -72,6 +75,15 @@ def append_rows(part: Path, path: Path, name: str) -> int:
         append=True,
     )
     return there["features"] + len(wkb)
+
+
+def _filled(ours: dict[str, np.ndarray], kinds: dict[str, str], *, rows: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return all fields of a layer in its order, and where they are null: pyogrio 0.11 appends by place, not by name."""
+    values = [
+        ours[name] if name in ours else np.full(rows, None, object) if kind == "object" else np.zeros(rows, kind)
+        for name, kind in kinds.items()
+    ]
+    return values, [np.full(rows, name not in ours) for name in kinds]
 
 
 def _takes(there: str | None, ours: np.dtype) -> bool:
