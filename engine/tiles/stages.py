@@ -198,10 +198,13 @@ def interruptible(function: Callable[[], T], wants_cancel: Callable[[], bool]) -
     """
     made: list[T] = []
     stages = Stages()
+    cancelled = CancelledError("Cancelled before anything was found.")
+    if wants_cancel():  # or it would be quick enough, now and then, to be done before anybody asks
+        raise cancelled
     stages.start("opening", lambda: made.append(function()))
     while stages.running("opening"):
         if wants_cancel():
-            raise CancelledError("Cancelled before anything was found.")
+            raise cancelled
         stages.join("opening", timeout=_POLL)
     stages.raise_error()
     return made[0]
