@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 import shapely
-from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 
+from engine.detection.layer_writer import WRITE_ERRORS
 from engine.detection.polygons.outlines import outlines_of
 from engine.detection.polygons.request import RegularizeRequest
 from engine.errors import CancelledError
@@ -26,7 +26,6 @@ from engine.vector.polygon_file import file_of
 from engine.vector.valid_polygons import mended
 
 _AT_ONCE = 2048  # polygons
-_WRITE_ERRORS = (DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, RuntimeError)
 
 Redrawn = Literal["regular", "simplified"]
 
@@ -104,7 +103,7 @@ def run_regularization(
             if progress is not None:
                 left = (time.monotonic() - started) * (total - done) / done
                 progress(Progress(done, total, unit="polygons", buildings=None, seconds_left=left))
-        with explained(file.path, *_WRITE_ERRORS):
+        with explained(file.path, *WRITE_ERRORS):
             write_features(redrawing.table, file.part)
         file.finish()
     return Regularized(
